@@ -1,0 +1,251 @@
+//! What an agent tells us while it works, whatever program it is: the common events that adapters read out of lines,
+//! and [`Told`], everything the events of one process say together.
+//!
+//! [`Told`] is a fold over the log: read again from the start it is the same, so nothing is counted twice after a
+//! restart. What a program says about itself is evidence, not the outcome; the outcome is `ending::settle`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::moment::Moment;
+use crate::words;
+
+words!(
+    /// What kind of failure an agent program reported.
+    ErrorClass {
+        /// The provider is busy or down for a moment; trying again later helps.
+        Transient = "transient",
+        /// A limit of the account is reached; nothing helps before it is reset.
+        Quota = "quota",
+        /// Nobody is logged in, or the login was lost.
+        Auth = "auth",
+        /// The session to resume does not exist any more.
+        SessionGone = "session_gone",
+        /// The program wanted a permission that nobody could give.
+        Permission = "permission",
+        /// The request itself was wrong: trying again does not help.
+        BadRequest = "bad_request",
+        /// Anything else.
+        Other = "other",
+    }
+);
+
+/// A failure an agent program reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentError {
+    /// What kind of failure it is.
+    pub class: ErrorClass,
+    /// The program's own words.
+    pub message: String,
+    /// The error code of the wire where the specs name one for this program (for example `claude_auth_required`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The provider asked not to be tried again before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Moment>,
+}
+
+/// Tokens and money of one run, as its program reported them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub cached_input_tokens: u64,
+    pub output_tokens: u64,
+    /// Integer micro-dollars; `None` when the price is not known (D21).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub biller: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billing_type: Option<String>,
+}
+
+impl Usage {
+    /// Nothing was used, as far as is known.
+    pub fn is_nothing(&self) -> bool {
+        self.input_tokens == 0
+            && self.cached_input_tokens == 0
+            && self.output_tokens == 0
+            && self.cost_micros.unwrap_or(0) == 0
+    }
+
+    /// Adds what one more message used. Names of provider and model are the latest; a missing price keeps the known sum.
+    pub fn add(&mut self, more: &Usage) {
+        self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
+        self.cached_input_tokens = self.cached_input_tokens.saturating_add(more.cached_input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
+        if let Some(cost) = more.cost_micros {
+            self.cost_micros = Some(self.cost_micros.unwrap_or(0).saturating_add(cost));
+        }
+        for (ours, theirs) in [
+            (&mut self.provider, &more.provider),
+            (&mut self.biller, &more.biller),
+            (&mut self.model, &more.model),
+            (&mut self.billing_type, &more.billing_type),
+        ] {
+            if theirs.is_some() {
+                ours.clone_from(theirs);
+            }
+        }
+    }
+}
+
+/// One thing an agent program said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AgentEvent {
+    /// The session the program works in.
+    Session { id: String },
+    /// Text of the agent.
+    Message { text: String },
+    /// The agent uses a tool.
+    ToolCall { id: String, name: String, input: Value },
+    /// What the tool gave.
+    ToolResult { id: String, is_error: bool, output: String },
+    /// What one more message used; amounts add up.
+    UsageAdded { usage: Usage },
+    /// What the run used so far; replaces what was said before.
+    UsageTotal { usage: Usage },
+    /// Something went wrong and the program may go on.
+    Trouble { error: AgentError },
+    /// The program says that it is done: the terminal event.
+    Result {
+        /// `None` = success.
+        error: Option<AgentError>,
+        summary: Option<String>,
+        /// Only a plan came out, nothing was done.
+        plan_only: bool,
+        /// The program's own result, kept for people.
+        json: Option<Value>,
+    },
+}
+
+/// A terminal event, as remembered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terminal {
+    pub error: Option<AgentError>,
+    pub summary: Option<String>,
+    pub plan_only: bool,
+    pub json: Option<Value>,
+}
+
+/// Everything one process said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Told {
+    pub session: Option<String>,
+    /// `None` when the program reported no usage at all: unknown, not zero.
+    pub usage: Option<Usage>,
+    pub messages: u64,
+    pub tool_calls: u64,
+    /// Terminal events in order; more than two are not kept.
+    pub terminals: Vec<Terminal>,
+    /// The last trouble that was reported without a terminal event.
+    pub trouble: Option<AgentError>,
+    pub last_message: Option<String>,
+}
+
+impl Told {
+    /// Takes one event in.
+    pub fn hear(&mut self, event: &AgentEvent) {
+        match event {
+            AgentEvent::Session { id } => self.session = Some(id.clone()),
+            AgentEvent::Message { text } => {
+                self.messages += 1;
+                self.last_message = Some(text.clone());
+            }
+            AgentEvent::ToolCall { .. } => self.tool_calls += 1,
+            AgentEvent::ToolResult { .. } => {}
+            AgentEvent::UsageAdded { usage } => self.usage.get_or_insert_with(Usage::default).add(usage),
+            AgentEvent::UsageTotal { usage } => self.usage = Some(usage.clone()),
+            AgentEvent::Trouble { error } => self.trouble = Some(error.clone()),
+            AgentEvent::Result { error, summary, plan_only, json } => {
+                if self.terminals.len() < 2 {
+                    self.terminals.push(Terminal {
+                        error: error.clone(),
+                        summary: summary.clone(),
+                        plan_only: *plan_only,
+                        json: json.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The program said that it is done.
+    pub fn is_done(&self) -> bool {
+        !self.terminals.is_empty()
+    }
+
+    /// The agent produced nothing at all: no text, no tool call, no summary.
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+            && self.tool_calls == 0
+            && self
+                .terminals
+                .iter()
+                .all(|t| t.summary.as_deref().unwrap_or("").trim().is_empty() && !t.plan_only)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn added_usage_sums_up_and_a_total_replaces_it() {
+        let one = Usage {
+            input_tokens: 5,
+            output_tokens: 2,
+            cost_micros: Some(20_000),
+            model: Some("m".into()),
+            ..Usage::default()
+        };
+        let free = Usage { input_tokens: 1, cached_input_tokens: 3, ..Usage::default() };
+        let mut told = Told::default();
+        assert_eq!(told.usage, None);
+        told.hear(&AgentEvent::UsageAdded { usage: one.clone() });
+        told.hear(&AgentEvent::UsageAdded { usage: free });
+        assert_eq!(told.usage, Some(Usage { input_tokens: 6, cached_input_tokens: 3, ..one.clone() }));
+        told.hear(&AgentEvent::UsageTotal { usage: one.clone() });
+        assert_eq!(told.usage, Some(one));
+    }
+
+    #[test]
+    fn an_unknown_price_stays_unknown() {
+        let mut usage = Usage::default();
+        usage.add(&Usage { input_tokens: 7, ..Usage::default() });
+        assert_eq!(usage.cost_micros, None);
+        assert!(!usage.is_nothing());
+        assert!(Usage { cost_micros: Some(0), ..Usage::default() }.is_nothing());
+    }
+
+    #[test]
+    fn silence_is_empty_and_any_work_is_not() {
+        let done = |summary: Option<&str>, plan_only| AgentEvent::Result {
+            error: None,
+            summary: summary.map(str::to_owned),
+            plan_only,
+            json: None,
+        };
+        let heard = |events: &[AgentEvent]| {
+            let mut told = Told::default();
+            events.iter().for_each(|e| told.hear(e));
+            told
+        };
+        assert!(heard(&[]).is_empty());
+        assert!(heard(&[done(None, false)]).is_empty());
+        assert!(heard(&[done(Some("  "), false)]).is_empty());
+        assert!(!heard(&[done(Some("did it"), false)]).is_empty());
+        assert!(!heard(&[done(None, true)]).is_empty());
+        assert!(!heard(&[AgentEvent::Message { text: "hi".into() }]).is_empty());
+        assert!(heard(&[done(None, false), done(None, false), done(None, false)]).terminals.len() == 2);
+    }
+}
