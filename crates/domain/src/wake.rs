@@ -92,6 +92,8 @@ pub struct WakeRequest {
     /// A hash of everything the caller asked for; two requests with one key must have one hash.
     pub body_hash: String,
     pub actor: Actor,
+    /// It carries work on that was accepted before (a retry): the agent's taste for new wakes is not asked.
+    pub carries_on: bool,
 }
 
 /// A non-final run of the agent in the scope of the wake.
@@ -198,7 +200,7 @@ pub fn decide(view: &WakeView, request: &WakeRequest) -> Decision {
     if by_timer && !view.policy.enabled {
         return Decision::Skip(SkipReason::HeartbeatDisabled);
     }
-    if !by_timer && !view.policy.wake_on_demand {
+    if !by_timer && !request.carries_on && !view.policy.wake_on_demand {
         return Decision::Skip(SkipReason::WakeOnDemandDisabled);
     }
     if by_timer && view.policy.skip_when_idle && !view.has_work {
@@ -324,6 +326,7 @@ mod tests {
             idempotency_key: None,
             body_hash: "h1".into(),
             actor: Actor::local_board(),
+            carries_on: false,
         }
     }
 
@@ -526,6 +529,13 @@ mod tests {
         for (name, view, source, expected) in rows {
             assert_eq!(decide(&view, &request(source)), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn work_that_was_accepted_goes_on_at_an_agent_deaf_to_new_wakes() {
+        let view = WakeView { policy: HeartbeatPolicy { wake_on_demand: false, ..policy() }, ..quiet() };
+        let retry = WakeRequest { carries_on: true, ..request(Source::Automation) };
+        assert_eq!(decide(&view, &retry), Decision::Queue);
     }
 
     #[test]

@@ -1,1 +1,244 @@
-//! Placeholder.
+//! The shell around the decisions: load, decide, apply, ring.
+//!
+//! [`Engine`] is what the API talks to: it takes wakes in, starts and tends the processes of runs, settles their ends,
+//! and keeps the sweeps going that re-derive every rule from stored state. It holds no SQL and no HTTP, and decides
+//! nothing that `domain` could decide. Memory holds only handles and hints: an engine that is killed at any instant loses
+//! nothing, and the next one goes on.
+
+mod agents;
+mod dispatcher;
+mod doorbell;
+mod error;
+mod explain;
+mod feed;
+mod intake;
+mod keepers;
+mod processes;
+mod progress;
+mod run_task;
+mod settings;
+mod settlement;
+mod signals;
+mod stops;
+mod sweeps;
+mod wakes;
+mod world;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::ids::{CompanyId, RunId};
+use domain::moment::Moment;
+use store::leases::Claimer;
+use store::{BoxFuture, Store, StoreError, Tx};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use agents::{AgentDraft, AgentPatch};
+pub use error::EngineError;
+pub use explain::{Explanation, Holder, Transition};
+pub use feed::{Happening, Heard, LogPiece, Subscription, raw_payload};
+pub use intake::body_hash;
+pub use keepers::Keepers;
+pub use processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, ProcessId, Processes, Seen};
+pub use settings::Settings;
+pub use stops::StopReport;
+pub use sweeps::recovery::Recovery;
+pub use wakes::{Skipped, Woken};
+pub use world::{Clock, Dice, SystemClock, SystemDice};
+
+use doorbell::Doorbell;
+use feed::Feed;
+
+/// The engine of one server. Cloning gives another handle to the same engine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Arc<Store>,
+    pub(crate) processes: Arc<dyn Processes>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dice: Arc<dyn Dice>,
+    pub(crate) settings: Settings,
+    pub(crate) claimer: Claimer,
+    pub(crate) doorbell: Doorbell,
+    pub(crate) feed: Feed,
+    /// Permits to run a process on this node.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Runs that this engine tends: handles, not truth.
+    pub(crate) tended: Mutex<HashMap<RunId, Arc<run_task::Handle>>>,
+    pub(crate) timers: Notify,
+    pub(crate) housekeeping: Notify,
+    pub(crate) recovery: Mutex<Recovery>,
+    /// No work is taken in any more.
+    pub(crate) closing: CancellationToken,
+    /// The tasks are to leave; processes go on.
+    pub(crate) leaving: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Engine {
+    /// Registers a start of the server and sets its sweeps going. Returns before anything is recovered: the caller
+    /// listens first, and [`Engine::recovery`] says how far it is.
+    pub async fn start(
+        store: Arc<Store>,
+        processes: Arc<dyn Processes>,
+        clock: Arc<dyn Clock>,
+        dice: Arc<dyn Dice>,
+        settings: Settings,
+    ) -> Result<Engine, EngineError> {
+        let boot_id = processes.boot_id();
+        let (node, boot, version) = (settings.node_id.clone(), boot_id.clone(), settings.version.clone());
+        let now = clock.now();
+        let holder = store
+            .write(move |tx| {
+                let (node, boot, version) = (node.clone(), boot.clone(), version.clone());
+                Box::pin(async move { store::leases::incarnate(tx, &node, &boot, &version, now).await })
+            })
+            .await?;
+        let claimer = Claimer { holder, node_id: settings.node_id.clone(), boot_id };
+        let inner = Arc::new(Inner {
+            store,
+            processes,
+            clock,
+            dice,
+            claimer,
+            doorbell: Doorbell::default(),
+            feed: Feed::new(),
+            slots: Arc::new(Semaphore::new(settings.max_runs as usize)),
+            tended: Mutex::default(),
+            timers: Notify::new(),
+            housekeeping: Notify::new(),
+            recovery: Mutex::default(),
+            closing: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            settings,
+        });
+        sweeps::start(&inner);
+        Ok(Engine { inner })
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.inner.store
+    }
+
+    /// The time, as the engine sees it.
+    pub fn now(&self) -> Moment {
+        self.inner.clock.now()
+    }
+
+    /// A new id, random and time-ordered.
+    pub fn new_id(&self) -> String {
+        domain::ids::mint(self.inner.clock.now(), self.inner.dice.bytes())
+    }
+
+    /// The settings it was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// How far the recovery after the start is.
+    pub fn recovery(&self) -> Recovery {
+        self.inner.recovery.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many processes this node runs, and how many it may.
+    pub fn capacity(&self) -> (u32, u32) {
+        let slots = self.inner.settings.max_runs;
+        (slots.saturating_sub(u32::try_from(self.inner.slots.available_permits()).unwrap_or(u32::MAX)), slots)
+    }
+
+    /// Follows the events of a company after a cursor; `None` = from now on.
+    pub async fn subscribe(
+        &self,
+        company: &CompanyId,
+        after: Option<i64>,
+    ) -> Result<Subscription, StoreError> {
+        let Inner { store, feed, leaving, .. } = &*self.inner;
+        Subscription::open(Arc::clone(store), feed, leaving.clone(), company.clone(), after).await
+    }
+
+    /// Opens the log of a run's current process at an offset.
+    pub fn log(&self, run: &RunId, epoch: i64, offset: u64) -> Result<Box<dyn LogSource>, ProcessError> {
+        self.inner.processes.log(&ProcessId { run: run.clone(), epoch }, offset)
+    }
+
+    /// A bell that rings when the log of a run may have grown; `None` when nobody tends it here.
+    pub fn log_bell(&self, run: &RunId) -> Option<Arc<Notify>> {
+        self.inner.handle_of(run).map(|handle| handle.log_bell())
+    }
+
+    /// The engine is going down; streams end then.
+    pub fn leaving(&self) -> CancellationToken {
+        self.inner.leaving.clone()
+    }
+
+    /// Stops taking work in and leaves; processes go on and are taken over by the next start.
+    pub async fn leave(&self) {
+        self.inner.closing.cancel();
+        self.inner.leaving.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    /// Writes with a context that each try of the closure gets a copy of.
+    pub(crate) async fn write<C, T, F>(&self, context: C, closure: F) -> Result<T, StoreError>
+    where
+        C: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t, 'c> Fn(&'t mut Tx<'c>, C) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        self.store.write(move |tx| closure(tx, context.clone())).await
+    }
+
+    /// Writes what must be written, however long the store is away. `None`: the server leaves first, and the next start
+    /// finds the run as it was.
+    pub(crate) async fn write_patiently<C, T, F>(&self, context: C, closure: F) -> Option<T>
+    where
+        C: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t, 'c> Fn(&'t mut Tx<'c>, C) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        let closure = Arc::new(closure);
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let again = Arc::clone(&closure);
+            match self.write(context.clone(), move |tx, context| again(tx, context)).await {
+                Ok(written) => return Some(written),
+                Err(error) => tracing::warn!(%error, "cannot write; trying again"),
+            }
+            tokio::select! {
+                () = self.leaving.cancelled() => return None,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// Reads with a context.
+    pub(crate) async fn read<C, T, F>(&self, context: C, closure: F) -> Result<T, StoreError>
+    where
+        C: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t, 'c> Fn(&'t mut Tx<'c>, C) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        self.store.read(move |tx| closure(tx, context.clone())).await
+    }
+
+    pub(crate) fn handle_of(&self, run: &RunId) -> Option<Arc<run_task::Handle>> {
+        self.tended.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned()
+    }
+
+    pub(crate) fn refuse_when_closing(&self) -> Result<(), EngineError> {
+        if self.closing.is_cancelled() { Err(EngineError::Closing) } else { Ok(()) }
+    }
+}

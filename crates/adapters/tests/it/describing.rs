@@ -1,0 +1,465 @@
+//! What adapters accept, what they refuse, and the command and environment that they describe.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use adapters::{AdapterError, Host, Level, SECRET_MIN, registry};
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, adapter};
+
+#[test]
+fn the_registry_knows_each_kind_once() {
+    let kinds: Vec<_> =
+        registry().iter().map(|adapter| (adapter.kind(), adapter.has_terminal_event())).collect();
+    assert_eq!(kinds, [("process", false), ("http", true), ("scripted", true)]);
+    assert!(adapters::find("claude").is_none());
+    let config = json!({ "idempotent": true });
+    let repeatable =
+        |config: &Value| registry().iter().map(|adapter| adapter.is_repeatable(config)).collect::<Vec<_>>();
+    assert_eq!(repeatable(&json!({})), [true, false, true]);
+    assert_eq!(repeatable(&json!({ "idempotent": "true" })), [true, false, true]);
+    assert_eq!(repeatable(&config), [true, true, true]);
+}
+
+#[test]
+fn every_mistake_in_a_configuration_is_found_with_its_path() {
+    for (kind, config, expected) in [
+        ("process", json!({ "command": "true" }), &[][..]),
+        (
+            "process",
+            json!({ "command": "true", "args": [], "cwd": null, "env": {}, "timeoutSec": 0, "graceSec": 0.5, "model": 5 }),
+            &[],
+        ),
+        ("process", json!({}), &["adapterConfig.command: is missing"]),
+        ("process", json!({ "command": "  " }), &["adapterConfig.command: is missing"]),
+        ("process", json!(null), &["adapterConfig.command: is missing"]),
+        ("process", json!({ "command": ["ls"] }), &["adapterConfig.command: must be a text, is a list"]),
+        ("process", json!([]), &["adapterConfig: must be an object", "adapterConfig.command: is missing"]),
+        (
+            "process",
+            json!({ "command": "x", "args": "-l" }),
+            &["adapterConfig.args: must be a list of texts, is a text"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "args": ["a", 1] }),
+            &["adapterConfig.args[1]: must be a text, is a number"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "args": ["a\0b"] }),
+            &["adapterConfig.args[0]: must not contain a NUL byte"],
+        ),
+        ("process", json!({ "command": "x\0" }), &["adapterConfig.command: must not contain a NUL byte"]),
+        (
+            "process",
+            json!({ "command": "x", "env": { "A": "\0" } }),
+            &["adapterConfig.env.A: must not contain a NUL byte"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "cwd": "work" }),
+            &["adapterConfig.cwd: must be an absolute path"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "cwd": "~/work" }),
+            &["adapterConfig.cwd: must be an absolute path"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "timeoutSec": "60" }),
+            &["adapterConfig.timeoutSec: must be a number, is a text"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "graceSec": -1 }),
+            &["adapterConfig.graceSec: must not be negative"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "env": [] }),
+            &["adapterConfig.env: must be an object, is a list"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "env": { "1A": "", "A B": "", "A=B": "", "": "" } }),
+            &[
+                "adapterConfig.env.: is not a name for a variable",
+                "adapterConfig.env.1A: is not a name for a variable",
+                "adapterConfig.env.A B: is not a name for a variable",
+                "adapterConfig.env.A=B: is not a name for a variable",
+            ],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "env": { "A": 1 } }),
+            &["adapterConfig.env.A: must be a text or {\"type\": \"plain\", \"value\": ...}, is a number"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "env": { "BUGLE_RUN": "r/1" } }),
+            &["adapterConfig.env.BUGLE_RUN: is reserved: it marks the processes of a run"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "env": { "A": { "type": "secret_ref", "secretId": "s" } } }),
+            &["adapterConfig.env.A: refers to a stored secret, and this version stores no secrets"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "env": { "A": { "type": "plain" }, "B": { "value": "" } } }),
+            &[
+                "adapterConfig.env.A: must have a text as its value",
+                "adapterConfig.env.B: must have the type plain",
+            ],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "env": { "A": "x".repeat(131_072) } }),
+            &["adapterConfig.env.A: is longer than the system takes (128 KiB)"],
+        ),
+        ("http", json!({ "url": "https://example.org/run?x=1", "timeoutMs": 5, "idempotent": true }), &[]),
+        ("http", json!({}), &["adapterConfig.url: is missing"]),
+        ("http", json!({ "url": 5 }), &["adapterConfig.url: must be a text, is a number"]),
+        ("http", json!({ "url": "example.org/run" }), &["adapterConfig.url: is not an absolute address"]),
+        ("http", json!({ "url": "https:///run" }), &["adapterConfig.url: is not an absolute address"]),
+        ("http", json!({ "url": "https://a b/" }), &["adapterConfig.url: is not an absolute address"]),
+        ("http", json!({ "url": "ws://a/" }), &["adapterConfig.url: must begin with http:// or https://"]),
+        (
+            "http",
+            json!({ "url": "https://me:secret@a/" }),
+            &["adapterConfig.url: must not hold a user or a password"],
+        ),
+        (
+            "http",
+            json!({ "url": "http://a/", "method": "BREW" }),
+            &["adapterConfig.method: must be one of: POST, PUT, PATCH, DELETE, GET"],
+        ),
+        (
+            "http",
+            json!({ "url": "http://a/", "headers": { "a b": "", "x": 1, "y": "a\nb", "Content-Length": "1" } }),
+            &[
+                "adapterConfig.headers.Content-Length: is set by the connection itself",
+                "adapterConfig.headers.a b: is not a name for a header",
+                "adapterConfig.headers.x: must be a text, is a number",
+                "adapterConfig.headers.y: has a character that a header cannot hold",
+            ],
+        ),
+        (
+            "http",
+            json!({ "url": "http://a/", "payloadTemplate": "x", "idempotent": 1 }),
+            &[
+                "adapterConfig.payloadTemplate: must be an object, is a text",
+                "adapterConfig.idempotent: must be true or false, is a number",
+            ],
+        ),
+        ("scripted", json!({ "script": "print hi" }), &[]),
+        ("scripted", json!({ "script": ["print hi", { "repeat 2": ["print x"] }], "speak": "plain" }), &[]),
+        ("scripted", json!({ "file": "demo.script" }), &[]),
+        ("scripted", json!({}), &["adapterConfig.script: is missing"]),
+        (
+            "scripted",
+            json!({ "script": "a", "file": "b" }),
+            &["adapterConfig.file: must not be given together with script"],
+        ),
+        (
+            "scripted",
+            json!({ "script": 5 }),
+            &["adapterConfig.script: must be a text or a list of steps, is a number"],
+        ),
+        (
+            "scripted",
+            json!({ "script": "print\nsleep x" }),
+            &[
+                "adapterConfig.script: line 2: `sleep x`: `x` is not a span like 250us, 100ms, 1.5s, 2m or 1h; expected `sleep SPAN`",
+            ],
+        ),
+        (
+            "scripted",
+            json!({ "script": ["print", 5] }),
+            &[
+                "adapterConfig.script: line 2: `5`: expected a step: a text, or an object with a step and its body",
+            ],
+        ),
+        (
+            "scripted",
+            json!({ "script": "", "speak": "latin" }),
+            &["adapterConfig.speak: must be one of: plain"],
+        ),
+    ] {
+        let problems: Vec<String> = adapter(kind).check(&config).iter().map(ToString::to_string).collect();
+        let mut sorted = problems.clone();
+        sorted.sort();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(sorted, expected, "{kind} {config}");
+        // What is refused when it is saved is refused when it runs, and the other way round.
+        let refused = matches!(Stage::new().describe(kind, &config), Err(AdapterError::Config(_)));
+        assert_eq!(refused, !problems.is_empty(), "{kind} {config}");
+    }
+}
+
+#[test]
+fn the_servers_environment_passes_only_by_the_list() {
+    let server = [
+        ("PATH", "/bin"),
+        ("HOME", "/home/me"),
+        ("LC_ALL", "C.UTF-8"),
+        ("https_proxy", "http://u:canary-pass@proxy:3128"),
+        ("SSL_CERT_FILE", "/certs"),
+        ("AWS_SECRET_ACCESS_KEY", "canary-1"),
+        ("DATABASE_URL", "canary-2"),
+        ("BUGLE_DATABASE_URL", "canary-3"),
+        ("PAPERCLIP_AGENT_JWT_SECRET", "canary-4"),
+        ("BUGLE_RUN", "canary-5"),
+        ("LD_PRELOAD", "canary-6"),
+        ("path", "canary-7"),
+        ("CLAUDECODE", "1"),
+    ];
+    let mut stage = Stage::new();
+    stage.host = Host::from_env(server);
+    let names: Vec<&str> = stage.host.env.keys().map(String::as_str).collect();
+    assert_eq!(names, ["HOME", "LC_ALL", "PATH", "SSL_CERT_FILE", "https_proxy"]);
+    for (kind, config) in [
+        ("process", json!({ "command": "sh" })),
+        ("http", json!({ "url": "http://a/" })),
+        ("scripted", json!({ "script": "env" })),
+    ] {
+        let command = stage.describe(kind, &config).unwrap();
+        for (name, value) in &command.env {
+            assert!(!value.contains("canary") || name == "https_proxy", "{kind}: {name}={value}");
+        }
+        assert_eq!(command.secrets, ["canary-pass"], "{kind}");
+    }
+}
+
+#[test]
+fn names_and_values_that_are_no_text_do_not_pass() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let host = Host::from_env([
+        (OsString::from("LANG"), OsString::from_vec(vec![0xff])),
+        ("TZ".into(), "UTC".into()),
+    ]);
+    assert_eq!(host.env, BTreeMap::from([("TZ".to_owned(), "UTC".to_owned())]));
+}
+
+#[test]
+fn the_run_is_told_under_both_names_and_only_what_is_known() {
+    let mut stage = Stage::new();
+    stage.host = Host::default();
+    stage.context = json!({
+        "issueId": "issue-1", "commentId": "c-1", "wakeCommentId": "c-2", "approvalId": " ", "issueIds": ["a", "b"],
+        "paperclipWorkspace": { "cwd": "/w", "source": "project", "branchName": null, "agentHome": "/home/agent" },
+        "paperclipWorkspaces": [{ "id": 1 }], "paperclipRuntimeServices": [],
+        "paperclipWake": {
+            "reason": " issue_commented ", "issue": { "id": "issue-1", "title": "" }, "commentIds": ["c-1", "c-2"],
+            "comments": [
+                { "id": "c-1", "body": " hi ", "author": { "type": "user", "id": "u-1" } },
+                { "id": "c-2", "body": "  ", "author": { "type": "user", "id": "u-1" } },
+            ],
+            "commentWindow": { "requestedCount": 2, "includedCount": 2 },
+        },
+    });
+    let command = stage.describe("process", &json!({ "command": "sh" })).unwrap();
+    let env: BTreeMap<&str, &str> =
+        command.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let ours: BTreeMap<&str, &str> =
+        env.iter().filter_map(|(name, value)| Some((name.strip_prefix("BUGLE_")?, *value))).collect();
+    let aliases: BTreeMap<&str, &str> =
+        env.iter().filter_map(|(name, value)| Some((name.strip_prefix("PAPERCLIP_")?, *value))).collect();
+    assert_eq!(ours, aliases);
+    let wake = json!({
+        "reason": "issue_commented", "issue": { "id": "issue-1", "title": null }, "commentIds": ["c-1", "c-2"],
+        "comments": [{ "id": "c-1", "body": "hi", "authorType": "user", "authorId": "u-1" }],
+        "requestedCount": 2, "includedCount": 2, "missingCount": 1,
+    });
+    let told: Value = serde_json::from_str(ours["WAKE_PAYLOAD_JSON"]).unwrap();
+    assert_eq!(told, wake);
+    let rest: Vec<(&str, &str)> = ours
+        .iter()
+        .filter(|(name, _)| **name != "WAKE_PAYLOAD_JSON")
+        .map(|(name, value)| (*name, *value))
+        .collect();
+    let expected = [
+        ("AGENT_ID", "agent-1"),
+        ("AGENT_NAME", "Tester"),
+        ("API_URL", "http://127.0.0.1:1"),
+        ("COMPANY_ID", "company-1"),
+        ("LINKED_ISSUE_IDS", "a,b"),
+        ("RUN_ID", "run-1"),
+        ("TASK_ID", "issue-1"),
+        ("TASK_KEY", "task-7"),
+        ("WAKE_COMMENT_ID", "c-2"),
+        ("WAKE_REASON", "on_demand"),
+        ("WORKSPACES_JSON", "[{\"id\":1}]"),
+        ("WORKSPACE_CWD", "/w"),
+        ("WORKSPACE_SOURCE", "project"),
+    ];
+    assert_eq!(rest, expected);
+    assert_eq!(env["AGENT_HOME"], "/home/agent");
+    assert!(env["PATH"].contains("/usr/bin"), "a server without PATH still finds programs");
+    assert!(!env.contains_key("BUGLE_RUN"), "the mark is the keeper's");
+
+    stage.context = json!({ "paperclipWake": { "reason": "", "comments": [{ "body": "" }] } });
+    let command = stage.describe("process", &json!({ "command": "sh" })).unwrap();
+    assert!(
+        command.env.iter().all(|(name, _)| !name.ends_with("WAKE_PAYLOAD_JSON")),
+        "an empty payload is none"
+    );
+}
+
+#[test]
+fn a_payload_too_long_for_the_system_is_left_out_and_noted() {
+    let mut stage = Stage::new();
+    stage.context = json!({ "paperclipWake": { "reason": "x".repeat(140_000) } });
+    let config = json!({ "command": "true" });
+    let command = stage.describe("process", &config).unwrap();
+    assert_eq!(command.notes, ["BUGLE_WAKE_PAYLOAD_JSON is left out: 140094 bytes do not fit"]);
+    assert_eq!(stage.run("process", &config).code(), Some(0));
+}
+
+#[test]
+fn declared_variables_win_and_carry_their_alias_with_them() {
+    let stage = Stage::new();
+    let config = json!({ "command": "sh", "env": {
+        "PAPERCLIP_API_URL": "http://other", "BUGLE_TASK_ID": "own", "PAPERCLIP_TASK_ID": "alias", "PATH": "/bin:/usr/bin",
+        "MY_TOKEN": { "type": "plain", "value": "canary-token" }, "OTHER_TOKEN": "short", "PAPERCLIP_RUN": "x", "EMPTY_KEY": "",
+    } });
+    let command = stage.describe("process", &config).unwrap();
+    let env: BTreeMap<String, String> = command.env.iter().cloned().collect();
+    for (name, value) in [
+        ("BUGLE_API_URL", "http://other"),
+        ("PAPERCLIP_API_URL", "http://other"),
+        ("BUGLE_TASK_ID", "own"),
+        ("PAPERCLIP_TASK_ID", "alias"),
+        ("MY_TOKEN", "canary-token"),
+        ("PATH", "/bin:/usr/bin"),
+        ("EMPTY_KEY", ""),
+    ] {
+        assert_eq!(env[name], value, "{name}");
+    }
+    assert!(!env.contains_key("BUGLE_RUN"), "an alias must not forge the mark");
+    assert_eq!(command.secrets, ["canary-token"]);
+    assert!(command.secrets.iter().all(|secret| secret.len() >= SECRET_MIN));
+    assert_eq!(command.notes, ["OTHER_TOKEN is too short to be hidden in logs (under 8 bytes)"]);
+    assert!(!format!("{command:?}").contains("canary"), "{command:?}");
+}
+
+#[test]
+fn a_process_is_started_as_configured_and_says_nothing_by_itself() {
+    let stage = Stage::new();
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "command": "sh", "args": ["-c", "pwd; echo \"$0 $BUGLE_RUN_ID $A\"; cat; exit 3", "zero"],
+        "cwd": folder.path(), "env": { "A": "b c" }, "timeoutSec": 1.5, "graceSec": 3,
+    });
+    let command = stage.describe("process", &config).unwrap();
+    assert!(command.argv[0].starts_with('/') && command.argv[0].ends_with("/sh"), "{:?}", command.argv);
+    assert_eq!((command.wall, command.grace), (Some(Duration::from_millis(1500)), Duration::from_secs(3)));
+    assert_eq!((command.stdin.len(), command.keep_stdin_open), (0, false));
+    let played = stage.run("process", &config);
+    let expected = format!("{}\nzero run-1 b c\n", folder.path().canonicalize().unwrap().display());
+    assert_eq!((played.stdout.as_str(), played.code(), played.events.len()), (expected.as_str(), Some(3), 0));
+    let reader = adapter("process").reader(&stage.setup(&config));
+    assert!(!reader.is_listening());
+
+    let plain = stage.describe("process", &json!({ "command": "sh", "graceSec": 0 })).unwrap();
+    assert_eq!((plain.cwd.as_path(), plain.wall, plain.grace), (stage.path(), None, Duration::from_secs(1)));
+    let plain = stage.describe("process", &json!({ "command": "sh", "timeoutSec": 1e300 })).unwrap();
+    assert_eq!((plain.wall, plain.grace), (Some(Duration::from_secs(315_360_000)), Duration::from_secs(15)));
+}
+
+#[test]
+fn a_command_that_cannot_start_is_an_answer_and_not_a_strange_ending() {
+    let stage = Stage::new();
+    std::fs::write(stage.file("script"), "#!/bin/sh\n").unwrap();
+    let describe = |config: Value| stage.describe("process", &config).unwrap_err();
+    let error = describe(json!({ "command": "no-such-program", "env": { "PATH": "/bin" } }));
+    assert_eq!(error.to_string(), "find the command `no-such-program` in PATH `/bin`");
+    assert_eq!(
+        describe(json!({ "command": "./script" })),
+        AdapterError::NotExecutable { path: stage.path().join("./script") }
+    );
+    assert_eq!(describe(json!({ "command": "/" })), AdapterError::NotExecutable { path: "/".into() });
+    assert_eq!(
+        describe(json!({ "command": "sh", "cwd": "/no/folder" })),
+        AdapterError::NoFolder { path: "/no/folder".into() }
+    );
+    assert!(error.hint().unwrap().contains("install"));
+}
+
+#[test]
+fn the_environment_test_of_a_process_looks_and_starts_nothing() {
+    use Level::{Error, Info, Warn};
+    let stage = Stage::new();
+    let folder = stage.path();
+    std::fs::write(stage.file("script"), "#!/bin/sh\ntouch ran\n").unwrap();
+    let present = ("process_command_present", Info);
+    for (config, expected) in [
+        (json!({ "command": "sh" }), vec![present, ("process_command_resolvable", Info)]),
+        (json!({ "command": "no-such-program" }), vec![present, ("process_command_unresolvable", Error)]),
+        (
+            json!({ "command": "./script", "cwd": folder }),
+            vec![present, ("process_cwd_valid", Info), ("process_command_unresolvable", Error)],
+        ),
+        (json!({ "command": "./script" }), vec![present, ("process_command_unresolvable", Warn)]),
+        (
+            json!({ "command": "sh", "cwd": "/no/folder" }),
+            vec![present, ("process_cwd_invalid", Error), ("process_command_resolvable", Info)],
+        ),
+        (
+            json!({ "command": "sh", "cwd": "folder" }),
+            vec![present, ("process_cwd_invalid", Error), ("process_command_resolvable", Info)],
+        ),
+        (json!({}), vec![("process_command_missing", Error)]),
+    ] {
+        let checks = adapter("process").test_environment(&config, &stage.host);
+        let codes: Vec<_> = checks.iter().map(|check| (check.code, check.level)).collect();
+        assert_eq!(codes, expected, "{config}");
+        assert!(checks.iter().all(|check| check.level == Info || check.hint.is_some()), "{checks:?}");
+    }
+    assert!(!stage.file("ran").exists());
+}
+
+#[test]
+fn a_script_is_described_by_file_or_on_stdin() {
+    let mut stage = Stage::new();
+    let args = |config: &Value, stage: &Stage| stage.describe("scripted", config).unwrap().argv[1..].to_vec();
+    let inline = json!({ "script": ["print a", { "repeat 2": ["print b"] }] });
+    assert_eq!(args(&inline, &stage), ["scripted", "-", "--speak", "plain"]);
+    assert_eq!(stage.describe("scripted", &inline).unwrap().stdin, b"print a\nrepeat 2 {\nprint b\n}\n");
+    assert_eq!(stage.run("scripted", &inline).stdout, "a\nb\nb\n");
+    stage.session = Some("s-1".to_owned());
+    let file = json!({ "file": "demo", "args": ["--x", "y"] });
+    assert_eq!(
+        args(&file, &stage),
+        ["scripted", "demo", "--speak", "plain", "--resume", "s-1", "--", "--x", "y"]
+    );
+    std::fs::write(stage.file("demo"), "if-resuming {\n print ${SESSION} ${ARG:1}\n}").unwrap();
+    assert_eq!(stage.run("scripted", &file).stdout, "s-1 --x\n");
+}
+
+#[test]
+fn the_environment_test_of_a_script_reads_it() {
+    use Level::{Error, Info};
+    let stage = Stage::new();
+    std::fs::write(stage.file("good"), "print a").unwrap();
+    std::fs::write(stage.file("bad"), "dance").unwrap();
+    let (cwd, valid, invalid) =
+        (("scripted_cwd_valid", Info), ("scripted_script_valid", Info), ("scripted_script_invalid", Error));
+    for (config, expected) in [
+        (json!({ "script": "print a" }), vec![valid]),
+        (json!({ "script": "dance" }), vec![invalid]),
+        (json!({ "file": stage.file("good") }), vec![valid]),
+        (json!({ "file": "good", "cwd": stage.path() }), vec![cwd, valid]),
+        (json!({ "file": "bad", "cwd": stage.path() }), vec![cwd, invalid]),
+        (json!({ "file": stage.file("none") }), vec![invalid]),
+    ] {
+        let checks = adapter("scripted").test_environment(&config, &stage.host);
+        let codes: Vec<_> = checks.iter().map(|check| (check.code, check.level)).collect();
+        assert_eq!(codes, expected, "{config}");
+    }
+}

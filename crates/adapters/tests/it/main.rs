@@ -1,0 +1,9 @@
+//! Adapters from the outside: what they describe is started as real processes, and what comes back is read.
+
+#![allow(clippy::unwrap_used)]
+
+mod calling;
+mod describing;
+mod endings;
+mod playing;
+mod stage;

@@ -1,0 +1,381 @@
+//! The settings of a server, read once: defaults, below the file in the data folder, below the environment, below flags.
+//!
+//! A key that is not known, or of the wrong type, is refused with its path: a setting that is silently ignored is worse
+//! than none. Nothing here touches the machine beyond reading the file; whether the settings can work is `doctor`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use toml::{Table, Value};
+
+use crate::doctor::Finding;
+
+/// The name of the file in the data folder.
+pub(crate) const FILE: &str = "config.toml";
+
+/// Where a server listens unless it is told otherwise.
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:3100";
+
+/// How the server writes its own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What may be given on the command line or in the environment; the flag wins.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Flags {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:3100]
+    #[arg(long, value_name = "ADDRESS", env = "BUGLE_LISTEN")]
+    pub(crate) listen: Option<String>,
+    /// A PostgreSQL database instead of the embedded store
+    #[arg(long, value_name = "URL", env = "BUGLE_DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+    /// Processes of agents at once [default: memory / 512 MiB]
+    #[arg(long, value_name = "N", env = "BUGLE_MAX_RUNS")]
+    pub(crate) max_runs: Option<String>,
+    /// End all runs when the server is stopped, instead of leaving them to the next start
+    #[arg(long)]
+    pub(crate) stop_runs: bool,
+    /// How the server writes its own log, on stderr
+    #[arg(long, value_name = "FORMAT", env = "BUGLE_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// The settings of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) database_url: Option<String>,
+    pub(crate) max_runs: u32,
+    pub(crate) stop_runs: bool,
+    pub(crate) log_format: LogFormat,
+    pub(crate) retention: Retention,
+}
+
+/// How long things are kept; `None` is the engine's own default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Retention {
+    pub(crate) runs: Option<Duration>,
+    pub(crate) events: Option<Duration>,
+    pub(crate) idle_wakes: Option<Duration>,
+    pub(crate) log_bytes: Option<u64>,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: {message}")]
+pub(crate) struct ConfigError {
+    /// The flag, variable or key, and for a key the file.
+    pub(crate) origin: String,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) fix: String,
+}
+
+impl From<ConfigError> for Finding {
+    fn from(error: ConfigError) -> Finding {
+        let message = error.to_string();
+        Finding::fail("settings", error.code, message, error.fix)
+    }
+}
+
+/// Puts the layers together.
+pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError> {
+    let file = read_file(&data_dir.join(FILE))?;
+    let listen = match (&flags.listen, &file.listen) {
+        (Some(text), _) => address("--listen (or BUGLE_LISTEN)", text)?,
+        (None, Some((origin, text))) => address(origin, text)?,
+        (None, None) => address("the default", DEFAULT_LISTEN)?,
+    };
+    let max_runs = match (&flags.max_runs, file.max_runs) {
+        (Some(text), _) => {
+            let origin = "--max-runs (or BUGLE_MAX_RUNS)";
+            let number = text.trim().parse().ok().filter(|number| (1..=MOST_RUNS).contains(number));
+            number.ok_or_else(|| wrong(origin, format!("`{text}` is not a number from 1 to {MOST_RUNS}")))?
+        }
+        (None, Some(number)) => number,
+        (None, None) => runs_for_memory(memory()),
+    };
+    let database_url = flags.database_url.clone().or(file.database_url);
+    if let Some(url) = &database_url {
+        check_database_url(url)?;
+    }
+    Ok(Config {
+        data_dir: data_dir.to_owned(),
+        listen,
+        database_url,
+        max_runs,
+        stop_runs: flags.stop_runs || file.stop_runs.unwrap_or(false),
+        log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+        retention: file.retention,
+    })
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        })
+    }
+}
+
+/// More processes than any machine of today takes; a larger number is a slip of the finger.
+const MOST_RUNS: u32 = 10_000;
+
+/// An agent program with its tools takes about this much (D22).
+const MEMORY_PER_RUN: u64 = 512 << 20;
+
+fn runs_for_memory(memory: Option<u64>) -> u32 {
+    // Sixteen where the size is not told: the engine's own default.
+    memory.map_or(16, |bytes| u32::try_from(bytes / MEMORY_PER_RUN).unwrap_or(MOST_RUNS).clamp(1, MOST_RUNS))
+}
+
+/// Bytes of memory that this process may use: of the machine, or of the container where that is less.
+fn memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    });
+    let container = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|path| read(path)?.trim().parse::<u64>().ok());
+    machine.into_iter().chain(container).min()
+}
+
+fn wrong(origin: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError {
+        origin: origin.to_owned(),
+        code: "config.invalid",
+        message: message.into(),
+        fix: "correct it; `bugle up --help` lists the settings".to_owned(),
+    }
+}
+
+fn address(origin: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let text = text.trim();
+    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| ConfigError {
+        origin: origin.to_owned(),
+        code: "listen.invalid",
+        message: format!("`{text}` is not an address with a port"),
+        fix: format!("write it like {DEFAULT_LISTEN} or [::1]:3100"),
+    })
+}
+
+fn check_database_url(url: &str) -> Result<(), ConfigError> {
+    let bad = |message: &str| ConfigError {
+        origin: "--database-url (or BUGLE_DATABASE_URL, database_url)".to_owned(),
+        code: "database_url.invalid",
+        message: message.to_owned(),
+        fix: "write it like postgres://user:password@host/name, or leave it out for the embedded store".to_owned(),
+    };
+    if url.contains('\0') {
+        return Err(bad("must not contain a NUL byte"));
+    }
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://") || url.contains("host=")) {
+        // The text is not shown: it may hold a password.
+        return Err(bad("is not the address of a PostgreSQL database"));
+    }
+    Ok(())
+}
+
+/// What a file says; texts with the place they came from.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct FileSettings {
+    listen: Option<(String, String)>,
+    database_url: Option<String>,
+    max_runs: Option<u32>,
+    stop_runs: Option<bool>,
+    log_format: Option<LogFormat>,
+    retention: Retention,
+}
+
+fn read_file(path: &Path) -> Result<FileSettings, ConfigError> {
+    let text = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(FileSettings::default()),
+        // The data folder is a file, or does not let itself be read: `doctor` says so, in better words.
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(FileSettings::default()),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            return Err(ConfigError { fix: "make it readable".to_owned(), ..wrong(&path.display().to_string(), message) });
+        }
+    };
+    let text = String::from_utf8(text)
+        .map_err(|error| wrong(&path.display().to_string(), format!("is not UTF-8: {error}")))?;
+    parse(&text, &path.display().to_string())
+}
+
+fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        ConfigError { code: "config.syntax", ..wrong(&format!("{file} line {line}"), error.message()) }
+    })?;
+    let mut keys = Keys { file, section: String::new(), table };
+    let listen = keys.text("listen")?.map(|text| (keys.origin("listen"), text));
+    let database_url = keys.text("database_url")?;
+    let max_runs = keys.number("max_runs", 1, i64::from(MOST_RUNS))?.map(|number| number as u32);
+    let stop_runs = keys.flag("stop_runs")?;
+    let log_format = match keys.text("log_format")? {
+        None => None,
+        Some(text) => Some(LogFormat::from_str(&text, false).map_err(|_| {
+            wrong(&keys.origin("log_format"), format!("`{text}` is not one of: text, json"))
+        })?),
+    };
+    let mut retention = Retention::default();
+    if let Some(mut keys) = keys.section("retention")? {
+        let days = |number: i64| Duration::from_secs(number as u64 * 86_400);
+        retention.runs = keys.number("runs_days", 1, 36_500)?.map(days);
+        retention.events = keys.number("events_days", 1, 36_500)?.map(days);
+        retention.idle_wakes = keys.number("skipped_wakes_days", 1, 36_500)?.map(days);
+        retention.log_bytes = keys.number("logs_mib", 1, 1 << 30)?.map(|number| (number as u64) << 20);
+        keys.refuse_the_rest()?;
+    }
+    keys.refuse_the_rest()?;
+    Ok(FileSettings { listen, database_url, max_runs, stop_runs, log_format, retention })
+}
+
+/// The keys of one section, taken out as they are read: what is left at the end is not known.
+struct Keys<'a> {
+    file: &'a str,
+    section: String,
+    table: Table,
+}
+
+impl<'a> Keys<'a> {
+    fn origin(&self, key: &str) -> String {
+        format!("{}: {}{key}", self.file, self.section)
+    }
+
+    fn wrong_type(&self, key: &str, wanted: &str, found: &Value) -> ConfigError {
+        wrong(&self.origin(key), format!("must be {wanted}, is {}", found.type_str()))
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.contains('\0') => {
+                Err(wrong(&self.origin(key), "must not contain a NUL byte"))
+            }
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.wrong_type(key, "a text", &other)),
+        }
+    }
+
+    fn flag(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::Boolean(value)) => Ok(Some(value)),
+            Some(other) => Err(self.wrong_type(key, "true or false", &other)),
+        }
+    }
+
+    fn number(&mut self, key: &str, least: i64, most: i64) -> Result<Option<i64>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::Integer(number)) if (least..=most).contains(&number) => Ok(Some(number)),
+            Some(Value::Integer(number)) => {
+                Err(wrong(&self.origin(key), format!("{number} is not between {least} and {most}")))
+            }
+            Some(other) => Err(self.wrong_type(key, "a whole number", &other)),
+        }
+    }
+
+    fn section(&mut self, key: &str) -> Result<Option<Keys<'a>>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::Table(table)) => Ok(Some(Keys { file: self.file, section: format!("{key}."), table })),
+            Some(other) => Err(self.wrong_type(key, "a section", &other)),
+        }
+    }
+
+    fn refuse_the_rest(&self) -> Result<(), ConfigError> {
+        let Some(key) = self.table.keys().next() else { return Ok(()) };
+        Err(ConfigError {
+            code: "config.unknown_key",
+            fix: format!("remove `{}{key}` from {}; `bugle up --help` lists the keys", self.section, self.file),
+            ..wrong(&self.origin(key), "is not a known key")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        parse(text, "config.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let read = parse(
+            "listen = '127.0.0.1:4000'\nmax_runs = 3\nstop_runs = true\nlog_format = 'json'\n\
+             [retention]\nruns_days = 2\nlogs_mib = 5\n",
+            "f",
+        )
+        .unwrap();
+        assert_eq!(read.listen, Some(("f: listen".to_owned(), "127.0.0.1:4000".to_owned())));
+        assert_eq!((read.max_runs, read.stop_runs, read.log_format), (Some(3), Some(true), Some(LogFormat::Json)));
+        let day = Duration::from_secs(86_400);
+        assert_eq!(read.retention, Retention { runs: Some(day * 2), log_bytes: Some(5 << 20), ..Retention::default() });
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_types_are_refused_with_their_path() {
+        for (text, said) in [
+            ("listn = ''", "config.toml: listn: is not a known key"),
+            ("[retention]\nrun_days = 1", "config.toml: retention.run_days: is not a known key"),
+            ("listen = 3100", "config.toml: listen: must be a text, is integer"),
+            ("max_runs = '3'", "config.toml: max_runs: must be a whole number, is string"),
+            ("max_runs = 0", "config.toml: max_runs: 0 is not between 1 and 10000"),
+            ("retention = 3", "config.toml: retention: must be a section, is integer"),
+            ("stop_runs = 1", "config.toml: stop_runs: must be true or false, is integer"),
+            ("log_format = 'xml'", "config.toml: log_format: `xml` is not one of: text, json"),
+            ("listen = \"a\\u0000b\"", "config.toml: listen: must not contain a NUL byte"),
+        ] {
+            assert_eq!(refused(text), said);
+        }
+        let broken = parse("max_runs = 1\nlisten = ", "config.toml").unwrap_err();
+        assert_eq!((broken.code, broken.origin.as_str()), ("config.syntax", "config.toml line 2"));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), "listen = '127.0.0.1:4000'\nmax_runs = 3").unwrap();
+        let config = read(folder.path(), &Flags::default()).unwrap();
+        assert_eq!((config.listen.port(), config.max_runs), (4000, 3));
+        let flags = Flags { listen: Some("localhost:5000".into()), max_runs: Some("7".into()), ..Flags::default() };
+        let config = read(folder.path(), &flags).unwrap();
+        assert_eq!((config.listen.to_string().as_str(), config.max_runs), ("127.0.0.1:5000", 7));
+    }
+
+    #[test]
+    fn addresses_and_database_urls_that_cannot_be_meant_are_refused() {
+        for text in ["3100", "127.0.0.1", "example.org:80", ""] {
+            assert_eq!(address("--listen", text).unwrap_err().code, "listen.invalid", "{text}");
+        }
+        assert!(check_database_url("mysql://x/y").is_err());
+        assert!(check_database_url("postgres://x/y\0").is_err());
+        assert!(check_database_url("host=/run/postgresql dbname=bugle").is_ok());
+    }
+
+    #[test]
+    fn the_number_of_runs_follows_the_memory() {
+        assert_eq!(runs_for_memory(Some(24 << 30)), 48);
+        assert_eq!(runs_for_memory(Some(100 << 20)), 1);
+        assert_eq!(runs_for_memory(None), 16);
+    }
+}

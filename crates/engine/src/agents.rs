@@ -1,0 +1,466 @@
+//! Companies and agents: creating, changing, finding them.
+//!
+//! What a configuration may hold is the adapters' to say; what a name may be and when a timer is due is `domain`'s.
+
+use adapters::Problem;
+use domain::agent::{AgentStatus, HeartbeatPolicy, Role, issue_prefix, url_key};
+use domain::ids::{AgentId, CompanyId};
+use domain::schedule;
+use domain::wake::Actor;
+use serde_json::{Map, Value as Json, json};
+use store::agents::Agent;
+use store::companies::Company;
+use store::{agents, audit, companies};
+
+use crate::{Engine, EngineError, stops};
+
+/// A new agent (spec/api.md 4.3.1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentDraft {
+    pub name: String,
+    pub role: Role,
+    pub title: Option<String>,
+    pub icon: Option<String>,
+    pub reports_to: Option<AgentId>,
+    pub capabilities: Option<String>,
+    pub adapter_type: String,
+    /// An object.
+    pub adapter_config: Json,
+    /// An object.
+    pub runtime_config: Json,
+    pub budget_monthly_cents: i64,
+    /// `None`: by role.
+    pub permissions: Option<Json>,
+    pub metadata: Option<Json>,
+}
+
+impl Default for AgentDraft {
+    fn default() -> AgentDraft {
+        AgentDraft {
+            name: String::new(),
+            role: Role::General,
+            title: None,
+            icon: None,
+            reports_to: None,
+            capabilities: None,
+            adapter_type: "process".to_owned(),
+            adapter_config: json!({}),
+            runtime_config: json!({}),
+            budget_monthly_cents: 0,
+            permissions: None,
+            metadata: None,
+        }
+    }
+}
+
+/// A change of an agent: what is `None` stays. The inner `None` of a double option clears the field.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AgentPatch {
+    pub name: Option<String>,
+    pub role: Option<Role>,
+    pub title: Option<Option<String>>,
+    pub icon: Option<Option<String>>,
+    pub reports_to: Option<Option<AgentId>>,
+    pub capabilities: Option<Option<String>>,
+    pub adapter_type: Option<String>,
+    /// Merged key by key, unless `replace_adapter_config` or the type changes.
+    pub adapter_config: Option<Json>,
+    pub replace_adapter_config: bool,
+    pub runtime_config: Option<Json>,
+    pub budget_monthly_cents: Option<i64>,
+    pub metadata: Option<Option<Json>>,
+}
+
+/// Keys that a change of the adapter type carries over (spec/heartbeat.md 9.1).
+const CARRIED: [&str; 6] =
+    ["env", "cwd", "timeoutSec", "graceSec", "promptTemplate", "bootstrapPromptTemplate"];
+
+impl Engine {
+    /// Creates a company; its issue prefix is made unique by letters.
+    pub async fn create_company(
+        &self,
+        name: &str,
+        description: Option<String>,
+        budget_monthly_cents: i64,
+        actor: &Actor,
+    ) -> Result<Company, EngineError> {
+        if name.trim().is_empty() {
+            return Err(EngineError::Invalid(vec![problem(
+                "name",
+                "must not be empty",
+                "give the company a name",
+            )]));
+        }
+        let now = self.now();
+        let company = Company {
+            id: CompanyId(self.new_id()),
+            name: name.trim().to_owned(),
+            description,
+            status: "active".to_owned(),
+            issue_prefix: issue_prefix(name),
+            issue_counter: 0,
+            budget_monthly_cents,
+            require_approval: false,
+            brand_color: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let actor = actor.clone();
+        Ok(self
+            .inner
+            .store
+            .write(move |tx| {
+                let (mut company, actor) = (company.clone(), actor.clone());
+                Box::pin(async move {
+                    while !companies::insert(tx, &company).await? {
+                        company.issue_prefix.push('A');
+                    }
+                    let record = stops::record(
+                        &company.id,
+                        &actor,
+                        "company.created",
+                        company.id.as_str(),
+                        &company.name,
+                        now,
+                    );
+                    audit::append(tx, record).await?;
+                    Ok(company)
+                })
+            })
+            .await?)
+    }
+
+    /// Creates an agent; a name that is taken gets a number.
+    pub async fn create_agent(
+        &self,
+        company: &CompanyId,
+        draft: AgentDraft,
+        actor: &Actor,
+    ) -> Result<Agent, EngineError> {
+        let problems = check_draft(&draft);
+        if !problems.is_empty() {
+            return Err(EngineError::Invalid(problems));
+        }
+        let now = self.now();
+        let policy = HeartbeatPolicy::read(&draft.runtime_config, &draft.adapter_type);
+        let id = AgentId(self.new_id());
+        let can_create = draft.role == Role::Ceo;
+        let agent = Agent {
+            url_key: key_of(&draft.name, &id),
+            company_id: company.clone(),
+            name: draft.name.trim().to_owned(),
+            role: draft.role,
+            title: draft.title,
+            icon: draft.icon,
+            status: AgentStatus::Idle,
+            reports_to: draft.reports_to,
+            capabilities: draft.capabilities,
+            adapter_config: typed_env(&draft.adapter_config),
+            runtime_config: with_heartbeat_defaults(&draft.runtime_config),
+            adapter_type: draft.adapter_type,
+            budget_monthly_cents: draft.budget_monthly_cents,
+            pause_reason: None,
+            paused_at: None,
+            permissions: draft.permissions.unwrap_or_else(|| json!({ "canCreateAgents": can_create })),
+            metadata: draft.metadata,
+            last_heartbeat_at: None,
+            next_timer_at: schedule::next_due(AgentStatus::Idle, &policy, now),
+            created_at: now,
+            updated_at: now,
+            id,
+        };
+        let actor = actor.clone();
+        let agent = self
+            .inner
+            .store
+            .write(move |tx| {
+                let (mut agent, actor) = (agent.clone(), actor.clone());
+                Box::pin(async move {
+                    if companies::get(tx, &agent.company_id).await?.is_none() {
+                        return Ok(Err(EngineError::NotFound("Company")));
+                    }
+                    if let Some(manager) = &agent.reports_to {
+                        match agents::get(tx, manager).await? {
+                            None => return Ok(Err(EngineError::NotFound("Manager"))),
+                            Some(manager) if manager.company_id != agent.company_id => {
+                                let text = "Manager must belong to same company";
+                                return Ok(Err(EngineError::Invalid(vec![problem(
+                                    "reportsTo",
+                                    text,
+                                    "name an agent of this company",
+                                )])));
+                            }
+                            Some(_) => {}
+                        }
+                    }
+                    let name = agent.name.clone();
+                    for number in 2..=100 {
+                        if agents::insert(tx, &agent).await? {
+                            let record = stops::record(
+                                &agent.company_id,
+                                &actor,
+                                "agent.created",
+                                agent.id.as_str(),
+                                &agent.name,
+                                now,
+                            );
+                            audit::append(tx, record).await?;
+                            return Ok(Ok(agent));
+                        }
+                        agent.name = format!("{name} {number}");
+                        agent.url_key = key_of(&agent.name, &agent.id);
+                    }
+                    let message = format!(
+                        "Agent name '{name}' and its first hundred numbers are in use in this company"
+                    );
+                    Ok(Err(EngineError::Conflict { message, details: None }))
+                })
+            })
+            .await??;
+        self.inner.timers.notify_one();
+        Ok(agent)
+    }
+
+    /// Changes an agent.
+    pub async fn patch_agent(
+        &self,
+        agent: &AgentId,
+        patch: AgentPatch,
+        actor: &Actor,
+    ) -> Result<Agent, EngineError> {
+        let (id, actor, now) = (agent.clone(), actor.clone(), self.now());
+        let changed = self
+            .inner
+            .store
+            .write(move |tx| {
+                let (id, patch, actor) = (id.clone(), patch.clone(), actor.clone());
+                Box::pin(async move {
+                    let Some(agent) = agents::lock(tx, &id).await? else {
+                        return Ok(Err(EngineError::NotFound("Agent")));
+                    };
+                    let mut agent = patched(agent, &patch);
+                    let problems = check_agent(
+                        &agent.name,
+                        &agent.adapter_type,
+                        &agent.adapter_config,
+                        &agent.runtime_config,
+                        agent.budget_monthly_cents,
+                    );
+                    if !problems.is_empty() {
+                        return Ok(Err(EngineError::Invalid(problems)));
+                    }
+                    if agent.reports_to.as_ref() == Some(&agent.id) {
+                        let hint = "name another agent, or null";
+                        return Ok(Err(EngineError::Invalid(vec![problem(
+                            "reportsTo",
+                            "Agent cannot report to itself",
+                            hint,
+                        )])));
+                    }
+                    let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
+                    let baseline = agent.last_heartbeat_at.unwrap_or(agent.created_at);
+                    agent.next_timer_at =
+                        schedule::next_due(agent.status, &policy, baseline.max(agent.created_at));
+                    agent.updated_at = now;
+                    if !agents::update(tx, &agent).await? {
+                        let message =
+                            format!("Agent shortname '{}' is already in use in this company", agent.url_key);
+                        return Ok(Err(EngineError::Conflict { message, details: None }));
+                    }
+                    let record = stops::record(
+                        &agent.company_id,
+                        &actor,
+                        "agent.updated",
+                        agent.id.as_str(),
+                        &agent.name,
+                        now,
+                    );
+                    audit::append(tx, record).await?;
+                    Ok(Ok(agent))
+                })
+            })
+            .await??;
+        self.inner.timers.notify_one();
+        self.inner.doorbell.ring(agent);
+        Ok(changed)
+    }
+}
+
+fn patched(mut agent: Agent, patch: &AgentPatch) -> Agent {
+    if let Some(name) = &patch.name {
+        agent.name = name.trim().to_owned();
+        agent.url_key = key_of(name, &agent.id);
+    }
+    if let Some(role) = patch.role {
+        agent.role = role;
+    }
+    for (ours, theirs) in [
+        (&mut agent.title, &patch.title),
+        (&mut agent.icon, &patch.icon),
+        (&mut agent.capabilities, &patch.capabilities),
+    ] {
+        if let Some(value) = theirs {
+            ours.clone_from(value);
+        }
+    }
+    if let Some(manager) = &patch.reports_to {
+        agent.reports_to.clone_from(manager);
+    }
+    if let Some(metadata) = &patch.metadata {
+        agent.metadata.clone_from(metadata);
+    }
+    let new_type = patch.adapter_type.as_ref().filter(|kind| **kind != agent.adapter_type);
+    if patch.adapter_config.is_some() || new_type.is_some() {
+        let old = agent.adapter_config.as_object().cloned().unwrap_or_default();
+        let given = patch.adapter_config.as_ref().and_then(Json::as_object).cloned().unwrap_or_default();
+        let mut merged: Map<String, Json> = match (new_type, patch.replace_adapter_config) {
+            (_, true) => Map::new(),
+            (None, false) => old,
+            (Some(_), false) => old.into_iter().filter(|(key, _)| CARRIED.contains(&key.as_str())).collect(),
+        };
+        merged.extend(given);
+        agent.adapter_config = typed_env(&Json::Object(merged));
+    }
+    if let Some(kind) = new_type {
+        agent.adapter_type.clone_from(kind);
+    }
+    if let Some(config) = &patch.runtime_config {
+        agent.runtime_config = with_heartbeat_defaults(config);
+    }
+    if let Some(cents) = patch.budget_monthly_cents {
+        agent.budget_monthly_cents = cents;
+    }
+    agent
+}
+
+fn key_of(name: &str, id: &AgentId) -> String {
+    let key = url_key(name);
+    if key.is_empty() { id.0.clone() } else { key }
+}
+
+/// Plain strings in `env` are stored as typed bindings (spec/api.md 4.3.1).
+fn typed_env(config: &Json) -> Json {
+    let mut config = config.clone();
+    if let Some(env) = config.get_mut("env").and_then(Json::as_object_mut) {
+        for value in env.values_mut() {
+            if value.is_string() {
+                *value = json!({ "type": "plain", "value": value.take() });
+            }
+        }
+    }
+    config
+}
+
+/// `heartbeat.enabled` is a boolean and `maxConcurrentRuns` a number, whatever was sent (spec/api.md 4.3.1).
+fn with_heartbeat_defaults(config: &Json) -> Json {
+    let mut config = if config.is_object() { config.clone() } else { json!({}) };
+    let policy = HeartbeatPolicy::read(&config, "process");
+    if let Some(map) = config.as_object_mut() {
+        let heartbeat = map.entry("heartbeat").or_insert_with(|| json!({}));
+        if !heartbeat.is_object() {
+            *heartbeat = json!({});
+        }
+        heartbeat["enabled"] = json!(policy.enabled);
+        heartbeat["maxConcurrentRuns"] = json!(policy.max_concurrent_runs);
+    }
+    config
+}
+
+fn check_draft(draft: &AgentDraft) -> Vec<Problem> {
+    check_agent(
+        &draft.name,
+        &draft.adapter_type,
+        &draft.adapter_config,
+        &draft.runtime_config,
+        draft.budget_monthly_cents,
+    )
+}
+
+fn check_agent(
+    name: &str,
+    kind: &str,
+    adapter_config: &Json,
+    runtime_config: &Json,
+    cents: i64,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if name.trim().is_empty() {
+        problems.push(problem("name", "must not be empty", "give the agent a name"));
+    }
+    if name.chars().any(char::is_control) {
+        problems.push(problem(
+            "name",
+            "must not contain control characters",
+            "use letters, digits and punctuation",
+        ));
+    }
+    if name.len() > 200 {
+        problems.push(problem("name", "is longer than 200 bytes", "choose a shorter name"));
+    }
+    if cents < 0 {
+        problems.push(problem("budgetMonthlyCents", "must not be negative", "0 means no budget"));
+    }
+    if !runtime_config.is_object() {
+        problems.push(problem(
+            "runtimeConfig",
+            "must be an object",
+            "for example {\"heartbeat\": {\"enabled\": true}}",
+        ));
+    }
+    match adapters::find(kind) {
+        None => {
+            let known: Vec<&str> = adapters::registry().iter().map(|adapter| adapter.kind()).collect();
+            let hint = format!("known types: {}", known.join(", "));
+            problems.push(problem("adapterType", &format!("Unknown adapter type: {kind}"), &hint));
+        }
+        Some(_) if !adapter_config.is_object() => {
+            problems.push(problem(
+                "adapterConfig",
+                "must be an object",
+                "for example {\"command\": \"make\"}",
+            ));
+        }
+        Some(adapter) => problems.extend(adapter.check(adapter_config)),
+    }
+    problems
+}
+
+pub(crate) fn problem(path: &str, message: &str, hint: &str) -> Problem {
+    Problem { path: path.to_owned(), message: message.to_owned(), hint: Some(hint.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_env_strings_become_typed_and_typed_ones_stay() {
+        let config = json!({"command": "x", "env": {"A": "1", "B": {"type": "plain", "value": "2"}}});
+        let typed = json!({"command": "x", "env": {"A": {"type": "plain", "value": "1"}, "B": {"type": "plain", "value": "2"}}});
+        assert_eq!(typed_env(&config), typed);
+        assert_eq!(typed_env(&json!({"env": "no"})), json!({"env": "no"}));
+    }
+
+    #[test]
+    fn the_heartbeat_is_stored_with_sound_values() {
+        let stored = with_heartbeat_defaults(
+            &json!({"heartbeat": {"enabled": "yes", "maxConcurrentRuns": "many", "intervalSec": 5}}),
+        );
+        assert_eq!(
+            stored,
+            json!({"heartbeat": {"enabled": false, "maxConcurrentRuns": 5, "intervalSec": 5}})
+        );
+        assert_eq!(with_heartbeat_defaults(&json!({}))["heartbeat"]["enabled"], json!(false));
+    }
+
+    #[test]
+    fn every_mistake_of_a_draft_is_named() {
+        let draft = AgentDraft {
+            adapter_type: "telepathy".into(),
+            budget_monthly_cents: -1,
+            ..AgentDraft::default()
+        };
+        let paths: Vec<String> = check_draft(&draft).into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["name", "budgetMonthlyCents", "adapterType"]);
+    }
+}

@@ -1,0 +1,179 @@
+//! Gives free slots to queued runs.
+//!
+//! Woken by the doorbell for certain agents, and by a period for all that have a queue: a lost ring costs a period. What
+//! may start is `domain::claim`; this loads, asks, claims and starts the tasks.
+
+use std::sync::Arc;
+
+use domain::agent::HeartbeatPolicy;
+use domain::claim::{self, Candidate, ClaimView, Gate, PRIORITY_NONE, RANK_NO_TASK};
+use domain::hold::HeldReason;
+use domain::ids::AgentId;
+use domain::run::RunStatus;
+use futures_util::{StreamExt, stream};
+use store::agents::Agent;
+use store::leases::Lease;
+use store::runs::{self, Run};
+use store::{StoreError, Tx};
+
+use crate::doorbell::Rung;
+use crate::run_task::{self, Entry};
+use crate::{Inner, intake, stops};
+
+/// Agents looked at side by side: enough for a group commit, few enough for PostgreSQL (D15).
+const WIDTH: usize = 16;
+/// Agents per page of the walk through all that have a queue.
+const PAGE: i64 = 500;
+
+/// Dispatches until the engine closes.
+pub(crate) async fn run(engine: Arc<Inner>) {
+    loop {
+        let rung = tokio::select! {
+            () = engine.closing.cancelled() => return,
+            rung = engine.doorbell.wait(engine.settings.period) => rung,
+        };
+        match rung {
+            Rung::Agents(agents) => dispatch(&engine, agents).await,
+            Rung::Everybody => everybody(&engine).await,
+        }
+    }
+}
+
+async fn everybody(engine: &Arc<Inner>) {
+    let mut after = String::new();
+    loop {
+        let page = engine
+            .read(after.clone(), |tx, after| {
+                Box::pin(async move { runs::agents_with_queue(tx, &after, PAGE).await })
+            })
+            .await;
+        let agents = match page {
+            Ok(agents) => agents,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for queued runs");
+                return;
+            }
+        };
+        let Some(last) = agents.last() else { return };
+        after = last.0.clone();
+        let full = agents.len() as i64 == PAGE;
+        dispatch(engine, agents).await;
+        if !full || engine.closing.is_cancelled() {
+            return;
+        }
+    }
+}
+
+async fn dispatch(engine: &Arc<Inner>, agents: Vec<AgentId>) {
+    stream::iter(agents)
+        .for_each_concurrent(WIDTH, |agent| async move {
+            if engine.closing.is_cancelled() {
+                return;
+            }
+            if let Err(error) = start_next(engine, &agent).await {
+                tracing::warn!(%agent, %error, "cannot start queued runs");
+            }
+        })
+        .await;
+}
+
+/// What a pass over one agent came to.
+struct Pass {
+    agent: Agent,
+    claimed: Vec<(Run, Lease)>,
+    starved: bool,
+}
+
+/// Claims as many queued runs of an agent as it and this node have slots for.
+async fn start_next(engine: &Arc<Inner>, agent: &AgentId) -> Result<(), StoreError> {
+    let mut permits = Vec::new();
+    // More than the agent may ever run at once is never needed.
+    while permits.len() < 10
+        && let Ok(permit) = Arc::clone(&engine.slots).try_acquire_owned()
+    {
+        permits.push(permit);
+    }
+    let available = u32::try_from(permits.len()).unwrap_or(0);
+    let context = (agent.clone(), engine.claimer.clone());
+    let now = engine.clock.now();
+    let instance_slots = engine.settings.max_runs;
+    let pass = engine
+        .write(context, move |tx, (agent, claimer)| {
+            Box::pin(async move {
+                let Some(agent) = intake::lock_agent(tx, &agent).await? else { return Ok(None) };
+                let pass = claim(tx, agent, available, instance_slots, &claimer, now).await?;
+                Ok(Some(pass))
+            })
+        })
+        .await?;
+    let Some(pass) = pass else { return Ok(()) };
+    if pass.starved {
+        engine.doorbell.starve();
+    }
+    if !pass.claimed.is_empty() {
+        engine.feed.ring();
+    }
+    for (run, lease) in pass.claimed {
+        // One permit was taken for each that could be claimed.
+        let Some(permit) = permits.pop() else { break };
+        run_task::spawn(engine, run, pass.agent.clone(), lease, Entry::Launch, permit);
+    }
+    Ok(())
+}
+
+async fn claim(
+    tx: &mut Tx<'_>,
+    agent: Agent,
+    available: u32,
+    instance_slots: u32,
+    claimer: &store::leases::Claimer,
+    now: domain::moment::Moment,
+) -> Result<Pass, StoreError> {
+    let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
+    let mut running = runs::count_running(tx, &agent.id).await?;
+    let waiting = runs::claimable(tx, &agent.id, 64).await?;
+    let mut candidates: Vec<Candidate> = waiting
+        .into_iter()
+        .map(|run| Candidate {
+            id: run.id,
+            rank: RANK_NO_TASK,
+            priority: PRIORITY_NONE,
+            queued_at: run.created_at,
+        })
+        .collect();
+    claim::order(&mut candidates);
+    let mut pass = Pass { agent, claimed: Vec::new(), starved: false };
+    for candidate in candidates {
+        let taken = u32::try_from(pass.claimed.len()).unwrap_or(u32::MAX);
+        let gate = claim::gate(&ClaimView {
+            status: RunStatus::Queued,
+            agent: Some(pass.agent.status),
+            slots: policy.max_concurrent_runs,
+            agent_running: running,
+            // The query leaves out runs whose scope is busy, and at most one waits in each scope.
+            scope_running: false,
+            instance_slots,
+            instance_running: instance_slots.saturating_sub(available.saturating_sub(taken)),
+        });
+        match gate {
+            Gate::Open => {
+                let Some(mut run) = runs::lock(tx, &candidate.id).await? else { continue };
+                if let Some(claimed) = intake::claim_locked(tx, &pass.agent, &mut run, claimer, now).await? {
+                    running += 1;
+                    pass.claimed.push((run, claimed.lease));
+                }
+            }
+            Gate::Ends(words) => {
+                if let Some(run) = runs::lock(tx, &candidate.id).await? {
+                    stops::withdraw(tx, &run, words, "cancelled", now).await?;
+                }
+            }
+            Gate::Held(reason) => {
+                pass.starved |= reason == HeldReason::Capacity;
+                break;
+            }
+            Gate::NotWaiting => {}
+        }
+    }
+    Ok(pass)
+}

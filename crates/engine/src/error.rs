@@ -1,0 +1,38 @@
+//! What may go wrong in the engine, named for what the caller can do about it. HTTP statuses are not assigned here.
+
+use adapters::Problem;
+use domain::agent::AgentStatus;
+use domain::wake::BudgetBlock;
+use serde_json::Value as Json;
+use store::StoreError;
+
+/// Why the engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no such thing, or none that the caller may know of.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The agent cannot be woken in its state. The refused wake is on record.
+    #[error("Agent is not invokable in its current state")]
+    NotInvokable(AgentStatus),
+    /// A budget stops all starts.
+    #[error("{}", .0.reason)]
+    Budget(BudgetBlock),
+    /// The idempotency key was used for another request.
+    #[error("idempotency key was used for another request")]
+    KeyReused { wake: String },
+    /// The thing is in a state that does not allow this.
+    #[error("{message}")]
+    Conflict { message: String, details: Option<Json> },
+    /// The request makes no sense; each field is named.
+    #[error("invalid request")]
+    Invalid(Vec<Problem>),
+    /// The server is going down and takes no work in.
+    #[error("server is shutting down")]
+    Closing,
+    /// A run's folder or process could not be looked at.
+    #[error("run files")]
+    Process(#[from] crate::processes::ProcessError),
+    #[error("store")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,289 @@
+//! What the log of a process says, as a fold: frame by frame, the same whenever it is read again from the start.
+//!
+//! Re-attaching after a restart reads from the first frame, so nothing is counted twice and nothing skipped; what is
+//! saved is always the absolute state at an offset. Nothing here reads files or writes to the store.
+
+use adapters::{LineSplitter, Reader, Source};
+use domain::moment::Moment;
+use domain::telling::{AgentEvent, Told};
+use serde_json::{Value as Json, json};
+use store::leases::Progress;
+
+use crate::processes::{Frame, FrameStream};
+
+/// How much of each stream's end is kept beside the row (spec/heartbeat.md 15, "excerpt cap").
+const EXCERPT: usize = 32 << 10;
+
+/// The account of one process.
+pub(crate) struct Account {
+    reader: Box<dyn Reader>,
+    stdout: LineSplitter,
+    stderr: LineSplitter,
+    pub(crate) told: Told,
+    pub(crate) stdout_tail: Tail,
+    pub(crate) stderr_tail: Tail,
+    /// The offset after the last frame that is accounted for.
+    pub(crate) offset: u64,
+    pub(crate) process: Process,
+    last_output: Option<(Moment, &'static str)>,
+    outputs: i64,
+    output_bytes: i64,
+    /// The terminal event was there before the first step of a stop.
+    pub(crate) done_before_stop: bool,
+    stopping: bool,
+    /// Something was learnt since the last save that people wait for.
+    pub(crate) news: bool,
+    /// Output came since the last save.
+    pub(crate) output: bool,
+}
+
+/// The process, as its keeper announced it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub pid: Option<i64>,
+    pub group: Option<i64>,
+    pub started_at: Option<Moment>,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account")
+            .field("told", &self.told)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    pub(crate) fn new(reader: Box<dyn Reader>) -> Account {
+        Account {
+            reader,
+            stdout: LineSplitter::new(),
+            stderr: LineSplitter::new(),
+            told: Told::default(),
+            stdout_tail: Tail::default(),
+            stderr_tail: Tail::default(),
+            offset: 0,
+            process: Process::default(),
+            last_output: None,
+            outputs: 0,
+            output_bytes: 0,
+            done_before_stop: false,
+            stopping: false,
+            news: false,
+            output: false,
+        }
+    }
+
+    /// Takes one frame in.
+    pub(crate) fn take(&mut self, frame: &Frame) {
+        self.offset = frame.next_offset;
+        match frame.stream {
+            FrameStream::Stdout => self.output(frame, Source::Stdout),
+            FrameStream::Stderr => self.output(frame, Source::Stderr),
+            FrameStream::Stdin => {}
+            FrameStream::Keeper => self.note(&frame.bytes),
+        }
+    }
+
+    /// The process is over: the last line may lack its end.
+    pub(crate) fn finish(&mut self) {
+        let mut events = Vec::new();
+        let reader = &mut self.reader;
+        self.stdout.finish(|line| events.extend(reader.line(Source::Stdout, line)));
+        self.stderr.finish(|line| events.extend(reader.line(Source::Stderr, line)));
+        events.extend(reader.finish());
+        self.hear(&events);
+    }
+
+    fn output(&mut self, frame: &Frame, source: Source) {
+        let (splitter, tail, name) = match source {
+            Source::Stdout => (&mut self.stdout, &mut self.stdout_tail, "stdout"),
+            Source::Stderr => (&mut self.stderr, &mut self.stderr_tail, "stderr"),
+        };
+        tail.push(&frame.bytes);
+        self.last_output = Some((frame.at, name));
+        self.outputs += 1;
+        self.output_bytes += i64::try_from(frame.bytes.len()).unwrap_or(0);
+        self.output = true;
+        if self.reader.is_listening() {
+            let mut events = Vec::new();
+            let reader = &mut self.reader;
+            splitter.push(&frame.bytes, |line| events.extend(reader.line(source, line)));
+            self.hear(&events);
+        }
+    }
+
+    fn hear(&mut self, events: &[AgentEvent]) {
+        for event in events {
+            self.news |= matches!(
+                event,
+                AgentEvent::Session { .. } | AgentEvent::UsageAdded { .. } | AgentEvent::UsageTotal { .. }
+            );
+            self.told.hear(event);
+        }
+        if !self.stopping && self.told.is_done() {
+            self.done_before_stop = true;
+        }
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        let Ok(note) = serde_json::from_slice::<Json>(bytes) else { return };
+        let number = |key: &str| note.get(key).and_then(Json::as_i64);
+        match note.get("note").and_then(Json::as_str) {
+            Some("exec_ok") => {
+                self.process = Process {
+                    pid: number("pid"),
+                    group: number("pgid"),
+                    started_at: number("startedAtUs").map(Moment::from_micros),
+                };
+                self.news = true;
+            }
+            // The first step of any stop, whoever asked for it.
+            Some("stop" | "wall_limit") => self.stopping = true,
+            _ => {}
+        }
+    }
+
+    /// The state to be saved.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            log_offset: i64::try_from(self.offset).unwrap_or(i64::MAX),
+            process_pid: self.process.pid,
+            process_group_id: self.process.group,
+            process_started_at: self.process.started_at,
+            session: self.told.session.clone(),
+            usage: self.usage(),
+            last_output_at: self.last_output.map(|(at, _)| at),
+            last_output_seq: self.outputs,
+            last_output_stream: self.last_output.map(|(_, name)| name.to_owned()),
+            last_output_bytes: (self.outputs > 0).then_some(self.output_bytes),
+        }
+    }
+
+    /// `usageJson` (spec/heartbeat.md 4.13); `None` when the program reported nothing.
+    pub(crate) fn usage(&self) -> Option<Json> {
+        let usage = self.told.usage.as_ref()?;
+        let unknown = || "unknown".to_owned();
+        Some(json!({
+            "inputTokens": usage.input_tokens,
+            "cachedInputTokens": usage.cached_input_tokens,
+            "outputTokens": usage.output_tokens,
+            "provider": usage.provider.clone().unwrap_or_else(unknown),
+            "biller": usage.biller.clone().or_else(|| usage.provider.clone()).unwrap_or_else(unknown),
+            "model": usage.model.clone().unwrap_or_else(unknown),
+            "billingType": usage.billing_type.clone().unwrap_or_else(unknown),
+            "costUsd": usage.cost_micros.map(|micros| micros as f64 / 1e6),
+            "costMicros": usage.cost_micros,
+            "costKnown": usage.cost_micros.is_some(),
+        }))
+    }
+}
+
+/// The end of a stream, at most [`EXCERPT`] bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    bytes: Vec<u8>,
+}
+
+impl Tail {
+    pub(crate) fn push(&mut self, piece: &[u8]) {
+        if piece.len() >= EXCERPT {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(&piece[piece.len() - EXCERPT..]);
+            return;
+        }
+        self.bytes.extend_from_slice(piece);
+        // Cut seldom: at most twice the size is held.
+        if self.bytes.len() > EXCERPT * 2 {
+            self.bytes.drain(..self.bytes.len() - EXCERPT);
+        }
+    }
+
+    /// The text, beginning at a whole character; `None` when there was no output.
+    pub(crate) fn text(&self) -> Option<String> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let mut from = self.bytes.len().saturating_sub(EXCERPT);
+        while from > 0 && from < self.bytes.len() && self.bytes[from] & 0xc0 == 0x80 {
+            from += 1;
+        }
+        // NUL is text nowhere: PostgreSQL refuses it, and people cannot see it.
+        Some(String::from_utf8_lossy(&self.bytes[from..]).replace('\0', "\u{fffd}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Echo;
+    impl Reader for Echo {
+        fn line(&mut self, _: Source, line: &[u8]) -> Vec<AgentEvent> {
+            if line == b"done" {
+                return vec![AgentEvent::Result { error: None, summary: None, plan_only: false, json: None }];
+            }
+            vec![AgentEvent::Message { text: String::from_utf8_lossy(line).into_owned() }]
+        }
+    }
+
+    fn frame(stream: FrameStream, bytes: &[u8], offset: u64) -> Frame {
+        let next_offset = offset + 10;
+        Frame { seq: offset, stream, at: Moment::from_micros(7), bytes: bytes.to_vec(), offset, next_offset }
+    }
+
+    #[test]
+    fn lines_over_frame_borders_are_heard_once_and_the_last_one_at_the_end() {
+        let mut account = Account::new(Box::new(Echo));
+        account.take(&frame(FrameStream::Stdout, b"one\ntw", 0));
+        account.take(&frame(FrameStream::Stderr, b"err\n", 10));
+        account.take(&frame(FrameStream::Stdout, b"o\nthree", 20));
+        assert_eq!(account.told.messages, 3);
+        account.finish();
+        assert_eq!((account.told.messages, account.offset), (4, 30));
+        assert_eq!(account.stdout_tail.text().as_deref(), Some("one\ntwo\nthree"));
+        assert_eq!(account.progress().last_output_seq, 3);
+    }
+
+    #[test]
+    fn done_counts_as_before_the_stop_only_when_it_was() {
+        for (stop_first, before) in [(false, true), (true, false)] {
+            let mut account = Account::new(Box::new(Echo));
+            let stop = frame(FrameStream::Keeper, br#"{"note":"stop","reason":"x"}"#, 0);
+            let done = frame(FrameStream::Stdout, b"done\n", 10);
+            for frame in if stop_first { [stop, done] } else { [done, stop] } {
+                account.take(&frame);
+            }
+            assert_eq!(account.done_before_stop, before);
+        }
+    }
+
+    #[test]
+    fn the_process_is_known_from_the_keepers_note() {
+        let mut account = Account::new(Box::new(Echo));
+        account.take(&frame(
+            FrameStream::Keeper,
+            br#"{"note":"exec_ok","pid":42,"pgid":42,"startedAtUs":9}"#,
+            0,
+        ));
+        account.take(&frame(FrameStream::Keeper, b"not json", 10));
+        assert_eq!(
+            (account.process.pid, account.process.started_at),
+            (Some(42), Some(Moment::from_micros(9)))
+        );
+        assert!(account.news);
+    }
+
+    #[test]
+    fn a_tail_keeps_the_end_and_begins_at_a_whole_character() {
+        let mut tail = Tail::default();
+        assert_eq!(tail.text(), None);
+        for _ in 0..EXCERPT {
+            tail.push("ä".as_bytes());
+        }
+        tail.push(b"x\0y");
+        let text = tail.text().expect("there was output");
+        assert!(text.len() <= EXCERPT + 2 && text.ends_with("x\u{fffd}y") && text.starts_with('ä'));
+    }
+}

@@ -1,0 +1,374 @@
+//! The one way out: the end of a process becomes the end of its run, with everything that follows, in one commit.
+//!
+//! What the end means is `domain::ending`. The run, its wakes, its events, the runtime state of the agent, the session
+//! of the task, the status of the agent and the retry are written together under the lease; who comes second finds the
+//! lease gone and writes nothing.
+
+use domain::agent::{AgentStatus, HeartbeatPolicy};
+use domain::ending::{self, Ending, FollowUp, ProcessEnd, Settlement, Verdict};
+use domain::moment::Moment;
+use domain::run::Outcome;
+use domain::wake::{Actor, Source, TriggerDetail, WakeRequest, WakeStatus};
+use domain::{retry, schedule};
+use serde_json::{Map, Value as Json, json};
+use store::agents::Agent;
+use store::leases::{self, End, Lease};
+use store::runs::{NewRunEvent, Run};
+use store::sessions::{self, RunSummary, TaskSession};
+use store::{StoreError, Tx, agents, runs, wakes};
+
+use crate::intake::{self, Admission, Chain};
+use crate::processes::ExitFacts;
+use crate::run_task::Tending;
+use crate::signals;
+
+/// What became of the settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// The run is over.
+    Over,
+    /// The run goes on with a second process.
+    StartFresh,
+    /// Somebody else holds the lease.
+    Stale,
+    /// The server leaves before it could be written.
+    Leaving,
+}
+
+/// Everything that the transaction needs.
+#[derive(Clone)]
+struct Closing {
+    run: Run,
+    lease: Lease,
+    end: End,
+    events: Vec<NewRunEvent<'static>>,
+    settlement: Settlement,
+    summary: RunSummary,
+    session: Option<TaskSession>,
+    follow_up: Option<(WakeRequest, Admission)>,
+}
+
+/// Settles the end of a process.
+pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Option<&ExitFacts>) -> Settled {
+    let adapter = task.adapter();
+    let has_terminal_event = adapter.is_some_and(|adapter| adapter.has_terminal_event());
+    let ending = Ending {
+        process,
+        told: task.account.told.clone(),
+        has_terminal_event,
+        expects_output: has_terminal_event && task.agent.adapter_type != "http",
+        resuming: task.run.session_before.is_some(),
+        fresh_start_used: task.run.fresh_start_used,
+        stop_asked: task.stop_words(),
+        done_before_stop: task.account.done_before_stop,
+        repeatable: adapter.is_some_and(|adapter| adapter.is_repeatable(&task.agent.adapter_config)),
+        process_loss_retries: task.run.process_loss_retries,
+    };
+    let settlement = match ending::settle(&ending) {
+        Verdict::StartFresh => return Settled::StartFresh,
+        Verdict::Over(settlement) => settlement,
+    };
+    let closing = closing(task, settlement, exit);
+    let outcome = closing.settlement.outcome;
+    let now = task.engine.clock.now();
+    let written =
+        task.engine.write_patiently(closing, move |tx, closing| Box::pin(write(tx, closing, now))).await;
+    match written {
+        None => Settled::Leaving,
+        Some(false) => Settled::Stale,
+        Some(true) => {
+            tracing::info!(run = %task.run.id, %outcome, "run settled");
+            task.engine.feed.ring();
+            task.engine.housekeeping.notify_one();
+            Settled::Over
+        }
+    }
+}
+
+fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFacts>) -> Closing {
+    let progress = task.account.progress();
+    let told = &task.account.told;
+    let outcome = settlement.outcome;
+    let mut events = std::mem::take(&mut task.events);
+    let level = if outcome == Outcome::Succeeded { "info" } else { "error" };
+    events.push(NewRunEvent {
+        event_type: "lifecycle",
+        stream: Some("system"),
+        level,
+        message: match outcome {
+            Outcome::Succeeded => "run succeeded",
+            Outcome::Failed => "run failed",
+            Outcome::Cancelled => "run cancelled",
+            Outcome::TimedOut => "run timed_out",
+        },
+        payload: Some(json!({
+            "status": outcome, "exitCode": exit.and_then(|exit| exit.code), "errorCode": settlement.error_code,
+            "error": settlement.error, "warnings": settlement.warnings, "followUp": settlement.follow_up,
+            "survivorsKilled": exit.map(|exit| exit.survivors_killed),
+        })),
+    });
+    let usage = told.usage.clone().unwrap_or_default();
+    let count = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+    let now = task.engine.clock.now();
+    let session = told.session.clone().map(|session_id| TaskSession {
+        id: domain::ids::mint(now, task.engine.dice.bytes()),
+        company_id: task.run.company_id.clone(),
+        agent_id: task.run.agent_id.clone(),
+        adapter_type: task.agent.adapter_type.clone(),
+        task_key: task.run.task_key.clone(),
+        session_id,
+        last_run_id: Some(task.run.id.clone()),
+        last_error: settlement.error.clone(),
+        created_at: now,
+        updated_at: now,
+    });
+    Closing {
+        end: End {
+            outcome,
+            error: settlement.error.clone(),
+            error_code: settlement.error_code.clone(),
+            exit_code: exit.and_then(|exit| exit.code).map(i64::from),
+            signal: exit.and_then(|exit| exit.signal).map(signal_name),
+            usage: progress.usage,
+            result: Some(result(task, &settlement, exit)),
+            session_after: progress.session,
+            log_offset: progress.log_offset,
+            log_bytes: exit.map(|exit| count(exit.log_bytes)),
+            log_sha256: exit.map(|exit| exit.log_sha256.clone()),
+            last_output_at: progress.last_output_at,
+            last_output_seq: progress.last_output_seq,
+            last_output_stream: progress.last_output_stream,
+            last_output_bytes: progress.last_output_bytes,
+            stdout_excerpt: task.account.stdout_tail.text(),
+            stderr_excerpt: task.account.stderr_tail.text(),
+            process_pid: progress.process_pid,
+            process_group_id: progress.process_group_id,
+            process_started_at: progress.process_started_at,
+            events: count(events.len() as u64),
+        },
+        summary: RunSummary {
+            run_id: task.run.id.clone(),
+            status: outcome.status(),
+            error: settlement.error.clone(),
+            session_id: told.session.clone(),
+            input_tokens: count(usage.input_tokens),
+            cached_input_tokens: count(usage.cached_input_tokens),
+            output_tokens: count(usage.output_tokens),
+            cost_micros: usage.cost_micros.unwrap_or(0),
+        },
+        follow_up: follow_up(task, &settlement, now),
+        run: task.run.clone(),
+        lease: task.lease.clone(),
+        events,
+        settlement,
+        session,
+    }
+}
+
+/// `resultJson` (spec/heartbeat.md 4.13).
+fn result(task: &Tending<'_>, settlement: &Settlement, exit: Option<&ExitFacts>) -> Json {
+    let told = &task.account.told;
+    let mut result: Map<String, Json> =
+        match told.terminals.first().and_then(|terminal| terminal.json.as_ref()) {
+            Some(Json::Object(map)) => map.clone(),
+            Some(other) => Map::from_iter([("result".to_owned(), other.clone())]),
+            None => Map::new(),
+        };
+    let config = &task.agent.adapter_config;
+    let limit = ["timeoutSec", "timeoutMs"].iter().find_map(|key| Some((*key, config.get(key)?.as_f64()?)));
+    let seconds = limit.map_or(0.0, |(key, value)| if key == "timeoutMs" { value / 1000.0 } else { value });
+    let summary =
+        told.terminals.first().and_then(|t| t.summary.clone()).or_else(|| told.last_message.clone());
+    let mut put = |key: &str, value: Json| {
+        if !value.is_null() {
+            result.insert(key.to_owned(), value);
+        }
+    };
+    put("stopReason", json!(settlement.stop_reason));
+    put("effectiveTimeoutSec", json!(seconds));
+    put("timeoutConfigured", json!(seconds > 0.0));
+    put("timeoutSource", json!(if limit.is_some() { "config" } else { "default" }));
+    put("timeoutFired", json!(settlement.outcome == Outcome::TimedOut));
+    put("summary", json!(summary.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())));
+    put("errorFamily", json!(settlement.family));
+    put("retryNotBefore", json!(settlement.not_before));
+    put("transientRetryNotBefore", json!(settlement.not_before));
+    put("warnings", if settlement.warnings.is_empty() { Json::Null } else { json!(settlement.warnings) });
+    put("planOnly", if settlement.plan_only { json!(true) } else { Json::Null });
+    if let Some(exit) = exit {
+        put("endedBy", json!(exit.by));
+        put("containment", json!(exit.containment));
+        put("cpuMs", json!(exit.cpu_micros / 1000));
+        put("peakMemoryBytes", json!(exit.peak_memory_bytes));
+        put("survivorsKilled", json!(exit.survivors_killed));
+        put("leftBehind", if exit.left_behind.is_empty() { Json::Null } else { json!(exit.left_behind) });
+        put("droppedLogBytes", if exit.dropped_bytes == 0 { Json::Null } else { json!(exit.dropped_bytes) });
+    }
+    Json::Object(result)
+}
+
+/// The wake that carries the work on, with the ids of its admission.
+fn follow_up(task: &Tending<'_>, settlement: &Settlement, now: Moment) -> Option<(WakeRequest, Admission)> {
+    let run = &task.run;
+    let mut context = run.context.as_object().cloned().unwrap_or_default();
+    let (reason, chain) = match settlement.follow_up {
+        FollowUp::Nothing => return None,
+        FollowUp::ProcessLossRetry => {
+            context.insert("retryReason".into(), json!("process_lost"));
+            let retries = run.process_loss_retries + 1;
+            (
+                "process_lost_retry",
+                Chain {
+                    process_loss_retries: retries,
+                    retry_reason: Some("process_lost"),
+                    ..Chain::default()
+                },
+            )
+        }
+        FollowUp::TransientRetry => {
+            let jitter = task.engine.dice.fraction();
+            let retry = retry::plan(run.retry_attempt, jitter, settlement.not_before, now)?;
+            context.insert("retryReason".into(), json!("transient_failure"));
+            context.insert("errorFamily".into(), json!(settlement.family));
+            context.insert("scheduledRetryAttempt".into(), json!(retry.attempt));
+            context.insert("scheduledRetryAt".into(), json!(retry.due_at));
+            context.insert("transientRetryNotBefore".into(), json!(settlement.not_before));
+            let chain = Chain {
+                retry_attempt: retry.attempt,
+                retry_reason: Some("transient_failure"),
+                retry_at: Some(retry.due_at),
+                ..Chain::default()
+            };
+            ("transient_failure_retry", chain)
+        }
+    };
+    context.insert("wakeReason".into(), json!(reason));
+    context.insert("retryOfRunId".into(), json!(run.id));
+    if !run.task_key.is_empty() {
+        context.insert("taskKey".into(), json!(run.task_key));
+    }
+    let payload = Map::from_iter([("retryOfRunId".to_owned(), json!(run.id))]);
+    let request = WakeRequest {
+        source: Source::Automation,
+        trigger_detail: Some(TriggerDetail::System),
+        reason: Some(reason.to_owned()),
+        payload,
+        context,
+        idempotency_key: None,
+        body_hash: String::new(),
+        actor: Actor::system("settlement"),
+        carries_on: true,
+    };
+    // The slot of this run is free only after the commit: the dispatcher claims the follow-up.
+    let admission = task
+        .engine
+        .admission(task.engine.settings.max_runs, Chain { retry_of: Some(run.id.clone()), ..chain });
+    Some((request, admission))
+}
+
+/// Writes the end; false when the lease is not ours any more.
+async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<bool, StoreError> {
+    let Closing { run, lease, end, events, settlement, summary, session, follow_up } = closing;
+    let Some(agent) = agents::lock(tx, &run.agent_id).await? else { return Ok(false) };
+    let Some(last) = leases::settle(tx, &lease, &end, now).await? else { return Ok(false) };
+    let owner = (&run.company_id, &run.agent_id, &run.id);
+    for (seq, event) in (last - end.events + 1..).zip(events) {
+        signals::run_event(tx, owner, seq, event, now).await?;
+    }
+    wakes::finish(tx, &run.id, WakeStatus::of(end.outcome), end.error.as_deref(), now).await?;
+    let ended = Run {
+        status: end.outcome.status(),
+        error: end.error.clone(),
+        error_code: end.error_code.clone(),
+        finished_at: Some(now),
+        ..run.clone()
+    };
+    signals::run_status(tx, &ended, now).await?;
+    rest(tx, &agent, end.outcome, now).await?;
+    sessions::add_run(tx, (&run.company_id, &run.agent_id, &agent.adapter_type), &summary, now).await?;
+    if let Some(session) = session {
+        sessions::save(tx, &session).await?;
+    }
+    if let Some((request, admission)) = follow_up {
+        let retry_at = admission.chain.retry_at;
+        intake::admit(tx, &agent, &request, &Admission { now, ..admission }).await?;
+        tell_retry(tx, &run, settlement.follow_up, retry_at, now).await?;
+    }
+    Ok(true)
+}
+
+/// The agent after one of its runs: still running, at rest, or in error; its timer counts from here.
+async fn rest(tx: &mut Tx<'_>, agent: &Agent, outcome: Outcome, now: Moment) -> Result<(), StoreError> {
+    let status = if runs::count_running(tx, &agent.id).await? > 0 {
+        AgentStatus::Running
+    } else {
+        match outcome {
+            Outcome::Succeeded | Outcome::Cancelled => AgentStatus::Idle,
+            Outcome::Failed | Outcome::TimedOut => AgentStatus::Error,
+        }
+    };
+    agents::mark_rested(tx, &agent.id, status, now).await?;
+    if let Some(due) = agent.next_timer_at {
+        let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
+        agents::advance_timer(tx, &agent.id, due, schedule::next_due(agent.status, &policy, now)).await?;
+    }
+    if agent.status.is_invokable() {
+        let owner = (&agent.company_id, &agent.id);
+        signals::agent_status(tx, owner, status.as_str(), Some(outcome.as_str()), Some(now), now).await?;
+    }
+    Ok(())
+}
+
+async fn tell_retry(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    follow_up: FollowUp,
+    retry_at: Option<Moment>,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let seq = runs::draw_seq(tx, &run.id, 1).await?;
+    let message = match follow_up {
+        FollowUp::ProcessLossRetry => "a new run replaces the lost process",
+        FollowUp::TransientRetry => "a retry is scheduled",
+        FollowUp::Nothing => return Ok(()),
+    };
+    let event = signals::lifecycle(
+        "warn",
+        message,
+        Some(json!({ "retryReason": follow_up, "scheduledRetryAt": retry_at })),
+    );
+    signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now).await
+}
+
+/// The name of a signal, as clients know it.
+fn signal_name(number: i32) -> String {
+    let name = match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        _ => return format!("SIG{number}"),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_their_names() {
+        assert_eq!(signal_name(9), "SIGKILL");
+        assert_eq!(signal_name(34), "SIG34");
+    }
+}

@@ -1,0 +1,333 @@
+//! Stopping: one run, the work of an agent, a paused or a terminated agent. Pause holds, cancel ends (D1).
+//!
+//! What is decided is `domain::cancel`. A running run is asked to stop, in the record first, then by its keeper: a
+//! server that dies in between asks again when it comes back.
+
+use std::sync::Arc;
+
+use domain::agent::{AgentStatus, HeartbeatPolicy, PauseReason};
+use domain::cancel::{Fate, Stop, fate};
+use domain::ids::{AgentId, RunId};
+use domain::moment::Moment;
+use domain::run::RunStatus;
+use domain::schedule;
+use domain::wake::{Actor, WakeStatus};
+use serde_json::json;
+use store::agents::Agent;
+use store::audit::{self, AuditRecord};
+use store::runs::Run;
+use store::{StoreError, Tx, agents, leases, runs, wakes};
+
+use crate::{Engine, EngineError, Inner, signals};
+
+/// What a stop did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StopReport {
+    /// Runs that were asked to stop.
+    pub stopping: Vec<RunId>,
+    /// Runs that ended without having run.
+    pub withdrawn: Vec<RunId>,
+    /// Runs that stay queued.
+    pub held: Vec<RunId>,
+}
+
+impl Engine {
+    /// Cancels one run; returns it as it is then: `cancelled`, or `running` with `stop_asked_at` until its processes
+    /// are gone. A run that is over is returned unchanged.
+    pub async fn cancel_run(
+        &self,
+        run: &RunId,
+        words: Option<String>,
+        actor: &Actor,
+    ) -> Result<Run, EngineError> {
+        let inner = &self.inner;
+        let found = inner.load_run(run).await?.ok_or(EngineError::NotFound("Heartbeat run"))?;
+        let words = words.unwrap_or_else(|| Stop::CancelRun.message().to_owned());
+        let (agent, id, said, actor, now) =
+            (found.agent_id, run.clone(), words.clone(), actor.clone(), self.now());
+        let (run, report) = inner
+            .store
+            .write(move |tx| {
+                let (agent, id, said, actor) = (agent.clone(), id.clone(), said.clone(), actor.clone());
+                Box::pin(async move {
+                    agents::lock(tx, &agent).await?;
+                    let mut report = StopReport::default();
+                    if let Some(run) = runs::lock(tx, &id).await? {
+                        stop_one(tx, Stop::CancelRun, &run, &said, &mut report, now).await?;
+                        let record =
+                            record(&run.company_id, &actor, "heartbeat.cancelled", id.as_str(), &said, now);
+                        audit::append(tx, record).await?;
+                    }
+                    Ok((runs::get(tx, &id).await?, report))
+                })
+            })
+            .await?;
+        inner.after_stop(&found_agent(&run), &report, &words);
+        run.ok_or(EngineError::NotFound("Heartbeat run"))
+    }
+
+    /// Cancels all work of an agent; the agent stays as it is.
+    pub async fn cancel_work(&self, agent: &AgentId, actor: &Actor) -> Result<StopReport, EngineError> {
+        let (_, report) = self.inner.stop_agent(agent, Stop::CancelWork, actor, |_| Ok(())).await?;
+        Ok(report)
+    }
+
+    /// Pauses an agent: running runs are stopped, queued ones are held until it is resumed.
+    pub async fn pause_agent(
+        &self,
+        agent: &AgentId,
+        reason: PauseReason,
+        actor: &Actor,
+    ) -> Result<Agent, EngineError> {
+        let now = self.now();
+        let paused = self.inner.stop_agent(agent, Stop::PauseAgent, actor, move |agent| {
+            if agent.status == AgentStatus::Terminated {
+                return Err("Cannot pause terminated agent");
+            }
+            agent.status = AgentStatus::Paused;
+            agent.pause_reason = Some(reason);
+            agent.paused_at = Some(now);
+            agent.next_timer_at = None;
+            Ok(())
+        });
+        Ok(paused.await?.0)
+    }
+
+    /// Terminates an agent: all its work is cancelled, and it is never woken again.
+    pub async fn terminate_agent(&self, agent: &AgentId, actor: &Actor) -> Result<Agent, EngineError> {
+        let terminated = self.inner.stop_agent(agent, Stop::TerminateAgent, actor, |agent| {
+            agent.status = AgentStatus::Terminated;
+            agent.next_timer_at = None;
+            Ok(())
+        });
+        Ok(terminated.await?.0)
+    }
+
+    /// Resumes a paused agent; what was held starts as slots allow.
+    pub async fn resume_agent(&self, agent: &AgentId, actor: &Actor) -> Result<Agent, EngineError> {
+        let (id, actor, now) = (agent.clone(), actor.clone(), self.now());
+        let resumed = self
+            .inner
+            .store
+            .write(move |tx| {
+                let (id, actor) = (id.clone(), actor.clone());
+                Box::pin(async move {
+                    let Some(mut agent) = agents::lock(tx, &id).await? else {
+                        return Ok(Err(EngineError::NotFound("Agent")));
+                    };
+                    match agent.status {
+                        AgentStatus::Terminated => {
+                            return Ok(Err(conflict("Cannot resume terminated agent")));
+                        }
+                        AgentStatus::PendingApproval => {
+                            return Ok(Err(conflict("Pending approval agents cannot be resumed")));
+                        }
+                        AgentStatus::Paused
+                        | AgentStatus::Active
+                        | AgentStatus::Idle
+                        | AgentStatus::Running
+                        | AgentStatus::Error => {}
+                    }
+                    let running = runs::count_running(tx, &agent.id).await?;
+                    agent.status = if running > 0 { AgentStatus::Running } else { AgentStatus::Idle };
+                    agent.pause_reason = None;
+                    agent.paused_at = None;
+                    let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
+                    agent.next_timer_at = schedule::next_due(agent.status, &policy, now);
+                    agent.updated_at = now;
+                    agents::update(tx, &agent).await?;
+                    tell_status(tx, &agent, now).await?;
+                    audit::append(
+                        tx,
+                        record(&agent.company_id, &actor, "agent.resumed", id.as_str(), "", now),
+                    )
+                    .await?;
+                    Ok(Ok(agent))
+                })
+            })
+            .await??;
+        self.inner.feed.ring();
+        self.inner.timers.notify_one();
+        self.inner.doorbell.ring(agent);
+        Ok(resumed)
+    }
+
+    /// Stops taking work in and ends every run of this node; returns how many did not end within `patience`.
+    pub async fn stop_runs(&self, patience: std::time::Duration) -> usize {
+        self.inner.closing.cancel();
+        let tended: Vec<RunId> = {
+            let tended = self.inner.tended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            tended.keys().cloned().collect()
+        };
+        let actor = Actor::system("shutdown");
+        for run in &tended {
+            let words = Some("Cancelled because the server was stopped with --stop-runs".to_owned());
+            if let Err(error) = self.cancel_run(run, words, &actor).await {
+                tracing::warn!(%run, %error, "cannot stop the run");
+            }
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let left = tended.iter().filter_map(|run| self.inner.handle_of(run)).collect::<Vec<_>>();
+            let Some(first) = left.first() else { return 0 };
+            if tokio::time::timeout_at(deadline, first.ended()).await.is_err() {
+                return left.len();
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Applies a change to an agent and stops its work, in one transaction.
+    async fn stop_agent(
+        self: &Arc<Self>,
+        agent: &AgentId,
+        stop: Stop,
+        actor: &Actor,
+        change: impl Fn(&mut Agent) -> Result<(), &'static str> + Send + Sync + Clone + 'static,
+    ) -> Result<(Agent, StopReport), EngineError> {
+        let (id, actor, now) = (agent.clone(), actor.clone(), self.clock.now());
+        let (agent, report) = self
+            .store
+            .write(move |tx| {
+                let (id, actor, change) = (id.clone(), actor.clone(), change.clone());
+                Box::pin(async move {
+                    let Some(mut agent) = agents::lock(tx, &id).await? else {
+                        return Ok(Err(EngineError::NotFound("Agent")));
+                    };
+                    if let Err(message) = change(&mut agent) {
+                        return Ok(Err(conflict(message)));
+                    }
+                    agent.updated_at = now;
+                    agents::update(tx, &agent).await?;
+                    let mut report = StopReport::default();
+                    for run in runs::live_of_agent(tx, &id).await? {
+                        stop_one(tx, stop, &run, stop.message(), &mut report, now).await?;
+                    }
+                    tell_status(tx, &agent, now).await?;
+                    let action = match stop {
+                        Stop::PauseAgent => "agent.paused",
+                        Stop::TerminateAgent => "agent.terminated",
+                        Stop::CancelWork | Stop::CancelRun => "agent.work_cancelled",
+                    };
+                    audit::append(
+                        tx,
+                        record(&agent.company_id, &actor, action, id.as_str(), stop.message(), now),
+                    )
+                    .await?;
+                    Ok(Ok((agent, report)))
+                })
+            })
+            .await??;
+        self.timers.notify_one();
+        self.after_stop(&Some(agent.id.clone()), &report, stop.message());
+        Ok((agent, report))
+    }
+
+    fn after_stop(self: &Arc<Self>, agent: &Option<AgentId>, report: &StopReport, words: &str) {
+        self.feed.ring();
+        for run in &report.stopping {
+            if let Some(handle) = self.handle_of(run) {
+                handle.ask_to_stop(words);
+            }
+        }
+        if let Some(agent) = agent {
+            self.doorbell.ring(agent);
+        }
+    }
+
+    pub(crate) async fn load_run(&self, run: &RunId) -> Result<Option<Run>, StoreError> {
+        let id = run.clone();
+        self.store
+            .read(move |tx| {
+                let id = id.clone();
+                Box::pin(async move { runs::get(tx, &id).await })
+            })
+            .await
+    }
+}
+
+fn found_agent(run: &Option<Run>) -> Option<AgentId> {
+    run.as_ref().map(|run| run.agent_id.clone())
+}
+
+fn conflict(message: &str) -> EngineError {
+    EngineError::Conflict { message: message.to_owned(), details: None }
+}
+
+async fn tell_status(tx: &mut Tx<'_>, agent: &Agent, now: Moment) -> Result<(), StoreError> {
+    let owner = (&agent.company_id, &agent.id);
+    signals::agent_status(tx, owner, agent.status.as_str(), None, agent.last_heartbeat_at, now).await
+}
+
+/// Applies a stop to one run whose agent is locked.
+pub(crate) async fn stop_one(
+    tx: &mut Tx<'_>,
+    stop: Stop,
+    run: &Run,
+    words: &str,
+    report: &mut StopReport,
+    now: Moment,
+) -> Result<(), StoreError> {
+    match fate(stop, run.status) {
+        Fate::Leave => {}
+        Fate::Keep => report.held.push(run.id.clone()),
+        Fate::AskToStop => {
+            if let Some(seq) = leases::ask_to_stop(tx, &run.id, words, now).await? {
+                let event = signals::lifecycle("warn", "asked to stop", Some(json!({ "reason": words })));
+                signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now).await?;
+                signals::run_status(tx, &Run { stop_asked_at: Some(now), ..run.clone() }, now).await?;
+            }
+            // Asked before or now: the keeper is told again, which does no harm.
+            report.stopping.push(run.id.clone());
+        }
+        Fate::Withdraw => {
+            withdraw(tx, run, words, "cancelled", now).await?;
+            report.withdrawn.push(run.id.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Ends a run that has not started.
+pub(crate) async fn withdraw(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    words: &str,
+    code: &str,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let result = json!({ "stopReason": "cancelled", "timeoutFired": false });
+    let Some(seq) = leases::withdraw(tx, &run.id, words, code, &result, now).await? else { return Ok(()) };
+    wakes::finish(tx, &run.id, WakeStatus::Cancelled, Some(words), now).await?;
+    let event =
+        signals::lifecycle("warn", "run cancelled before it started", Some(json!({ "reason": words })));
+    signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now).await?;
+    let ended = Run {
+        status: RunStatus::Cancelled,
+        error: Some(words.to_owned()),
+        error_code: Some(code.to_owned()),
+        finished_at: Some(now),
+        ..run.clone()
+    };
+    signals::run_status(tx, &ended, now).await
+}
+
+/// A record for the audit chain.
+pub(crate) fn record(
+    company: &domain::ids::CompanyId,
+    actor: &Actor,
+    action: &str,
+    subject: &str,
+    words: &str,
+    now: Moment,
+) -> AuditRecord {
+    AuditRecord {
+        company_id: Some(company.0.clone()),
+        actor: format!("{}:{}", actor.kind, actor.id.as_deref().unwrap_or("-")),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        details_json: json!({ "words": words }).to_string(),
+        at: now.micros(),
+    }
+}

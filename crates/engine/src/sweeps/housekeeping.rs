@@ -1,0 +1,160 @@
+//! Puts away what is over: folders of finished runs become archives, old runs, logs, events and idle wakes go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ids::RunId;
+use store::{StoreError, leases, retention, wakes};
+
+use crate::processes::{ProcessError, ProcessId};
+use crate::{EngineError, Inner};
+
+/// Archives in one pass; the next follows at once while there is work.
+const ARCHIVES: i64 = 32;
+const BATCH: i64 = 200;
+/// What grows slowly is looked at this often.
+const SLOW: Duration = Duration::from_secs(60);
+/// Finished runs are archived after this: whoever follows a log reads it from the folder, undisturbed.
+const SETTLES_FOR: Duration = Duration::from_secs(1);
+/// Idempotency keys live at least this long (D22).
+const KEYS: Duration = Duration::from_secs(86_400);
+
+pub(crate) async fn run(engine: Arc<Inner>) {
+    let mut slow_at = tokio::time::Instant::now();
+    loop {
+        let busy = match archive(&engine).await {
+            Ok(busy) => busy,
+            Err(error) => {
+                tracing::warn!(%error, "cannot put away finished runs");
+                false
+            }
+        };
+        if slow_at.elapsed() >= SLOW {
+            slow_at = tokio::time::Instant::now();
+            if let Err(error) = forget(&engine).await {
+                tracing::warn!(%error, "cannot remove what is old");
+            }
+        }
+        let wait = if busy { Duration::from_millis(50) } else { SLOW };
+        tokio::select! {
+            () = engine.closing.cancelled() => return,
+            () = async {
+                engine.housekeeping.notified().await;
+                tokio::time::sleep(SETTLES_FOR).await;
+            } => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Archives a batch; true when there may be more.
+async fn archive(engine: &Arc<Inner>) -> Result<bool, StoreError> {
+    let ready = engine.read((), |tx, ()| Box::pin(retention::to_archive(tx, ARCHIVES))).await?;
+    let mut done = 0;
+    for run in &ready {
+        if engine.closing.is_cancelled() {
+            return Ok(false);
+        }
+        match put_away(engine, run).await {
+            Ok(true) => done += 1,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%run, %error, "cannot archive the run"),
+        }
+    }
+    // A run that cannot be put away must not make the sweep spin.
+    Ok(done > 0 && ready.len() as i64 == ARCHIVES)
+}
+
+async fn put_away(engine: &Arc<Inner>, run: &RunId) -> Result<bool, EngineError> {
+    let Some(row) = engine.load_run(run).await? else { return Ok(false) };
+    let (inner, id) = (Arc::clone(engine), run.clone());
+    let state = tokio::task::spawn_blocking(move || {
+        let mut state = "removed";
+        for epoch in 1..=row.lease_epoch {
+            match inner.processes.archive(&ProcessId { run: id.clone(), epoch }) {
+                Ok(()) => state = "archived",
+                // A start that was taken back before its folder was made, or one put away before.
+                Err(ProcessError::NotThere) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(state)
+    })
+    .await
+    .unwrap_or_else(|error| Err(ProcessError::Other(error.to_string())))?;
+    let id = run.clone();
+    engine
+        .store
+        .write_bulk(move |tx| {
+            let id = id.clone();
+            Box::pin(async move { leases::set_log_state(tx, &id, state).await })
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Removes one batch of everything that is older than it is kept.
+async fn forget(engine: &Arc<Inner>) -> Result<(), EngineError> {
+    let (settings, now) = (&engine.settings, engine.clock.now());
+    let before = now.minus(settings.keep_runs_for);
+    let old = engine
+        .read((), move |tx, ()| Box::pin(async move { retention::finished_before(tx, before, BATCH).await }))
+        .await?;
+    if !old.is_empty() {
+        for run in &old {
+            remove_files(engine, run).await?;
+        }
+        let count = engine
+            .write(old, |tx, old| Box::pin(async move { retention::remove_runs(tx, &old).await }))
+            .await?;
+        tracing::info!(count, "removed old runs");
+    }
+    let before = now.minus(settings.keep_events_for);
+    let removed =
+        engine.store.write_bulk(move |tx| Box::pin(retention::remove_events(tx, before, 5000))).await?;
+    let (idle, keys) =
+        (now.minus(settings.keep_idle_wakes_for), now.minus(KEYS.max(settings.keep_idle_wakes_for)));
+    let wakes = engine.store.write_bulk(move |tx| Box::pin(wakes::remove_idle(tx, idle, keys, 5000))).await?;
+    if removed + wakes > 0 {
+        tracing::debug!(events = removed, wakes, "removed old events and idle wakes");
+    }
+    shrink(engine).await
+}
+
+/// Removes the oldest logs until all of them fit.
+async fn shrink(engine: &Arc<Inner>) -> Result<(), EngineError> {
+    let folder = engine.settings.data_dir.join("runs");
+    let mut size = tokio::task::spawn_blocking(move || size_of(&folder)).await.unwrap_or(0);
+    if size <= engine.settings.keep_log_bytes {
+        return Ok(());
+    }
+    let oldest = engine.read((), |tx, ()| Box::pin(retention::oldest_logs(tx, BATCH))).await?;
+    for run in oldest {
+        if size <= engine.settings.keep_log_bytes {
+            break;
+        }
+        size = size.saturating_sub(remove_files(engine, &run).await?);
+        engine
+            .write(run, |tx, run| Box::pin(async move { leases::set_log_state(tx, &run, "removed").await }))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn remove_files(engine: &Arc<Inner>, run: &RunId) -> Result<u64, EngineError> {
+    let (inner, id) = (Arc::clone(engine), run.clone());
+    let removed = tokio::task::spawn_blocking(move || inner.processes.remove(&id)).await;
+    Ok(removed.unwrap_or_else(|error| Err(ProcessError::Other(error.to_string())))?)
+}
+
+fn size_of(folder: &std::path::Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(data) if data.is_dir() => size_of(&entry.path()),
+            Ok(data) => data.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}

@@ -1,0 +1,25 @@
+//! Upkeep: small sweeps that re-derive every rule from what is stored.
+//!
+//! A sweep takes no input, may run twice, does one bounded batch, says what it did, and comes again. Starting after a
+//! crash is an ordinary first pass.
+
+pub(crate) mod housekeeping;
+pub(crate) mod recovery;
+pub(crate) mod retries;
+pub(crate) mod timers;
+
+use std::sync::Arc;
+
+use crate::{Inner, dispatcher};
+
+/// Sets everything going that goes by itself.
+pub(crate) fn start(engine: &Arc<Inner>) {
+    let tasks = &engine.tasks;
+    tasks.spawn(recovery::run(Arc::clone(engine)));
+    tasks.spawn(dispatcher::run(Arc::clone(engine)));
+    tasks.spawn(timers::run(Arc::clone(engine)));
+    tasks.spawn(retries::run(Arc::clone(engine)));
+    tasks.spawn(housekeeping::run(Arc::clone(engine)));
+    let inner = Arc::clone(engine);
+    tasks.spawn(async move { inner.feed.tail(&inner.store, &inner.leaving).await });
+}

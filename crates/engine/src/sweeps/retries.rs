@@ -1,0 +1,60 @@
+//! Queues scheduled retries whose time has come.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use store::runs::{self, Run};
+use store::{StoreError, leases};
+
+use crate::{Inner, intake, signals};
+
+/// At most so many in one pass (spec/heartbeat.md 5.3).
+const BATCH: i64 = 50;
+
+pub(crate) async fn run(engine: Arc<Inner>) {
+    loop {
+        if let Err(error) = pass(&engine).await {
+            tracing::warn!(%error, "cannot look at scheduled retries");
+        }
+        tokio::select! {
+            () = engine.closing.cancelled() => return,
+            () = tokio::time::sleep(engine.settings.period) => {}
+        }
+    }
+}
+
+async fn pass(engine: &Arc<Inner>) -> Result<(), StoreError> {
+    let now = engine.clock.now();
+    let due = engine
+        .read((), move |tx, ()| Box::pin(async move { leases::due_retries(tx, now, BATCH).await }))
+        .await?;
+    for (run, agent) in due {
+        let promoted = engine
+            .write((run.clone(), agent.clone()), move |tx, (run, agent)| {
+                Box::pin(async move {
+                    intake::lock_agent(tx, &agent).await?;
+                    let Some(seq) = leases::promote(tx, &run, now).await? else { return Ok(false) };
+                    let Some(run): Option<Run> = runs::get(tx, &run).await? else { return Ok(false) };
+                    let payload = json!({
+                        "scheduledRetryAttempt": run.retry_attempt, "scheduledRetryAt": run.retry_at,
+                        "scheduledRetryReason": run.retry_reason,
+                    });
+                    let event = signals::lifecycle("info", "the time of the retry has come", Some(payload));
+                    signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now)
+                        .await?;
+                    signals::run_queued(tx, &run, now).await?;
+                    Ok(true)
+                })
+            })
+            .await;
+        match promoted {
+            Ok(true) => {
+                engine.feed.ring();
+                engine.doorbell.ring(&agent);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%run, %error, "cannot queue the retry"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! The audit chain: records of decisions that must be believed later.
+//!
+//! Each record's hash covers the record and the hash before it, so that changing, removing or reordering any of them
+//! breaks the chain at a place that [`verify`] names. Somebody who can write the database can also make a new chain:
+//! only a head that was exported before shows that. There is one chain for the whole store, and its head is a lock:
+//! records are kept until the end of their transaction, so that this lock is always the last one taken.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use crate::{StoreError, Tx, from_row, p, sql};
+
+/// A decision to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// `None` for what concerns the whole instance.
+    pub company_id: Option<String>,
+    pub actor: String,
+    pub action: String,
+    pub subject: String,
+    pub details_json: String,
+    pub at: i64,
+}
+
+/// The end of the chain at some moment; kept elsewhere, it shows later that nothing before it was changed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AuditHead {
+    pub seq: i64,
+    pub hash: String,
+}
+
+/// A record as it stands in the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAudit {
+    pub seq: i64,
+    pub at: i64,
+    pub company_id: Option<String>,
+    pub actor: String,
+    pub action: String,
+    pub subject: String,
+    pub details: String,
+    pub hash: String,
+}
+
+from_row!(StoredAudit { seq, at, company_id, actor, action, subject, details, hash });
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditReport {
+    pub ok: bool,
+    /// Records whose place and hash are right, from the first on.
+    pub checked: i64,
+    pub first_broken: Option<BrokenLink>,
+}
+
+/// The first place where the chain does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenLink {
+    pub seq: i64,
+    pub why: Break,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// A record of this number should be here and is not.
+    Missing,
+    /// The record does not have the hash of its content and its predecessor.
+    Changed,
+    /// The chain ends here, but its stored head says that it goes on.
+    Truncated,
+    /// The chain goes on, but its stored head says that it ends before.
+    BeyondHead,
+    /// The record is not the one of the exported head.
+    NotAsExported,
+}
+
+/// The hash before the first record.
+pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Records a decision in the same transaction. The record is written at the end of the transaction.
+pub async fn append(tx: &mut Tx<'_>, record: AuditRecord) -> Result<(), StoreError> {
+    tx.note_audit(record);
+    Ok(())
+}
+
+/// Returns the head of the chain, to be exported.
+pub async fn head(tx: &mut Tx<'_>) -> Result<AuditHead, StoreError> {
+    let row = tx.one_as::<(i64, String)>(sql!("SELECT seq, hash FROM audit_head WHERE one = 1"), p![]).await?;
+    let (seq, hash) = row.unwrap_or_else(|| (0, GENESIS.to_owned()));
+    Ok(AuditHead { seq, hash })
+}
+
+/// Returns up to `limit` records behind `after`, oldest first.
+pub async fn page(tx: &mut Tx<'_>, after: i64, limit: i64) -> Result<Vec<StoredAudit>, StoreError> {
+    let select = sql!(
+        "SELECT seq, at, company_id, actor, action, subject, details, hash FROM audit \
+         WHERE seq > $1 ORDER BY seq LIMIT $2"
+    );
+    tx.rows_as(select, p![after, limit]).await
+}
+
+/// Walks the whole chain, a page at a time, and compares it with its head and with one that was `exported` before.
+pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<AuditReport, StoreError> {
+    const PAGE: i64 = 1000;
+    let stored = head(tx).await?;
+    let (mut last, mut hash) = (0, GENESIS.to_owned());
+    let broken = |checked, seq, why| AuditReport { ok: false, checked, first_broken: Some(BrokenLink { seq, why }) };
+    if let Some(exported) = exported
+        && exported.seq == 0
+        && exported.hash != GENESIS
+    {
+        return Ok(broken(0, 0, Break::NotAsExported));
+    }
+    loop {
+        let records = page(tx, last, PAGE).await?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            if record.seq != last + 1 {
+                return Ok(broken(last, last + 1, Break::Missing));
+            }
+            if record.hash != link(&hash, &record) {
+                return Ok(broken(last, record.seq, Break::Changed));
+            }
+            if exported.is_some_and(|exported| exported.seq == record.seq && exported.hash != record.hash) {
+                return Ok(broken(last, record.seq, Break::NotAsExported));
+            }
+            if record.seq > stored.seq {
+                return Ok(broken(last, record.seq, Break::BeyondHead));
+            }
+            (last, hash) = (record.seq, record.hash);
+        }
+    }
+    if stored.seq > last || exported.is_some_and(|exported| exported.seq > last) {
+        return Ok(broken(last, last + 1, Break::Truncated));
+    }
+    if stored.hash != hash {
+        return Ok(broken(last, last, Break::Changed));
+    }
+    Ok(AuditReport { ok: true, checked: last, first_broken: None })
+}
+
+/// Writes records at the end of the chain; called once, at the end of a transaction.
+pub(crate) async fn write(tx: &mut Tx<'_>, records: Vec<AuditRecord>) -> Result<(), StoreError> {
+    let select = sql!("SELECT seq, hash FROM audit_head WHERE one = 1 /*+for_update*/");
+    let Some((mut seq, mut hash)) = tx.one_as::<(i64, String)>(select, p![]).await? else {
+        return Err(StoreError::Row {
+            statement: select.source(),
+            column: 0,
+            reason: "the head of the audit chain is missing".into(),
+        });
+    };
+    for record in records {
+        seq += 1;
+        let AuditRecord { company_id, actor, action, subject, details_json: details, at } = record;
+        let mut stored = StoredAudit { seq, at, company_id, actor, action, subject, details, hash: String::new() };
+        stored.hash = link(&hash, &stored);
+        hash.clone_from(&stored.hash);
+        let insert = sql!(
+            "INSERT INTO audit (seq, at, company_id, actor, action, subject, details, hash) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        );
+        let StoredAudit { company_id, actor, action, subject, details, hash, .. } = stored;
+        tx.run(insert, p![seq, at, company_id, actor, action, subject, details, hash]).await?;
+    }
+    tx.run(sql!("UPDATE audit_head SET seq = $1, hash = $2 WHERE one = 1"), p![seq, hash]).await
+}
+
+/// The hash of a record behind another: SHA-256 over a form in which every field says its length, so that no two
+/// different records have the same bytes.
+fn link(previous: &str, record: &StoredAudit) -> String {
+    let mut hasher = Sha256::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    field(b"bugle audit 1");
+    field(previous.as_bytes());
+    field(&record.seq.to_be_bytes());
+    field(&record.at.to_be_bytes());
+    match &record.company_id {
+        None => field(b"-"),
+        Some(company_id) => {
+            field(b"+");
+            field(company_id.as_bytes());
+        }
+    }
+    for text in [&record.actor, &record.action, &record.subject, &record.details] {
+        field(text.as_bytes());
+    }
+    let mut hex = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        write!(hex, "{byte:02x}").expect("writing to a string does not fail");
+    }
+    hex
+}

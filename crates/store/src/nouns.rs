@@ -1,0 +1,86 @@
+//! The nouns of the domain as columns: ids, moments and words go in and come out as themselves.
+//!
+//! A word that the program does not know (written by a newer one, or by hand) is an error that names the column.
+
+use domain::agent::{AgentStatus, PauseReason, Role};
+use domain::ids::{AgentId, CompanyId, RunId, WakeId};
+use domain::moment::Moment;
+use domain::run::{Outcome, RunStatus};
+use domain::wake::{ActorKind, Source, TriggerDetail, WakeStatus};
+
+use crate::row::{Cell, FromCell};
+use crate::value::Value;
+
+macro_rules! ids {
+    ($($id:ty),*) => {$(
+        impl From<&$id> for Value {
+            fn from(id: &$id) -> Value { Value::Text(id.0.clone()) }
+        }
+        impl From<$id> for Value {
+            fn from(id: $id) -> Value { Value::Text(id.0) }
+        }
+        impl FromCell for $id {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, String> { String::from_cell(cell).map(Self) }
+        }
+    )*};
+}
+ids!(CompanyId, AgentId, RunId, WakeId);
+
+macro_rules! words {
+    ($($word:ty),*) => {$(
+        impl From<$word> for Value {
+            fn from(word: $word) -> Value { Value::Text(word.as_str().to_owned()) }
+        }
+        impl From<&$word> for Value {
+            fn from(word: &$word) -> Value { Value::Text(word.as_str().to_owned()) }
+        }
+        impl FromCell for $word {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, String> {
+                match cell {
+                    Cell::Text(text) => Self::parse(text).ok_or_else(|| format!("`{text}` is not a known word")),
+                    other => Err(format!("expected a word, found {other:?}")),
+                }
+            }
+        }
+    )*};
+}
+words!(AgentStatus, PauseReason, Role, RunStatus, Outcome, WakeStatus, Source, TriggerDetail, ActorKind);
+
+impl From<Moment> for Value {
+    fn from(moment: Moment) -> Value {
+        Value::Int(moment.micros())
+    }
+}
+
+impl From<&Moment> for Value {
+    fn from(moment: &Moment) -> Value {
+        Value::Int(moment.micros())
+    }
+}
+
+impl FromCell for Moment {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, String> {
+        i64::from_cell(cell).map(Moment::from_micros)
+    }
+}
+
+impl From<&serde_json::Value> for Value {
+    fn from(json: &serde_json::Value) -> Value {
+        Value::Text(json.to_string())
+    }
+}
+
+impl From<serde_json::Value> for Value {
+    fn from(json: serde_json::Value) -> Value {
+        Value::Text(json.to_string())
+    }
+}
+
+impl FromCell for serde_json::Value {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, String> {
+        match cell {
+            Cell::Text(text) => serde_json::from_str(text).map_err(|error| format!("not JSON: {error}")),
+            other => Err(format!("expected JSON, found {other:?}")),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Runs as stored: adding and reading them. What a running attempt writes is in `leases`.
+
+use domain::ids::{AgentId, CompanyId, RunId, WakeId};
+use domain::moment::Moment;
+use domain::run::RunStatus;
+use domain::wake::{Source, TriggerDetail};
+use serde_json::Value as Json;
+
+use crate::value::Value;
+use crate::{Row, StoreError, Tx, from_row, p, sql, sql_list};
+
+/// A run as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    pub id: RunId,
+    pub company_id: CompanyId,
+    pub agent_id: AgentId,
+    pub invocation_source: Source,
+    pub trigger_detail: Option<TriggerDetail>,
+    pub status: RunStatus,
+    /// Empty = the scope of wakes without a task key.
+    pub task_key: String,
+    pub issue_id: Option<String>,
+    pub wake_id: WakeId,
+    /// The context snapshot: an object.
+    pub context: Json,
+    pub retry_of_run_id: Option<RunId>,
+    pub process_loss_retries: u32,
+    pub retry_at: Option<Moment>,
+    pub retry_attempt: u32,
+    pub retry_reason: Option<String>,
+    pub created_at: Moment,
+    pub updated_at: Moment,
+    pub started_at: Option<Moment>,
+    pub finished_at: Option<Moment>,
+    pub lease_epoch: i64,
+    pub lease_holder: Option<i64>,
+    pub node_id: Option<String>,
+    pub boot_id: Option<String>,
+    pub fresh_start_used: bool,
+    pub stop_asked_at: Option<Moment>,
+    pub stop_words: Option<String>,
+    pub error: Option<String>,
+    pub error_code: Option<String>,
+    pub exit_code: Option<i64>,
+    pub signal: Option<String>,
+    pub usage: Option<Json>,
+    pub result: Option<Json>,
+    pub session_before: Option<String>,
+    pub session_after: Option<String>,
+    pub process_pid: Option<i64>,
+    pub process_group_id: Option<i64>,
+    pub process_started_at: Option<Moment>,
+    /// Up to here the log is reflected in the other columns; an offset of the log of the current epoch.
+    pub log_offset: i64,
+    pub log_bytes: Option<i64>,
+    pub log_sha256: Option<String>,
+    /// `none`, `folder`, `archived` or `removed`.
+    pub log_state: String,
+    pub last_output_at: Option<Moment>,
+    pub last_output_seq: i64,
+    pub last_output_stream: Option<String>,
+    pub last_output_bytes: Option<i64>,
+    pub stdout_excerpt: Option<String>,
+    pub stderr_excerpt: Option<String>,
+    /// The number of the last event of this run.
+    pub event_seq: i64,
+}
+from_row!(Run {
+    id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, wake_id, context,
+    retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, created_at, updated_at, started_at,
+    finished_at, lease_epoch, lease_holder, node_id, boot_id, fresh_start_used, stop_asked_at, stop_words, error,
+    error_code, exit_code, signal, usage, result, session_before, session_after, process_pid, process_group_id,
+    process_started_at, log_offset, log_bytes, log_sha256, log_state, last_output_at, last_output_seq,
+    last_output_stream, last_output_bytes, stdout_excerpt, stderr_excerpt, event_seq
+});
+
+macro_rules! columns {
+    () => {
+        "id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, wake_id, context, \
+         retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, created_at, updated_at, \
+         started_at, finished_at, lease_epoch, lease_holder, node_id, boot_id, fresh_start_used, stop_asked_at, \
+         stop_words, error, error_code, exit_code, signal, usage, result, session_before, session_after, process_pid, \
+         process_group_id, process_started_at, log_offset, log_bytes, log_sha256, log_state, last_output_at, \
+         last_output_seq, last_output_stream, last_output_bytes, stdout_excerpt, stderr_excerpt, event_seq"
+    };
+}
+
+/// Adds a waiting run. That no other run waits in its scope was looked at with the agent locked; a unique index holds it.
+pub async fn insert(tx: &mut Tx<'_>, run: &Run) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "INSERT INTO runs (id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, \
+             wake_id, context, retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, \
+             created_at, updated_at, session_before, event_seq) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+        ),
+        p![
+            &run.id, &run.company_id, &run.agent_id, run.invocation_source, run.trigger_detail, run.status,
+            &run.task_key, &run.issue_id, &run.wake_id, &run.context, &run.retry_of_run_id,
+            i64::from(run.process_loss_retries), run.retry_at, i64::from(run.retry_attempt), &run.retry_reason,
+            run.created_at, run.updated_at, &run.session_before, run.event_seq
+        ],
+    )
+    .await
+}
+
+/// Returns one run.
+pub async fn get(tx: &mut Tx<'_>, id: &RunId) -> Result<Option<Run>, StoreError> {
+    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM runs WHERE id = $1")), p![id]).await
+}
+
+/// Returns one run and locks its row. The agent is locked before (D15).
+pub async fn lock(tx: &mut Tx<'_>, id: &RunId) -> Result<Option<Run>, StoreError> {
+    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM runs WHERE id = $1 /*+for_update*/")), p![id]).await
+}
+
+/// Returns the runs of an agent that are not over, in one scope, newest first.
+pub async fn in_scope(tx: &mut Tx<'_>, agent: &AgentId, task_key: &str) -> Result<Vec<(RunId, RunStatus, bool)>, StoreError> {
+    let rows = tx
+        .rows(
+            sql!(
+                "SELECT id, status, CASE WHEN stop_asked_at IS NULL THEN 0 ELSE 1 END FROM runs \
+                 WHERE agent_id = $1 AND task_key = $2 AND status IN ('queued', 'scheduled_retry', 'running') \
+                 ORDER BY created_at DESC, id DESC"
+            ),
+            p![agent, task_key],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get::<i32>(2)? != 0))).collect()
+}
+
+/// Counts the runs of an agent that hold a slot.
+pub async fn count_running(tx: &mut Tx<'_>, agent: &AgentId) -> Result<u32, StoreError> {
+    let row = tx.one(sql!("SELECT COUNT(*) FROM runs WHERE agent_id = $1 AND status = 'running'"), p![agent]).await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
+/// Replaces the context of a run that has not started; returns false when it has.
+pub async fn replace_context(tx: &mut Tx<'_>, id: &RunId, context: &Json, now: Moment) -> Result<bool, StoreError> {
+    let changed = tx
+        .exec(
+            sql!(
+                "UPDATE runs SET context = $2, updated_at = $3 WHERE id = $1 AND status IN ('queued', 'scheduled_retry')"
+            ),
+            p![id, context, now],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// A queued run, as far as claiming needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    pub id: RunId,
+    pub task_key: String,
+    pub created_at: Moment,
+}
+from_row!(Waiting { id, task_key, created_at });
+
+/// Returns the queued runs of an agent whose scope is free, oldest first: the candidates of a claim.
+pub async fn claimable(tx: &mut Tx<'_>, agent: &AgentId, limit: i64) -> Result<Vec<Waiting>, StoreError> {
+    tx.rows_as(
+        sql!(
+            "SELECT r.id, r.task_key, r.created_at FROM runs r WHERE r.agent_id = $1 AND r.status = 'queued' \
+             AND NOT EXISTS (SELECT 1 FROM runs u WHERE u.agent_id = r.agent_id AND u.task_key = r.task_key \
+                             AND u.status = 'running') \
+             ORDER BY r.created_at, r.id LIMIT $2"
+        ),
+        p![agent, limit],
+    )
+    .await
+}
+
+/// Returns agents that have queued runs, by id, after `after`: the period of the dispatcher walks through them.
+pub async fn agents_with_queue(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<AgentId>, StoreError> {
+    let rows = tx
+        .rows(
+            sql!("SELECT DISTINCT agent_id FROM runs WHERE status = 'queued' AND agent_id > $1 ORDER BY agent_id LIMIT $2"),
+            p![after, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Returns the runs of an agent that are not over.
+pub async fn live_of_agent(tx: &mut Tx<'_>, agent: &AgentId) -> Result<Vec<Run>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ", columns!(), " FROM runs WHERE agent_id = $1 \
+             AND status IN ('queued', 'scheduled_retry', 'running') ORDER BY created_at, id"
+        )),
+        p![agent],
+    )
+    .await
+}
+
+/// A place in a list that is ordered by creation, newest first.
+pub type Place = (Moment, String);
+
+/// Returns the runs of a company, newest first, before the given place.
+pub async fn page(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    before: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Run>, StoreError> {
+    let (at, id) = before.unwrap_or((Moment::from_micros(i64::MAX), "~".to_owned()));
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ", columns!(), " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
+             ORDER BY created_at DESC, id DESC LIMIT $4"
+        )),
+        p![company, at, id, limit],
+    )
+    .await
+}
+
+/// Returns the runs of an agent, newest first, before the given place.
+pub async fn page_of_agent(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    before: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Run>, StoreError> {
+    let (at, id) = before.unwrap_or((Moment::from_micros(i64::MAX), "~".to_owned()));
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ", columns!(), " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
+             ORDER BY created_at DESC, id DESC LIMIT $4"
+        )),
+        p![agent, at, id, limit],
+    )
+    .await
+}
+
+/// Returns the queued and running runs of a company, newest first.
+pub async fn live(tx: &mut Tx<'_>, company: &CompanyId, limit: i64) -> Result<Vec<Run>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ", columns!(), " FROM runs WHERE company_id = $1 AND status IN ('queued', 'running') \
+             AND status IN ('queued', 'scheduled_retry', 'running') ORDER BY created_at DESC, id DESC LIMIT $2"
+        )),
+        p![company, limit],
+    )
+    .await
+}
+
+/// Returns the runs whose ids begin with `prefix`: people type the first digits.
+pub async fn with_prefix(tx: &mut Tx<'_>, company: &CompanyId, prefix: &str, limit: i64) -> Result<Vec<RunId>, StoreError> {
+    let above = format!("{prefix}~");
+    let rows = tx
+        .rows(
+            sql!("SELECT id FROM runs WHERE id >= $1 AND id < $2 AND company_id = $3 ORDER BY id LIMIT $4"),
+            p![prefix, above, company, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// What the gates need to know of the agents of waiting runs: how many runs hold a slot, and in which scopes.
+pub async fn running_scopes(tx: &mut Tx<'_>, agents: &[AgentId]) -> Result<Vec<(AgentId, String)>, StoreError> {
+    let rows = tx
+        .rows_in(
+            sql_list!("SELECT agent_id, task_key FROM runs WHERE status = 'running' AND agent_id IN ({list})"),
+            p![],
+            agents.iter().map(Value::from).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// Counts runs that are not over by status, for metrics.
+pub async fn count_live(tx: &mut Tx<'_>) -> Result<Vec<(RunStatus, i64)>, StoreError> {
+    let rows = tx
+        .rows(
+            sql!(
+                "SELECT status, COUNT(*) FROM runs WHERE status IN ('queued', 'scheduled_retry', 'running') \
+                 GROUP BY status ORDER BY status"
+            ),
+            p![],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// One event of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunEvent {
+    pub id: i64,
+    pub company_id: CompanyId,
+    pub run_id: RunId,
+    pub agent_id: AgentId,
+    pub seq: i64,
+    pub event_type: String,
+    pub stream: Option<String>,
+    pub level: Option<String>,
+    pub message: Option<String>,
+    pub payload: Option<Json>,
+    pub created_at: Moment,
+}
+from_row!(RunEvent {
+    id, company_id, run_id, agent_id, seq, event_type, stream, level, message, payload, created_at
+});
+
+/// An event to be added; its number comes from the run's counter, which the move that caused it has raised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRunEvent<'a> {
+    pub event_type: &'a str,
+    pub stream: Option<&'a str>,
+    pub level: &'a str,
+    pub message: &'a str,
+    pub payload: Option<Json>,
+}
+
+/// Adds an event under a number that was drawn from the run's counter in this transaction.
+pub async fn add_event(
+    tx: &mut Tx<'_>,
+    (company, agent, run): (&CompanyId, &AgentId, &RunId),
+    seq: i64,
+    event: &NewRunEvent<'_>,
+    now: Moment,
+) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "INSERT INTO run_events (company_id, run_id, agent_id, seq, event_type, stream, level, message, payload, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        ),
+        p![
+            company, run, agent, seq, event.event_type, event.stream, event.level, event.message, &event.payload, now
+        ],
+    )
+    .await
+}
+
+/// Draws the next `count` event numbers of a run; returns the last of them.
+pub async fn draw_seq(tx: &mut Tx<'_>, run: &RunId, count: i64) -> Result<i64, StoreError> {
+    let row = tx
+        .one(sql!("UPDATE runs SET event_seq = event_seq + $2 WHERE id = $1 RETURNING event_seq"), p![run, count])
+        .await?;
+    row.map_or(Ok(0), |row: Row| row.get(0))
+}
+
+/// Returns events of a run after a number, in order.
+pub async fn events_after(tx: &mut Tx<'_>, run: &RunId, after: i64, limit: i64) -> Result<Vec<RunEvent>, StoreError> {
+    tx.rows_as(
+        sql!(
+            "SELECT id, company_id, run_id, agent_id, seq, event_type, stream, level, message, payload, created_at \
+             FROM run_events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+        ),
+        p![run, after, limit],
+    )
+    .await
+}

@@ -1,0 +1,100 @@
+//! The store from outside, on both engines.
+
+// The file, not the crate: the test kit stands on the engine, and these tests must not wait for that room to compile.
+#[allow(unreachable_pub)]
+#[path = "../../../testkit/src/postgres.rs"]
+mod postgres;
+
+mod audit;
+mod backup;
+mod crash;
+mod events;
+mod full_disk;
+mod group_commit;
+mod history;
+mod lossy_vfs;
+mod lost_connection;
+mod migrations;
+mod statements;
+mod transactions;
+
+use store::{GROUND, Migration, Settings, Store, Target};
+
+/// 2026-01-01, noon.
+const NOON: i64 = 1_767_268_800_000_000;
+
+/// The schema that these tests use: the ground, and a few tables of their own.
+const SCHEMA: &[Migration] = &[
+    GROUND,
+    Migration {
+        version: 2,
+        name: "items",
+        text: "CREATE TABLE items (
+                 id    {id} PRIMARY KEY,
+                 owner {id} NOT NULL,
+                 n     BIGINT NOT NULL CHECK (n >= 0),
+                 flag  BOOLEAN NOT NULL,
+                 score DOUBLE PRECISION,
+                 note  TEXT,
+                 body  {json},
+                 raw
+               -- only: sqlite
+                 BLOB
+               -- only: postgres
+                 BYTEA
+               -- only: both
+               );
+               CREATE UNIQUE INDEX items_one_n ON items (owner, n);
+               CREATE TABLE accounts (
+                 id      {id} PRIMARY KEY,
+                 balance BIGINT NOT NULL
+               );
+               CREATE TABLE moves (
+                 id      {serial},
+                 source  {id} NOT NULL REFERENCES accounts (id),
+                 target  {id} NOT NULL REFERENCES accounts (id),
+                 amount  BIGINT NOT NULL
+               );",
+    },
+];
+
+async fn open(target: &Target) -> Store {
+    Store::open_with(target, Settings::default(), NOON, SCHEMA).await.unwrap()
+}
+
+async fn memory() -> Store {
+    open(&Target::Memory).await
+}
+
+async fn on_postgres() -> Option<Store> {
+    let database = postgres::database()?;
+    Some(open(&Target::Postgres(database.url)).await)
+}
+
+/// Makes one test of each function for each engine: `both_engines! { async fn claim(store: Store) { ... } }`.
+macro_rules! both_engines {
+    ($($(#[$about:meta])* async fn $name:ident($store:ident: Store) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $(#[$about])*
+            async fn claim($store: store::Store) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let store = crate::memory().await;
+                claim(store.clone()).await;
+                store.close().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let Some(store) = crate::on_postgres().await else { return };
+                claim(store.clone()).await;
+                store.close().await;
+            }
+        }
+    )*};
+}
+pub(crate) use both_engines;
