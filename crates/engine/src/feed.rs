@@ -86,24 +86,26 @@ impl Feed {
                 Ok(()) => {}
                 Err(error) => tracing::warn!(%error, "cannot read the event log"),
             }
+            // With nobody to tell there is nothing to look for: whoever subscribes rings.
+            let period = if self.is_idle() { Duration::MAX } else { PERIOD };
             tokio::select! {
                 () = closing.cancelled() => break,
                 () = self.bell.notified() => {}
-                () = tokio::time::sleep(PERIOD) => {}
+                () = tokio::time::sleep(period) => {}
             }
         }
     }
 
     async fn hand_out(&self, store: &Store, cursor: &mut Option<i64>) -> Result<(), StoreError> {
-        let mut from = match *cursor {
-            Some(from) => from,
-            None => *cursor.insert(head(store).await?),
-        };
         if self.is_idle() {
             // Nobody to tell; whoever comes reads the log itself. The place is found again then.
             *cursor = None;
             return Ok(());
         }
+        let mut from = match *cursor {
+            Some(from) => from,
+            None => *cursor.insert(head(store).await?),
+        };
         loop {
             let page = page(store, None, from).await?;
             let full = page.len() as i64 == PAGE;

@@ -73,6 +73,7 @@ pub(crate) struct Inner {
     /// Runs that this engine tends: handles, not truth.
     pub(crate) tended: Mutex<HashMap<RunId, Arc<run_task::Handle>>>,
     pub(crate) timers: Notify,
+    pub(crate) retries: Notify,
     pub(crate) housekeeping: Notify,
     pub(crate) recovery: Mutex<Recovery>,
     /// No work is taken in any more.
@@ -113,6 +114,7 @@ impl Engine {
             slots: Arc::new(Semaphore::new(settings.max_runs as usize)),
             tended: Mutex::default(),
             timers: Notify::new(),
+            retries: Notify::new(),
             housekeeping: Notify::new(),
             recovery: Mutex::default(),
             closing: CancellationToken::new(),
@@ -173,6 +175,15 @@ impl Engine {
     /// A bell that rings when the log of a run may have grown; `None` when nobody tends it here.
     pub fn log_bell(&self, run: &RunId) -> Option<Arc<Notify>> {
         self.inner.handle_of(run).map(|handle| handle.log_bell())
+    }
+
+    /// Makes every sweep look now: the clock was moved, or somebody does not want to wait for a period.
+    pub fn nudge(&self) {
+        self.inner.timers.notify_one();
+        self.inner.retries.notify_one();
+        self.inner.housekeeping.notify_one();
+        self.inner.doorbell.ring_all();
+        self.inner.feed.ring();
     }
 
     /// The engine is going down; streams end then.

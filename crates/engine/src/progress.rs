@@ -184,11 +184,14 @@ impl Account {
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     bytes: Vec<u8>,
+    /// Something before `bytes` was dropped.
+    cut: bool,
 }
 
 impl Tail {
     pub(crate) fn push(&mut self, piece: &[u8]) {
         if piece.len() >= EXCERPT {
+            self.cut |= !self.bytes.is_empty() || piece.len() > EXCERPT;
             self.bytes.clear();
             self.bytes.extend_from_slice(&piece[piece.len() - EXCERPT..]);
             return;
@@ -197,6 +200,7 @@ impl Tail {
         // Cut seldom: at most twice the size is held.
         if self.bytes.len() > EXCERPT * 2 {
             self.bytes.drain(..self.bytes.len() - EXCERPT);
+            self.cut = true;
         }
     }
 
@@ -206,7 +210,8 @@ impl Tail {
             return None;
         }
         let mut from = self.bytes.len().saturating_sub(EXCERPT);
-        while from > 0 && from < self.bytes.len() && self.bytes[from] & 0xc0 == 0x80 {
+        let cut = self.cut || from > 0;
+        while cut && from < self.bytes.len() && self.bytes[from] & 0xc0 == 0x80 {
             from += 1;
         }
         // NUL is text nowhere: PostgreSQL refuses it, and people cannot see it.

@@ -24,7 +24,7 @@ pub struct Settings {
     pub max_runs: u32,
     /// Runs taken over at once after a start.
     pub recovery_width: usize,
-    /// How often each sweep looks by itself.
+    /// How often each sweep looks by itself: what a lost ring costs.
     pub period: Duration,
     /// Finished runs are removed after this.
     pub keep_runs_for: Duration,
@@ -48,7 +48,8 @@ impl Default for Settings {
             host: Host::default(),
             max_runs: 16,
             recovery_width: 32,
-            period: Duration::from_secs(1),
+            // Rings come first; an idle server should not be seen to work.
+            period: Duration::from_secs(5),
             // A quarter: long enough to look back at, short enough for a small disk.
             keep_runs_for: DAY * 90,
             // Cursors older than a fortnight are of clients that are gone.

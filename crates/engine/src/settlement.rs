@@ -80,6 +80,7 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
             tracing::info!(run = %task.run.id, %outcome, "run settled");
             task.engine.feed.ring();
             task.engine.housekeeping.notify_one();
+            task.engine.retries.notify_one();
             Settled::Over
         }
     }

@@ -5,7 +5,8 @@ use domain::ids::{AgentId, CompanyId};
 use domain::moment::Moment;
 use serde_json::Value as Json;
 
-use crate::{StoreError, Tx, from_row, p, sql};
+use crate::value::Value;
+use crate::{Row, StoreError, Tx, from_row, p, sql, sql_list};
 
 /// An agent as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +72,18 @@ pub async fn insert(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> 
 /// Returns one agent.
 pub async fn get(tx: &mut Tx<'_>, id: &AgentId) -> Result<Option<Agent>, StoreError> {
     tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM agents WHERE id = $1")), p![id]).await
+}
+
+/// Returns the agents of these ids that exist, in no order.
+pub async fn some(tx: &mut Tx<'_>, ids: &[AgentId]) -> Result<Vec<Agent>, StoreError> {
+    let rows = tx
+        .rows_in(
+            sql_list!(concat!("SELECT ", columns!(), " FROM agents WHERE id IN ({list})")),
+            p![],
+            ids.iter().map(Value::from).collect(),
+        )
+        .await?;
+    rows.iter().map(Row::read).collect()
 }
 
 /// Returns one agent and locks its row until the transaction ends: first in the order of locks (D15).

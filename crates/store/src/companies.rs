@@ -59,3 +59,19 @@ pub async fn get(tx: &mut Tx<'_>, id: &CompanyId) -> Result<Option<Company>, Sto
 pub async fn list(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<Company>, StoreError> {
     tx.rows_as(sql!(concat!("SELECT ", columns!(), " FROM companies ORDER BY created_at, id LIMIT $1")), p![limit]).await
 }
+
+/// Returns companies, oldest first, after the given place.
+pub async fn page(
+    tx: &mut Tx<'_>,
+    after: Option<(Moment, CompanyId)>,
+    limit: i64,
+) -> Result<Vec<Company>, StoreError> {
+    let (at, id) = after.map_or((Moment::from_micros(i64::MIN), String::new()), |(at, id)| (at, id.0));
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ", columns!(), " FROM companies WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3"
+        )),
+        p![at, id, limit],
+    )
+    .await
+}

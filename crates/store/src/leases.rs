@@ -289,6 +289,17 @@ pub async fn due_retries(
     rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
+/// Returns when the next retry is due.
+pub async fn next_retry(tx: &mut Tx<'_>) -> Result<Option<Moment>, StoreError> {
+    let row = tx
+        .one(
+            sql!("SELECT retry_at FROM runs WHERE status = 'scheduled_retry' ORDER BY retry_at LIMIT 1"),
+            p![],
+        )
+        .await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
 /// Queues a retry whose time has come; returns the number for the event.
 pub async fn promote(tx: &mut Tx<'_>, run: &RunId, now: Moment) -> Result<Option<i64>, StoreError> {
     let row = tx

@@ -234,6 +234,67 @@ pub async fn page_of_agent(
     .await
 }
 
+/// Whose runs a list shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    Company(CompanyId),
+    Agent(AgentId),
+}
+
+/// The columns of a list: excerpts stay where they are, because lists are polled and never show them.
+macro_rules! list_columns {
+    () => {
+        "id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, wake_id, context, \
+         retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, created_at, updated_at, \
+         started_at, finished_at, lease_epoch, lease_holder, node_id, boot_id, fresh_start_used, stop_asked_at, \
+         stop_words, error, error_code, exit_code, signal, usage, result, session_before, session_after, process_pid, \
+         process_group_id, process_started_at, log_offset, log_bytes, log_sha256, log_state, last_output_at, \
+         last_output_seq, last_output_stream, last_output_bytes, CAST(NULL AS text), CAST(NULL AS text), event_seq"
+    };
+}
+
+/// Returns runs without their excerpts, newest first, before the given place; all, or those of one status.
+pub async fn listed(
+    tx: &mut Tx<'_>,
+    of: &Listed,
+    status: Option<RunStatus>,
+    before: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Run>, StoreError> {
+    let (at, id) = before.unwrap_or((Moment::from_micros(i64::MAX), "~".to_owned()));
+    let (sql, params) = match (of, status) {
+        (Listed::Company(company), None) => (
+            sql!(concat!(
+                "SELECT ", list_columns!(), " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
+                 ORDER BY created_at DESC, id DESC LIMIT $4"
+            )),
+            p![company, at, id, limit],
+        ),
+        (Listed::Company(company), Some(status)) => (
+            sql!(concat!(
+                "SELECT ", list_columns!(), " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
+                 AND status = $5 ORDER BY created_at DESC, id DESC LIMIT $4"
+            )),
+            p![company, at, id, limit, status],
+        ),
+        (Listed::Agent(agent), None) => (
+            sql!(concat!(
+                "SELECT ", list_columns!(), " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
+                 ORDER BY created_at DESC, id DESC LIMIT $4"
+            )),
+            p![agent, at, id, limit],
+        ),
+        (Listed::Agent(agent), Some(status)) => (
+            sql!(concat!(
+                "SELECT ", list_columns!(), " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
+                 AND status = $5 ORDER BY created_at DESC, id DESC LIMIT $4"
+            )),
+            p![agent, at, id, limit, status],
+        ),
+    };
+    tx.rows_as(sql, params).await
+}
+
 /// Returns the queued and running runs of a company, newest first.
 pub async fn live(tx: &mut Tx<'_>, company: &CompanyId, limit: i64) -> Result<Vec<Run>, StoreError> {
     tx.rows_as(

@@ -1,6 +1,7 @@
 //! Queues scheduled retries whose time has come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use store::runs::{self, Run};
@@ -10,20 +11,28 @@ use crate::{Inner, intake, signals};
 
 /// At most so many in one pass (spec/heartbeat.md 5.3).
 const BATCH: i64 = 50;
+/// The longest sleep: a clock may jump, another node may schedule one.
+const LONGEST: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(engine: Arc<Inner>) {
     loop {
-        if let Err(error) = pass(&engine).await {
-            tracing::warn!(%error, "cannot look at scheduled retries");
-        }
+        let wait = match pass(&engine).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look at scheduled retries");
+                engine.settings.period
+            }
+        };
         tokio::select! {
             () = engine.closing.cancelled() => return,
-            () = tokio::time::sleep(engine.settings.period) => {}
+            () = engine.retries.notified() => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-async fn pass(engine: &Arc<Inner>) -> Result<(), StoreError> {
+/// Queues what is due; returns how long there is nothing to do.
+async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     let now = engine.clock.now();
     let due = engine
         .read((), move |tx, ()| Box::pin(async move { leases::due_retries(tx, now, BATCH).await }))
@@ -56,5 +65,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<(), StoreError> {
             Err(error) => tracing::warn!(%run, %error, "cannot queue the retry"),
         }
     }
-    Ok(())
+    let next = engine.read((), |tx, ()| Box::pin(leases::next_retry(tx))).await?;
+    // Never less than a moment: a retry that could not be queued must not spin.
+    Ok(next.map_or(LONGEST, |at| at.since(engine.clock.now())).clamp(Duration::from_millis(20), LONGEST))
 }

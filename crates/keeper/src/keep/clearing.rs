@@ -41,6 +41,7 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Clearing {
     asked: bool,
+    counted: bool,
     kill_at: Instant,
     give_up_at: Instant,
 }
@@ -58,7 +59,7 @@ impl Clearing {
     /// `at_once`: they had their grace already.
     pub(super) fn begin(now: Instant, at_once: bool) -> Self {
         let grace = if at_once { Duration::ZERO } else { SURVIVORS_GRACE };
-        Self { asked: false, kill_at: now + grace, give_up_at: now + PATIENCE }
+        Self { asked: false, counted: false, kill_at: now + grace, give_up_at: now + PATIENCE }
     }
 
     /// One pass; says when the next one is due (earlier when a child ends).
@@ -76,6 +77,7 @@ impl Clearing {
                     // Only the stub is left.
                     self.kill_at = now;
                 }
+                self.count_inside(stub, &survivors, ledger);
                 ask(&survivors);
             }
             if now < self.kill_at {
@@ -92,14 +94,24 @@ impl Clearing {
         }
         if let Some(stub) = stub {
             // Whoever is inside dies with it and is reaped by the kernel.
-            let inside = proc_table::descendants_of(stub).len();
-            ledger.survivors += u32::try_from(inside).unwrap_or(u32::MAX);
+            if !self.counted {
+                self.count_inside(Some(stub), &proc_table::descendants_of(stub), ledger);
+            }
             signal(stub, Signal::KILL);
         }
         for pid in proc_table::children_of(me) {
             signal(pid, Signal::KILL);
         }
         Progress::Busy { again_at: now + BETWEEN_PASSES }
+    }
+
+    /// The survivors inside a pid namespace are reaped by the kernel, so they are counted when
+    /// they are first seen and not by how they ended.
+    fn count_inside(&mut self, stub: Option<i32>, survivors: &[i32], ledger: &mut Ledger) {
+        if stub.is_some() {
+            self.counted = true;
+            ledger.survivors += u32::try_from(survivors.len()).unwrap_or(u32::MAX);
+        }
     }
 }
 

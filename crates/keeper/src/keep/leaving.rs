@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::complain;
 use super::control::Control;
 use super::running::Outcome;
 use super::signals::Signals;
@@ -22,8 +23,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 pub(super) fn publish(outcome: Outcome, mut draft: Draft, signals: &Signals, mut control: Control) {
     let Outcome { exit, hello, mut holder } = outcome;
     let here = Path::new(".");
+    let mut complained = false;
     while let Err(error) = draft.publish(here, &exit) {
-        eprintln!("keeper: cannot write the exit record, waiting to hand it over: {error}");
+        if !complained {
+            complain(&format!("cannot write the exit record, waiting to hand it over: {error}"));
+            complained = true;
+        }
         let mut released = false;
         wait(signals, &control);
         control.accept();

@@ -20,7 +20,7 @@ mod signals;
 mod stub;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -43,10 +43,15 @@ pub fn keep_main(folder: &Path) -> ExitCode {
     match keep(folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(leaving) => {
-            eprintln!("keeper: {}", leaving.why);
+            complain(&leaving.why);
             ExitCode::from(leaving.code)
         }
     }
+}
+
+/// Tells `keeper.err`. The macros of the standard library would panic on a full disk.
+fn complain(what: &str) {
+    let _ = writeln!(io::stderr(), "keeper: {what}");
 }
 
 /// Why a keeper leaves before it had the start.

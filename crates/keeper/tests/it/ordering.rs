@@ -90,12 +90,13 @@ fn a_path_longer_than_a_socket_address_works() {
 
 #[test]
 fn an_exit_that_cannot_be_written_is_handed_over_on_the_socket() {
-    // One block: the start record fits, the log hardly, the exit record does not.
-    let run = Run::sh("ulimit -f unlimited 2>/dev/null; echo ready; exit 3");
-    run.start_by(&launcher_after("ulimit -f 1"));
+    let run = run_without_room_for_its_exit();
     let exit = run.until("the record on the socket", || run.handle().take_exit().ok().flatten());
     assert_eq!((exit.code, exit.run.as_str()), (Some(3), run.spec.run.as_str()));
-    assert!(run.handle().hello().unwrap().ended);
+    // However often it is asked, and fails to write, it stays.
+    for _ in 0..20 {
+        assert!(run.handle().hello().unwrap().ended);
+    }
     // Asking takes nothing away: a server may die between asking and storing.
     assert_eq!(run.handle().take_exit().unwrap().as_ref(), Some(&exit));
     let probe = keeper::probe(&run.folder).unwrap();
@@ -103,4 +104,26 @@ fn an_exit_that_cannot_be_written_is_handed_over_on_the_socket() {
     run.handle().release_exit().unwrap();
     run.until_keeper_left();
     assert!(keeper::probe(&run.folder).unwrap().exit.is_none());
+}
+
+#[test]
+fn an_exit_is_written_after_all_when_there_is_room_again() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let run = run_without_room_for_its_exit();
+    let exit = run.until("the record on the socket", || run.handle().take_exit().ok().flatten());
+    let pid = keeper::probe(&run.folder).unwrap().holder_pid.unwrap();
+    let now = getrlimit(Resource::Fsize);
+    prlimit(Pid::from_raw(pid), Resource::Fsize, Rlimit { current: now.maximum, ..now }).unwrap();
+    // Any order makes it look again; without one it would within seconds.
+    run.handle().hello().unwrap();
+    run.until_keeper_left();
+    assert_eq!(keeper::probe(&run.folder).unwrap().exit, Some(exit));
+}
+
+fn run_without_room_for_its_exit() -> Run {
+    let mut run = Run::sh("exit 3");
+    // In one block of a file the start record and the log have room; the exit record has not.
+    run.spec.run = "long".repeat(100);
+    run.start_by(&launcher_after("ulimit -S -f 1"));
+    run
 }

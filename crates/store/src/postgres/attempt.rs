@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::pool::Postgres;
+use super::pool::{Client, Postgres};
 use super::transaction::{CommitFailure, PgTx};
 use crate::tx::{Engine, Tx};
 use crate::{StoreError, panic_message};
@@ -91,12 +91,18 @@ where
                 drop(place.take());
                 match attempt(&client, kind, pipelined, closure).await {
                     Ok(value) => return Ok(value),
-                    Err(Failed::Final(error)) => return Err(error),
-                    Err(Failed::Undone(error)) => {
-                        if is_stale_plan(&error) {
+                    Err(failed) => {
+                        let (Failed::Final(error) | Failed::Undone(error)) = &failed;
+                        if matches!(error, StoreError::Unavailable { .. } | StoreError::Unknown { .. }) {
+                            // Not to be given to the next: it may take a moment until the loss is noticed.
+                            drop(Client::take(client));
+                        } else if is_stale_plan(error) {
                             client.statement_cache.clear();
                         }
-                        error
+                        match failed {
+                            Failed::Final(error) => return Err(error),
+                            Failed::Undone(error) => error,
+                        }
                     }
                 }
             }
@@ -131,7 +137,7 @@ enum Failed {
 }
 
 async fn attempt<F, T>(
-    client: &super::pool::Client,
+    client: &Client,
     kind: Kind,
     pipelined: bool,
     closure: &F,

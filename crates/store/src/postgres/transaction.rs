@@ -142,6 +142,11 @@ impl<'c> PgTx<'c> {
         let queued = std::mem::take(&mut self.queued);
         let client: &ClientWrapper = self.client;
         let undone = |error| (error, Outcome::Undone);
+        if !self.begun && client.is_closed() {
+            // Nothing has been sent yet, so this is certain; after sending it would not be.
+            let lost = std::io::Error::from(std::io::ErrorKind::NotConnected);
+            return Err(undone(StoreError::unavailable(lost)));
+        }
         let prepared = prepare(client, &queued, &last).await.map_err(undone)?;
         let mut prepared = prepared.iter();
         let mut replies: Vec<(&'static str, MaybeDone<Reply<'_>>)> = Vec::with_capacity(queued.len() + 2);
