@@ -3,7 +3,7 @@
 //! Load, decide, apply, all in one transaction with the agent locked; what is decided is `domain::wake`, whether the
 //! run may start at once is `domain::claim`. Starting its process happens after the commit, elsewhere.
 
-use domain::agent::HeartbeatPolicy;
+use domain::agent::{AgentStatus, HeartbeatPolicy};
 use domain::claim::{self, ClaimView, Gate};
 use domain::ids::{AgentId, RunId, WakeId};
 use domain::moment::Moment;
@@ -115,8 +115,16 @@ pub(crate) async fn admit(
         Decision::KeyReused { wake } => Ok(Fate::KeyReused { wake }),
         Decision::Refuse(refusal) => {
             let (reason, status) = refusal.record();
-            let wake =
-                Wake { reason: Some(reason.into()), ..record(agent, &request, admission, status, None) };
+            // The state that refused is kept: a repeated request with the same key gets the same answer.
+            let error = match &refusal {
+                Refusal::NotInvokable(status) => status.as_str().to_owned(),
+                Refusal::Budget(block) => block.reason.clone(),
+            };
+            let wake = Wake {
+                reason: Some(reason.into()),
+                error: Some(error),
+                ..record(agent, &request, admission, status, None)
+            };
             wakes::insert(tx, &wake).await?;
             Ok(Fate::Refused { refusal })
         }
@@ -149,9 +157,9 @@ async fn replay(tx: &mut Tx<'_>, earlier: Option<Wake>, id: WakeId) -> Result<Fa
         Some(wake) => wake,
         None => return Ok(Fate::KeyReused { wake: id }),
     };
-    if wake.status == WakeStatus::Failed && wake.run_id.is_none() {
-        let refusal = Refusal::NotInvokable(domain::agent::AgentStatus::Paused);
-        return Ok(Fate::Refused { refusal });
+    let refused_by = wake.error.as_deref().and_then(AgentStatus::parse);
+    if let (WakeStatus::Failed, None, Some(status)) = (wake.status, &wake.run_id, refused_by) {
+        return Ok(Fate::Refused { refusal: Refusal::NotInvokable(status) });
     }
     let run = match &wake.run_id {
         Some(run) => runs::get(tx, run).await?.map(Box::new),

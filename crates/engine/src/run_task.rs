@@ -123,9 +123,11 @@ pub(crate) fn spawn(
         // Whatever ends the task, a panic too, its entry goes with it; the sweep then finds the run again.
         let _entry = Registered { engine: Arc::clone(&inner), run: id, handle: Arc::clone(&handle) };
         let mut tending = Tending::new(&inner, run, agent, lease, &handle);
-        tending.tend(entry).await;
+        let queue = tending.tend(entry).await;
         drop(permit);
-        inner.doorbell.ring(&agent_id);
+        if queue {
+            inner.doorbell.ring(&agent_id);
+        }
         inner.doorbell.freed();
     });
 }
@@ -220,7 +222,8 @@ impl<'a> Tending<'a> {
         self.handle.stop_words()
     }
 
-    async fn tend(&mut self, mut entry: Entry) {
+    /// Tends the run to its end; true when another run of its agent may start now.
+    async fn tend(&mut self, mut entry: Entry) -> bool {
         loop {
             let over = match entry {
                 Entry::Launch => match self.launch().await {
@@ -234,7 +237,7 @@ impl<'a> Tending<'a> {
             };
             self.engine.processes.unwatch(&self.process());
             let (end, exit) = match over {
-                Over::Stale | Over::Leaving => return,
+                Over::Stale | Over::Leaving => return false,
                 Over::NeverStarted => match self.stop_words() {
                     Some(_) => (ProcessEnd::NeverStarted { error: "it had not been started".into() }, None),
                     None => match self.next_epoch(false).await {
@@ -242,16 +245,17 @@ impl<'a> Tending<'a> {
                             entry = Entry::Launch;
                             continue;
                         }
-                        None => return,
+                        None => return false,
                     },
                 },
                 Over::Ended(end, exit) => (end, exit),
             };
             match settlement::settle(self, end, exit.as_deref()).await {
-                Settled::Over | Settled::Stale | Settled::Leaving => return,
+                Settled::Over { queue } => return queue,
+                Settled::Stale | Settled::Leaving => return false,
                 Settled::StartFresh => match self.next_epoch(true).await {
                     Some(()) => entry = Entry::Launch,
-                    None => return,
+                    None => return false,
                 },
             }
         }

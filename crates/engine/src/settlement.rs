@@ -25,8 +25,8 @@ use crate::signals;
 /// What became of the settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// The run is over.
-    Over,
+    /// The run is over; `queue` says that another run of the agent waits for its slot.
+    Over { queue: bool },
     /// The run goes on with a second process.
     StartFresh,
     /// Somebody else holds the lease.
@@ -75,13 +75,13 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
         task.engine.write_patiently(closing, move |tx, closing| Box::pin(write(tx, closing, now))).await;
     match written {
         None => Settled::Leaving,
-        Some(false) => Settled::Stale,
-        Some(true) => {
+        Some(None) => Settled::Stale,
+        Some(Some(queue)) => {
             tracing::info!(run = %task.run.id, %outcome, "run settled");
             task.engine.feed.ring();
             task.engine.housekeeping.notify_one();
             task.engine.retries.notify_one();
-            Settled::Over
+            Settled::Over { queue }
         }
     }
 }
@@ -267,11 +267,11 @@ fn follow_up(task: &Tending<'_>, settlement: &Settlement, now: Moment) -> Option
     Some((request, admission))
 }
 
-/// Writes the end; false when the lease is not ours any more.
-async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<bool, StoreError> {
+/// Writes the end, and says whether a run of the agent waits; `None` when the lease is not ours any more.
+async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Option<bool>, StoreError> {
     let Closing { run, lease, end, events, settlement, summary, session, follow_up } = closing;
-    let Some(agent) = agents::lock(tx, &run.agent_id).await? else { return Ok(false) };
-    let Some(last) = leases::settle(tx, &lease, &end, now).await? else { return Ok(false) };
+    let Some(agent) = agents::lock(tx, &run.agent_id).await? else { return Ok(None) };
+    let Some(last) = leases::settle(tx, &lease, &end, now).await? else { return Ok(None) };
     let owner = (&run.company_id, &run.agent_id, &run.id);
     for (seq, event) in (last - end.events + 1..).zip(events) {
         signals::run_event(tx, owner, seq, event, now).await?;
@@ -295,7 +295,7 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<bool, S
         intake::admit(tx, &agent, &request, &Admission { now, ..admission }).await?;
         tell_retry(tx, &run, settlement.follow_up, retry_at, now).await?;
     }
-    Ok(true)
+    Ok(Some(!runs::claimable(tx, &agent.id, 1).await?.is_empty()))
 }
 
 /// The agent after one of its runs: still running, at rest, or in error; its timer counts from here.

@@ -262,6 +262,8 @@ impl Programs {
             "listen_addresses=127.0.0.1",
             "max_connections=300",
             "shared_buffers=64MB",
+            // Looked for after a second by default, which is a long time in a test that provokes them.
+            "deadlock_timeout=30ms",
             &format!("fsync={flush}"),
             &format!("full_page_writes={flush}"),
         ] {

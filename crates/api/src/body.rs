@@ -1,0 +1,347 @@
+//! Reading a JSON body field by field: strict about types, and every mistake is named with its path.
+//!
+//! What no reader asked for is left over: routes of existing clients drop it and say so in a header (D20), our own
+//! routes refuse it. The content type is not looked at; what a field means is the route's business.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, HeaderValue, header};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::errors::{ApiError, Issue};
+
+/// The header that names the fields that were dropped.
+pub(crate) const IGNORED_FIELDS: &str = "bugle-ignored-fields";
+/// Names beyond this many bytes are not listed.
+const LONGEST_LIST: usize = 1024;
+
+/// Reads a whole body, at most `limit` bytes of it.
+pub(crate) async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(ApiError::too_large(limit));
+    }
+    to_bytes(body, limit).await.map_err(|error| {
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(one) = cause {
+            if one.to_string().contains("length limit") {
+                return ApiError::too_large(limit);
+            }
+            cause = one.source();
+        }
+        ApiError::bad_request("body_lost", "Request body ended early")
+    })
+}
+
+/// An object while it is read.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    map: Map<String, Value>,
+    path: Vec<String>,
+    issues: Vec<Issue>,
+}
+
+impl Fields {
+    /// Reads an object; anything else is a mistake.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Fields, ApiError> {
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(bytes, &error))?;
+        match value {
+            Value::Object(map) => Ok(Fields { map, path: Vec::new(), issues: Vec::new() }),
+            other => {
+                let message = format!("Expected object, received {}", kind_of(&other));
+                Err(ApiError::validation(vec![Issue {
+                    code: "invalid_type",
+                    path: Vec::new(),
+                    message,
+                    hint: Some("send a JSON object, at least {}".to_owned()),
+                }]))
+            }
+        }
+    }
+
+    /// As [`Fields::read`], for routes that need no body: an empty one is an object without fields.
+    pub(crate) fn read_or_empty(bytes: &[u8]) -> Result<Fields, ApiError> {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Fields { map: Map::new(), path: Vec::new(), issues: Vec::new() });
+        }
+        Fields::read(bytes)
+    }
+
+    /// The field is there, null or not.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    /// Notes a mistake.
+    pub(crate) fn mistake(&mut self, code: &'static str, key: &str, message: impl Into<String>) {
+        let mut issue = Issue::new(code, key, message);
+        issue.path.splice(0..0, self.path.iter().cloned());
+        self.issues.push(issue);
+    }
+
+    fn wrong_type(&mut self, key: &str, expected: &str, found: &Value) {
+        let message = match found {
+            Value::Null if !self.map.contains_key(key) => "Required".to_owned(),
+            found => format!("Expected {expected}, received {}", kind_of(found)),
+        };
+        self.mistake("invalid_type", key, message);
+    }
+
+    /// A field that is there and not null.
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.map.shift_remove(key).filter(|value| !value.is_null())
+    }
+
+    pub(crate) fn text(&mut self, key: &str) -> Option<String> {
+        match self.take(key)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.wrong_type(key, "string", &other);
+                None
+            }
+        }
+    }
+
+    /// A text that must be there and not be blank.
+    pub(crate) fn required_text(&mut self, key: &str) -> String {
+        if self.map.get(key).is_none_or(Value::is_null) {
+            let message = if self.map.contains_key(key) { "Expected string, received null" } else { "Required" };
+            self.map.shift_remove(key);
+            self.mistake("invalid_type", key, message);
+            return String::new();
+        }
+        let text = self.text(key);
+        self.not_blank(key, text).unwrap_or_default()
+    }
+
+    /// Notes a blank text as a mistake.
+    pub(crate) fn not_blank(&mut self, key: &str, text: Option<String>) -> Option<String> {
+        let text = text?;
+        if text.trim().is_empty() {
+            self.mistake("too_small", key, "String must contain at least 1 character(s)");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A text that may be cleared: `Some(None)` for null.
+    pub(crate) fn nullable_text(&mut self, key: &str) -> Option<Option<String>> {
+        if self.map.get(key).is_some_and(Value::is_null) {
+            self.map.shift_remove(key);
+            return Some(None);
+        }
+        self.text(key).map(Some)
+    }
+
+    pub(crate) fn boolean(&mut self, key: &str) -> Option<bool> {
+        match self.take(key)? {
+            Value::Bool(value) => Some(value),
+            other => {
+                self.wrong_type(key, "boolean", &other);
+                None
+            }
+        }
+    }
+
+    /// A whole number that is not negative.
+    pub(crate) fn count(&mut self, key: &str) -> Option<i64> {
+        let value = self.take(key)?;
+        // 5.0 is a whole number to every client that has only one kind of numbers.
+        let whole = value.as_i64().or_else(|| {
+            let number = value.as_f64()?;
+            (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64)
+        });
+        match whole {
+            Some(number) if number >= 0 => Some(number),
+            Some(_) => {
+                self.mistake("too_small", key, "Number must be greater than or equal to 0");
+                None
+            }
+            None => {
+                let expected = if value.is_number() { "integer" } else { "number" };
+                let found = if value.is_number() { "float" } else { kind_of(&value) };
+                self.mistake("invalid_type", key, format!("Expected {expected}, received {found}"));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn object(&mut self, key: &str) -> Option<Map<String, Value>> {
+        match self.take(key)? {
+            Value::Object(map) => Some(map),
+            other => {
+                self.wrong_type(key, "object", &other);
+                None
+            }
+        }
+    }
+
+    /// An object that may be cleared: `Some(None)` for null.
+    pub(crate) fn nullable_object(&mut self, key: &str) -> Option<Option<Map<String, Value>>> {
+        if self.map.get(key).is_some_and(Value::is_null) {
+            self.map.shift_remove(key);
+            return Some(None);
+        }
+        self.object(key).map(Some)
+    }
+
+    /// One of a list of words.
+    pub(crate) fn word<T: Copy>(
+        &mut self,
+        key: &str,
+        all: &[T],
+        name: impl Fn(T) -> &'static str,
+    ) -> Option<T> {
+        let text = self.text(key)?;
+        let found = all.iter().copied().find(|word| name(*word) == text);
+        if found.is_none() {
+            let known: Vec<String> = all.iter().map(|word| format!("'{}'", name(*word))).collect();
+            let message = format!("Invalid enum value. Expected {}, received '{text}'", known.join(" | "));
+            self.mistake("invalid_enum_value", key, message);
+        }
+        found
+    }
+
+    /// Ends the reading; what is left over is dropped and returned for the header.
+    pub(crate) fn drop_rest(self) -> Result<Ignored, ApiError> {
+        if !self.issues.is_empty() {
+            return Err(ApiError::validation(self.issues));
+        }
+        Ok(Ignored(self.map.into_iter().map(|(key, _)| key).collect()))
+    }
+
+    /// Ends the reading; what is left over is a mistake.
+    pub(crate) fn refuse_rest(mut self) -> Result<(), ApiError> {
+        let left: Vec<String> = self.map.keys().cloned().collect();
+        for key in left {
+            self.mistake("unrecognized_keys", &key, format!("Unrecognized key in object: '{key}'"));
+        }
+        self.drop_rest().map(drop)
+    }
+}
+
+/// Fields that were dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Ignored(Vec<String>);
+
+impl Ignored {
+    /// Names them in the header of an answer.
+    pub(crate) fn name_in(&self, headers: &mut HeaderMap) {
+        if self.0.is_empty() {
+            return;
+        }
+        let mut list = String::new();
+        for name in &self.0 {
+            // A key may hold anything; a header may not.
+            let clean: String = name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect();
+            if list.len() + clean.len() > LONGEST_LIST {
+                list.push_str(", ...");
+                break;
+            }
+            if !list.is_empty() {
+                list.push_str(", ");
+            }
+            list.push_str(&clean);
+        }
+        if let Ok(value) = HeaderValue::from_str(&list) {
+            headers.insert(IGNORED_FIELDS, value);
+        }
+    }
+}
+
+fn malformed(bytes: &[u8], error: &serde_json::Error) -> ApiError {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return ApiError::validation(vec![Issue {
+            code: "invalid_type",
+            path: Vec::new(),
+            message: "Required".to_owned(),
+            hint: Some("send a JSON object, at least {}".to_owned()),
+        }]);
+    }
+    let (line, column) = (error.line(), error.column());
+    ApiError::bad_request("malformed_json", format!("Malformed JSON in line {line}, column {column}"))
+        .details(serde_json::json!({ "line": line, "column": column, "reason": error.to_string() }))
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    fn fields(text: &str) -> Fields {
+        Fields::read(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn every_wrong_type_is_named_with_its_path() {
+        let mut read = fields(r#"{"a": 1, "b": "x", "c": [], "d": 1.5, "e": -1, "f": "no", "g": null}"#);
+        assert_eq!(read.text("a"), None);
+        assert_eq!(read.boolean("b"), None);
+        assert_eq!(read.object("c"), None);
+        assert_eq!(read.count("d"), None);
+        assert_eq!(read.count("e"), None);
+        assert_eq!(read.word("f", &["yes"], |word| word), None);
+        assert_eq!(read.required_text("g"), "");
+        assert_eq!(read.required_text("h"), "");
+        let told: Vec<(String, String)> =
+            read.issues.iter().map(|issue| (issue.path.join("."), issue.message.clone())).collect();
+        let expected = [
+            ("a", "Expected string, received number"),
+            ("b", "Expected boolean, received string"),
+            ("c", "Expected object, received array"),
+            ("d", "Expected integer, received float"),
+            ("e", "Number must be greater than or equal to 0"),
+            ("f", "Invalid enum value. Expected 'yes', received 'no'"),
+            ("g", "Expected string, received null"),
+            ("h", "Required"),
+        ];
+        assert_eq!(told, expected.map(|(path, message)| (path.to_owned(), message.to_owned())));
+        assert!(read.drop_rest().is_err());
+    }
+
+    #[test]
+    fn null_is_absent_except_where_it_clears() {
+        let mut read = fields(r#"{"a": null, "b": null, "c": null, "d": 5.0}"#);
+        assert_eq!(read.text("a"), None);
+        assert_eq!(read.nullable_text("b"), Some(None));
+        assert_eq!(read.nullable_object("c"), Some(None));
+        assert_eq!(read.nullable_text("z"), None);
+        assert_eq!(read.count("d"), Some(5));
+        read.refuse_rest().unwrap();
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_dropped_and_named_or_refused() {
+        let text = r#"{"known": "x", "colour": "red", "ba d\n": 1}"#;
+        let mut read = fields(text);
+        read.text("known");
+        let mut headers = HeaderMap::new();
+        read.drop_rest().unwrap().name_in(&mut headers);
+        assert_eq!(headers[IGNORED_FIELDS], "colour, ba?d?");
+        let mut read = fields(text);
+        read.text("known");
+        assert!(read.refuse_rest().is_err());
+    }
+
+    #[test]
+    fn malformed_json_says_where() {
+        let error = Fields::read(b"{\"a\": 1,\n  oops}").unwrap_err();
+        assert_eq!(error.clone().into_response().status(), 400);
+        assert!(format!("{error:?}").contains("line 2, column 3"), "{error:?}");
+        assert!(Fields::read(b"").is_err());
+        assert!(Fields::read(b"[]").is_err());
+        assert!(Fields::read_or_empty(b" \n").is_ok());
+    }
+}

@@ -1,0 +1,225 @@
+//! The command line's way to a server: where it is, how it is asked, and what its refusals mean.
+//!
+//! The server of a data folder is found by the note it leaves there, anew for each request, because a restart may give
+//! it another port. Nothing here knows what the answers are about.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::{Method, Response};
+use serde_json::Value as Json;
+
+use crate::config::DEFAULT_LISTEN;
+use crate::data_dir;
+use crate::failure::{Failure, Kind, chain};
+use crate::instance;
+
+/// How long an ordinary answer may take. Streams have no such limit.
+const PATIENCE: Duration = Duration::from_secs(70);
+
+/// A server, as the command line sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    /// As given by `--url` or `BUGLE_URL`.
+    url: Option<String>,
+    data_dir: Option<PathBuf>,
+}
+
+/// Where a server is supposed to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) base: String,
+    token: Option<String>,
+}
+
+/// The HTTP client of the whole program. It follows no redirects: the token must not be carried away.
+pub(crate) fn plain() -> &'static reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        // There is one provider in the program; a second call would find it installed, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        reqwest::Client::builder()
+            .user_agent(concat!("bugle/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .build()
+            .expect("only the TLS provider could be missing, and it was installed before")
+    })
+}
+
+impl Client {
+    /// `url`: a server that was named; else that of the data folder.
+    pub(crate) fn new(url: Option<&str>, data_dir: Option<PathBuf>) -> Result<Client, Failure> {
+        let url = url.map(str::trim).filter(|url| !url.is_empty());
+        if let Some(url) = url {
+            let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            if !is_http {
+                let failure = Failure::usage("url.invalid", format!("`{url}` is not the address of a server"));
+                return Err(failure.hint(format!("write it like http://{DEFAULT_LISTEN} (--url or BUGLE_URL)")));
+            }
+        }
+        let url = url.map(|url| url.trim_end_matches('/').trim_end_matches("/api").to_owned());
+        Ok(Client { url, data_dir })
+    }
+
+    /// Where the server is now.
+    pub(crate) fn place(&self) -> Place {
+        if let Some(url) = &self.url {
+            return Place { base: url.clone(), token: None };
+        }
+        let note = self.data_dir.as_deref().and_then(instance::read_note);
+        match (note, &self.data_dir) {
+            (Some(note), Some(folder)) => {
+                Place { base: format!("http://{}", note.listen), token: data_dir::existing_board_token(folder) }
+            }
+            _ => Place { base: format!("http://{DEFAULT_LISTEN}"), token: None },
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Json, Failure> {
+        self.ask(Method::GET, path, None, &[]).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Json) -> Result<Json, Failure> {
+        self.ask(Method::POST, path, Some(body), &[]).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: &Json) -> Result<Json, Failure> {
+        self.ask(Method::PATCH, path, Some(body), &[]).await
+    }
+
+    /// Asks, and reads the JSON answer.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Json>,
+        headers: &[(&str, &str)],
+    ) -> Result<Json, Failure> {
+        let place = self.place();
+        let mut request = self.request(&place, method, path).timeout(PATIENCE);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.map_err(|error| unreachable(&place, &error))?;
+        let answer = accepted(&place, answer).await?;
+        let bytes = answer.bytes().await.map_err(|error| unreachable(&place, &error))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::failed("answer.unreadable", format!("{} gave an answer that is not JSON: {error}", place.base))
+                .hint("is another program listening there? see: bugle doctor")
+        })
+    }
+
+    /// Opens a stream of events.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Response, Failure> {
+        let place = self.place();
+        let request = self.request(&place, Method::GET, path).header("Accept", "text/event-stream");
+        // The answer's head must come soon, its body may go on for days.
+        let answer = match tokio::time::timeout(PATIENCE, request.send()).await {
+            Ok(answer) => answer.map_err(|error| unreachable(&place, &error))?,
+            Err(_) => return Err(silent(&place)),
+        };
+        accepted(&place, answer).await
+    }
+
+    fn request(&self, place: &Place, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = plain().request(method, format!("{}/api{path}", place.base));
+        match &place.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+}
+
+/// Encodes a text as one step of a path or one value of a query.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    // A step that is dots only would climb out of the path.
+    if encoded.bytes().all(|byte| byte == b'.') { encoded.replace('.', "%2E") } else { encoded }
+}
+
+fn silent(place: &Place) -> Failure {
+    let message = format!("{} does not answer", place.base);
+    Failure::new(Kind::Unreachable, "server.silent", message).hint("see what is wrong with: bugle doctor")
+}
+
+fn unreachable(place: &Place, error: &reqwest::Error) -> Failure {
+    if error.is_timeout() {
+        return silent(place);
+    }
+    let message = format!("no server answers at {}: {}", place.base, last_cause(error));
+    Failure::new(Kind::Unreachable, "server.unreachable", message)
+        .hint("start it with `bugle up`, or name another with --url or BUGLE_URL")
+}
+
+/// The innermost cause says it best: `Connection refused`.
+fn last_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if std::ptr::addr_eq(cause, error) { chain(error) } else { cause.to_string() }
+}
+
+/// Turns a refusal into a failure, in the server's own words.
+async fn accepted(place: &Place, answer: Response) -> Result<Response, Failure> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let kind = Kind::of_status(status.as_u16());
+    let bytes = answer.bytes().await.unwrap_or_default();
+    let Ok(body) = serde_json::from_slice::<Json>(&bytes) else {
+        let message = format!("{} answered {status}", place.base);
+        return Err(Failure::new(kind, "answer.unreadable", message).hint("is that a bugle server? see: bugle doctor"));
+    };
+    let text = |key: &str| body.get(key).and_then(Json::as_str).map(str::to_owned);
+    let message = text("error").unwrap_or_else(|| format!("{} answered {status}", place.base));
+    let code = text("code").unwrap_or_else(|| format!("http.{}", status.as_u16()));
+    let mut failure = Failure::new(kind, code, message).details(body.get("details").cloned());
+    failure.hint = text("hint").or_else(|| match status.as_u16() {
+        401 => Some(format!("is {} the server of this data folder? see: bugle doctor", place.base)),
+        503 => Some("try again in a moment".to_owned()),
+        _ => None,
+    });
+    Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_one_step_of_a_path() {
+        for (text, path) in [("a b/c", "a%20b%2Fc"), ("café", "caf%C3%A9"), ("..", "%2E%2E"), ("x.y-z_~", "x.y-z_~")] {
+            assert_eq!(encoded(text), path);
+        }
+    }
+
+    #[test]
+    fn a_named_server_wins_over_the_note_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = instance::Note {
+            pid: 1,
+            listen: "127.0.0.1:4000".parse().unwrap(),
+            version: "0".into(),
+            started_at: String::new(),
+        };
+        let client = |url| Client::new(url, Some(folder.path().to_owned())).unwrap();
+        assert_eq!(client(None).place().base, "http://127.0.0.1:3100");
+        instance::write_note(folder.path(), &note).unwrap();
+        assert_eq!(client(None).place().base, "http://127.0.0.1:4000");
+        assert_eq!(client(Some("http://h:1/api/")).place().base, "http://h:1");
+        assert_eq!(Client::new(Some("h:1"), None).unwrap_err().kind, Kind::Usage);
+    }
+}
