@@ -37,7 +37,6 @@ pub(crate) async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> R
 #[derive(Debug)]
 pub(crate) struct Fields {
     map: Map<String, Value>,
-    path: Vec<String>,
     issues: Vec<Issue>,
 }
 
@@ -46,7 +45,7 @@ impl Fields {
     pub(crate) fn read(bytes: &[u8]) -> Result<Fields, ApiError> {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(bytes, &error))?;
         match value {
-            Value::Object(map) => Ok(Fields { map, path: Vec::new(), issues: Vec::new() }),
+            Value::Object(map) => Ok(Fields { map, issues: Vec::new() }),
             other => {
                 let message = format!("Expected object, received {}", kind_of(&other));
                 Err(ApiError::validation(vec![Issue {
@@ -62,7 +61,7 @@ impl Fields {
     /// As [`Fields::read`], for routes that need no body: an empty one is an object without fields.
     pub(crate) fn read_or_empty(bytes: &[u8]) -> Result<Fields, ApiError> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Fields { map: Map::new(), path: Vec::new(), issues: Vec::new() });
+            return Ok(Fields { map: Map::new(), issues: Vec::new() });
         }
         Fields::read(bytes)
     }
@@ -72,19 +71,13 @@ impl Fields {
         self.map.contains_key(key)
     }
 
-    /// Notes a mistake.
+    /// Notes a mistake; `key` may be a path with dots.
     pub(crate) fn mistake(&mut self, code: &'static str, key: &str, message: impl Into<String>) {
-        let mut issue = Issue::new(code, key, message);
-        issue.path.splice(0..0, self.path.iter().cloned());
-        self.issues.push(issue);
+        self.issues.push(Issue::new(code, key, message));
     }
 
     fn wrong_type(&mut self, key: &str, expected: &str, found: &Value) {
-        let message = match found {
-            Value::Null if !self.map.contains_key(key) => "Required".to_owned(),
-            found => format!("Expected {expected}, received {}", kind_of(found)),
-        };
-        self.mistake("invalid_type", key, message);
+        self.mistake("invalid_type", key, format!("Expected {expected}, received {}", kind_of(found)));
     }
 
     /// A field that is there and not null.

@@ -52,18 +52,14 @@ pub(crate) struct Issue {
 }
 
 impl Issue {
-    /// A mistake in a field of the outermost object.
-    pub(crate) fn new(code: &'static str, field: &str, message: impl Into<String>) -> Issue {
-        Issue { code, path: vec![field.to_owned()], message: message.into(), hint: None }
+    /// A mistake at a key of the outermost object, or at a path with dots below it.
+    pub(crate) fn new(code: &'static str, path: &str, message: impl Into<String>) -> Issue {
+        let path = path.split('.').map(str::to_owned).collect();
+        Issue { code, path, message: message.into(), hint: None }
     }
 
     fn of(problem: &Problem) -> Issue {
-        Issue {
-            code: "custom",
-            path: problem.path.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
-            message: problem.message.clone(),
-            hint: problem.hint.clone(),
-        }
+        Issue { hint: problem.hint.clone(), ..Issue::new("custom", &problem.path, problem.message.clone()) }
     }
 }
 

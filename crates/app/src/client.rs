@@ -33,19 +33,32 @@ pub(crate) struct Place {
     token: Option<String>,
 }
 
-/// The HTTP client of the whole program. It follows no redirects: the token must not be carried away.
-pub(crate) fn plain() -> &'static reqwest::Client {
+/// The HTTP client for servers on this machine: no proxy is asked for them, whatever the environment says.
+pub(crate) fn local() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
-    CLIENT.get_or_init(|| {
-        // There is one provider in the program; a second call would find it installed, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        reqwest::Client::builder()
-            .user_agent(concat!("bugle/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .build()
-            .expect("only the TLS provider could be missing, and it was installed before")
-    })
+    CLIENT.get_or_init(|| build(reqwest::Client::builder().no_proxy()))
+}
+
+/// The HTTP client for servers elsewhere.
+fn remote() -> &'static reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| build(reqwest::Client::builder()))
+}
+
+fn build(builder: reqwest::ClientBuilder) -> reqwest::Client {
+    // One provider serves the whole program; that it is installed already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // No redirects: the token must not be carried away.
+    let builder = builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(Duration::from_secs(5));
+    let client = builder.user_agent(concat!("bugle/", env!("CARGO_PKG_VERSION"))).build();
+    client.expect("only the TLS provider could be missing, and it was installed before")
+}
+
+fn is_local(base: &str) -> bool {
+    let url = reqwest::Url::parse(base).ok();
+    let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 impl Client {
@@ -127,7 +140,8 @@ impl Client {
     }
 
     fn request(&self, place: &Place, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = plain().request(method, format!("{}/api{path}", place.base));
+        let client = if is_local(&place.base) { local() } else { remote() };
+        let request = client.request(method, format!("{}/api{path}", place.base));
         match &place.token {
             Some(token) => request.bearer_auth(token),
             None => request,

@@ -71,7 +71,8 @@ async fn measure(store: &Store, name: &str, callers: i64) {
 async fn fill(store: &Store, callers: i64) {
     let fill = store.write(move |tx| {
         Box::pin(async move {
-            for table in [sql!("DELETE FROM queued"), sql!("DELETE FROM running"), sql!("DELETE FROM lanes")] {
+            for table in [sql!("DELETE FROM queued"), sql!("DELETE FROM running"), sql!("DELETE FROM lanes")]
+            {
                 tx.run(table, p![]).await?;
             }
             for lane in 0..callers {
@@ -98,6 +99,12 @@ async fn claim(tx: &mut Tx<'_>, lane: i64) -> Result<(), StoreError> {
     );
     tx.run(start, p![&id, lane]).await?;
     tx.run(sql!("UPDATE lanes SET claimed = claimed + 1 WHERE lane = $1"), p![lane]).await?;
-    events::append(tx, "bench", "claimed", r#"{"run":"01234567-89ab-4cde-8f01-23456789abcd","status":"running"}"#, at)
-        .await
+    events::append(
+        tx,
+        "bench",
+        "claimed",
+        r#"{"run":"01234567-89ab-4cde-8f01-23456789abcd","status":"running"}"#,
+        at,
+    )
+    .await
 }

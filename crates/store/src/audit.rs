@@ -86,7 +86,8 @@ pub async fn append(tx: &mut Tx<'_>, record: AuditRecord) -> Result<(), StoreErr
 
 /// Returns the head of the chain, to be exported.
 pub async fn head(tx: &mut Tx<'_>) -> Result<AuditHead, StoreError> {
-    let row = tx.one_as::<(i64, String)>(sql!("SELECT seq, hash FROM audit_head WHERE one = 1"), p![]).await?;
+    let row =
+        tx.one_as::<(i64, String)>(sql!("SELECT seq, hash FROM audit_head WHERE one = 1"), p![]).await?;
     let (seq, hash) = row.unwrap_or_else(|| (0, GENESIS.to_owned()));
     Ok(AuditHead { seq, hash })
 }
@@ -105,7 +106,8 @@ pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<Aud
     const PAGE: i64 = 1000;
     let stored = head(tx).await?;
     let (mut last, mut hash) = (0, GENESIS.to_owned());
-    let broken = |checked, seq, why| AuditReport { ok: false, checked, first_broken: Some(BrokenLink { seq, why }) };
+    let broken =
+        |checked, seq, why| AuditReport { ok: false, checked, first_broken: Some(BrokenLink { seq, why }) };
     if let Some(exported) = exported
         && exported.seq == 0
         && exported.hash != GENESIS
@@ -155,7 +157,8 @@ pub(crate) async fn write(tx: &mut Tx<'_>, records: Vec<AuditRecord>) -> Result<
     for record in records {
         seq += 1;
         let AuditRecord { company_id, actor, action, subject, details_json: details, at } = record;
-        let mut stored = StoredAudit { seq, at, company_id, actor, action, subject, details, hash: String::new() };
+        let mut stored =
+            StoredAudit { seq, at, company_id, actor, action, subject, details, hash: String::new() };
         stored.hash = link(&hash, &stored);
         hash.clone_from(&stored.hash);
         let insert = sql!(

@@ -40,7 +40,8 @@ pub async fn append(
         );
         tx.run(insert, p![number, company_id, kind, payload_json, now]).await
     } else {
-        let insert = sql!("INSERT INTO events (company_id, type, payload, created_at) VALUES ($1, $2, $3, $4)");
+        let insert =
+            sql!("INSERT INTO events (company_id, type, payload, created_at) VALUES ($1, $2, $3, $4)");
         tx.run(insert, p![company_id, kind, payload_json, now]).await
     }
 }

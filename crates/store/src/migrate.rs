@@ -46,8 +46,11 @@ const ADVISORY_LOCK: i64 = 0x0062_7567_6c65;
 impl Migration {
     /// The text for one engine.
     pub(crate) fn for_dialect(&self, dialect: Dialect) -> Result<String, StoreError> {
-        let bad =
-            |reason: String| StoreError::BadMigration { version: self.version, name: self.name.into(), reason };
+        let bad = |reason: String| StoreError::BadMigration {
+            version: self.version,
+            name: self.name.into(),
+            reason,
+        };
         let (id, serial, json) = match dialect {
             Dialect::Sqlite => ("TEXT", "INTEGER PRIMARY KEY AUTOINCREMENT", "TEXT"),
             Dialect::Postgres => {
@@ -105,7 +108,10 @@ fn pending<'m>(known: &'m [Migration], applied: &[Applied]) -> Result<&'m [Migra
     }
     for (migration, applied) in known.iter().zip(applied) {
         if migration.version != applied.version || migration.checksum() != applied.checksum {
-            return Err(StoreError::ChangedMigration { version: applied.version, name: applied.name.clone() });
+            return Err(StoreError::ChangedMigration {
+                version: applied.version,
+                name: applied.name.clone(),
+            });
         }
     }
     Ok(&known[applied.len()..])
@@ -162,8 +168,8 @@ fn sqlite_apply(connection: &mut Connection, known: &[Migration], now_us: i64) -
         transaction
             .execute_batch(&migration.for_dialect(Dialect::Sqlite)?)
             .map_err(|error| migration.failed(error))?;
-        let dangling = transaction
-            .query_row("SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1", [], |row| {
+        let dangling =
+            transaction.query_row("SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1", [], |row| {
                 row.get::<_, String>(0)
             });
         match dangling {

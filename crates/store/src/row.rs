@@ -297,8 +297,7 @@ mod tests {
 
     #[test]
     fn a_struct_is_read_by_position() {
-        let row =
-            Row::sqlite("q", vec![Value::Text("r1".into()), Value::Int(3), Value::Int(1), Value::Null]);
+        let row = Row::sqlite("q", vec![Value::Text("r1".into()), Value::Int(3), Value::Int(1), Value::Null]);
         assert_eq!(row.read::<Run>().unwrap(), Run { id: "r1".into(), epoch: 3, live: true, note: None });
     }
 

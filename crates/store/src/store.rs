@@ -76,7 +76,12 @@ pub struct Store {
 }
 
 enum Engine {
-    Sqlite { place: Place, writer: Writer, readers: Readers, threads: Mutex<Vec<std::thread::JoinHandle<()>>> },
+    Sqlite {
+        place: Place,
+        writer: Writer,
+        readers: Readers,
+        threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    },
     Postgres(Arc<Postgres>),
 }
 
@@ -197,7 +202,8 @@ impl Store {
                 let (place, to) = (place.clone(), to.to_owned());
                 // On a connection of its own: a copy takes long, and neither writer nor readers are to wait for it.
                 let copy = move || {
-                    let connection = open_writable(&place).map_err(|error| StoreError::sqlite("open", error))?;
+                    let connection =
+                        open_writable(&place).map_err(|error| StoreError::sqlite("open", error))?;
                     backup::sqlite(&connection, &to)
                 };
                 tokio::task::spawn_blocking(copy).await.map_err(StoreError::unavailable)?

@@ -103,7 +103,12 @@ impl<'c> Tx<'c> {
 
     /// Runs a query with `IN ({list})` for any number of values, in portions: an `ORDER BY` holds inside a portion
     /// only. `first` are the parameters before the list.
-    pub async fn rows_in(&mut self, sql: &ListStatement, first: Params, list: Vec<Value>) -> Result<Vec<Row>> {
+    pub async fn rows_in(
+        &mut self,
+        sql: &ListStatement,
+        first: Params,
+        list: Vec<Value>,
+    ) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for (sql, params) in portions(sql, &first, list) {
             rows.append(&mut self.rows(sql, params).await?);

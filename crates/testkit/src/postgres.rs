@@ -54,7 +54,9 @@ impl Cluster {
                 std::env::var("CI").as_deref() != Ok("true"),
                 "PostgreSQL (initdb, postgres, createdb) is not installed, and CI tests need it"
             );
-            eprintln!("SKIPPED: PostgreSQL (initdb, postgres, createdb) is not installed; this test ran on SQLite only");
+            eprintln!(
+                "SKIPPED: PostgreSQL (initdb, postgres, createdb) is not installed; this test ran on SQLite only"
+            );
             return None;
         };
         let cluster = Self::start_with(programs, durability);
@@ -91,8 +93,7 @@ impl Cluster {
             let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
             let (watch, orders) = programs.watch(folder, port, durability)?;
             let orders = Mutex::new(Some(orders));
-            let cluster =
-                Self { port, programs: programs.clone(), folder: folder.to_owned(), orders, watch };
+            let cluster = Self { port, programs: programs.clone(), folder: folder.to_owned(), orders, watch };
             match cluster.wait_until_ready() {
                 Ok(()) => return Ok(cluster),
                 Err(error) => last = error,
@@ -213,7 +214,13 @@ impl Programs {
             .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
             .unwrap_or_default();
         let version = |folder: &PathBuf| {
-            folder.parent().and_then(Path::file_name)?.to_str()?.parse::<f64>().ok().map(|number| number as i64)
+            folder
+                .parent()
+                .and_then(Path::file_name)?
+                .to_str()?
+                .parse::<f64>()
+                .ok()
+                .map(|number| number as i64)
         };
         packaged.sort_by_key(|folder| std::cmp::Reverse(version(folder)));
         // The packaged ones first: what stands in the PATH may be a wrapper around them.
@@ -271,7 +278,12 @@ impl Programs {
         }
         self.lower(&mut command);
         // A group of its own: an interrupt at the terminal must not end the watch before its work.
-        command.env("FOLDER", folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        command
+            .env("FOLDER", folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
         let mut watch = command.spawn()?;
         let orders = watch.stdin.take().expect("it was asked for");
         Ok((watch, orders))
@@ -287,7 +299,8 @@ fn ordinary_user() -> Option<(u32, u32)> {
     }
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     ["postgres", "nobody"].iter().find_map(|wanted| {
-        let mut fields = users.lines().find(|line| line.split(':').next() == Some(wanted))?.split(':').skip(2);
+        let mut fields =
+            users.lines().find(|line| line.split(':').next() == Some(wanted))?.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     })
 }

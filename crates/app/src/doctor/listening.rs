@@ -67,7 +67,7 @@ pub(crate) async fn busy(listen: SocketAddr, error: &io::Error) -> Finding {
 /// What a bugle that listens there says about itself; `None` when it is none.
 pub(super) async fn health(listen: SocketAddr) -> Option<Json> {
     let ask = async {
-        let answer = client::plain().get(format!("http://{listen}/api/health")).send().await.ok()?;
+        let answer = client::local().get(format!("http://{listen}/api/health")).send().await.ok()?;
         answer.json::<Json>().await.ok()
     };
     let health = tokio::time::timeout(Duration::from_secs(2), ask).await.ok()??;

@@ -226,8 +226,7 @@ async fn prepare(
         Last::Exec(sql, params) | Last::Rows(sql, params) => Some((*sql, *params)),
         Last::Nothing | Last::Commit => None,
     };
-    let all: Vec<(Sql, &Params)> =
-        queued.iter().map(|(sql, params)| (*sql, params)).chain(last).collect();
+    let all: Vec<(Sql, &Params)> = queued.iter().map(|(sql, params)| (*sql, params)).chain(last).collect();
     let pending = all.iter().map(|(sql, _)| client.prepare_cached(sql.postgres()));
     let statements = futures_util::future::join_all(pending).await;
     let mut prepared = Vec::with_capacity(all.len());
@@ -240,7 +239,10 @@ async fn prepare(
         // A value that cannot be written would fail on this side only, with the commit behind it already sent.
         for (at, (value, kind)) in params.0.iter().zip(statement.params()).enumerate() {
             value.fits(kind).map_err(|reason| {
-                let source = Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(format!("${}: {reason}", at + 1)));
+                let source = Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(format!(
+                    "${}: {reason}",
+                    at + 1
+                )));
                 StoreError::Statement { statement: sql.source(), source }
             })?;
         }

@@ -232,7 +232,11 @@ fn commit(connection: &Connection) -> Option<StoreError> {
 }
 
 /// Runs jobs until the group is full or nothing more should join it. Returns an error that the whole group shares.
-fn perform(shared: &Shared, connection: &mut Connection, performed: &mut Vec<Performed>) -> Option<StoreError> {
+fn perform(
+    shared: &Shared,
+    connection: &mut Connection,
+    performed: &mut Vec<Performed>,
+) -> Option<StoreError> {
     let mut high = VecDeque::new();
     shared.queue.take_high(shared.batch, &mut high);
     let with_high = !high.is_empty();
@@ -245,8 +249,7 @@ fn perform(shared: &Shared, connection: &mut Connection, performed: &mut Vec<Per
     }
     // At least one bulk job joins each group, so that a steady stream of others cannot starve them.
     let (started, mut first) = (Instant::now(), true);
-    while (first
-        || performed.len() < shared.batch && (!with_high || started.elapsed() < BULK_PATIENCE))
+    while (first || performed.len() < shared.batch && (!with_high || started.elapsed() < BULK_PATIENCE))
         && let Some(job) = shared.queue.take_bulk(!first)
     {
         first = false;
@@ -258,7 +261,11 @@ fn perform(shared: &Shared, connection: &mut Connection, performed: &mut Vec<Per
 }
 
 /// Runs one job under its savepoint. Returns an error if the transaction as a whole did not survive.
-fn one(connection: &mut Connection, mut job: Box<dyn Job>, performed: &mut Vec<Performed>) -> Option<StoreError> {
+fn one(
+    connection: &mut Connection,
+    mut job: Box<dyn Job>,
+    performed: &mut Vec<Performed>,
+) -> Option<StoreError> {
     if let Err(error) = control(connection, "SAVEPOINT job") {
         performed.push((job, Some(error.clone())));
         return Some(error);

@@ -18,7 +18,10 @@ fn record(number: i64) -> AuditRecord {
 
 async fn append(store: &Store, numbers: std::ops::RangeInclusive<i64>) {
     for number in numbers {
-        store.write(move |tx| Box::pin(async move { audit::append(tx, record(number)).await })).await.unwrap();
+        store
+            .write(move |tx| Box::pin(async move { audit::append(tx, record(number)).await }))
+            .await
+            .unwrap();
     }
 }
 
@@ -35,7 +38,7 @@ async fn head(store: &Store) -> AuditHead {
 }
 
 async fn tamper(store: &Store, statements: &[Sql]) {
-    for sql in statements.to_vec() {
+    for &sql in statements {
         let changed = store.write(move |tx| Box::pin(async move { tx.exec(sql, p![]).await })).await.unwrap();
         assert!(changed > 0, "`{}` changed nothing", sql.source());
     }

@@ -89,10 +89,11 @@ fn look(folder: &Path) -> Result<HashSet<String>, String> {
             connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))?,
             ids("SELECT id FROM items")?,
             ids("SELECT id FROM accounts WHERE id <> 'total'")?,
-            connection
-                .query_row("SELECT COALESCE(MAX(balance), 0) FROM accounts WHERE id = 'total'", [], |row| {
-                    row.get(0)
-                })?,
+            connection.query_row(
+                "SELECT COALESCE(MAX(balance), 0) FROM accounts WHERE id = 'total'",
+                [],
+                |row| row.get(0),
+            )?,
         ))
     };
     let (integrity, items, accounts, total) = look().map_err(|error| error.to_string())?;
@@ -113,13 +114,14 @@ fn child() {
         eprintln!("nothing to do: the crash tests start this one by themselves");
         return;
     };
-    crate::lossy_vfs::register("lossy", round.parse::<u64>().unwrap() + 0x51_7C_C1B7);
+    crate::lossy_vfs::register("lossy", round.parse::<u64>().unwrap() + 0x517C_C1B7);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let settings =
             Settings { sqlite_vfs: Some("lossy"), sqlite_flush: flush == "on", ..Settings::default() };
-        let store =
-            Store::open_with(&Target::Sqlite(file.into()), settings, crate::NOON, crate::SCHEMA).await.unwrap();
+        let store = Store::open_with(&Target::Sqlite(file.into()), settings, crate::NOON, crate::SCHEMA)
+            .await
+            .unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for task in 0..24 {
             let (store, round) = (store.clone(), round.clone());

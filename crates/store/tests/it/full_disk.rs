@@ -62,7 +62,10 @@ async fn a_commit_whose_flush_failed_is_not_called_done_nor_undone() {
     faults.flush.store(true, Ordering::SeqCst);
     for n in 2..5 {
         let outcome = insert(&store, n).await;
-        assert!(matches!(outcome, Err(StoreError::Unknown { .. } | StoreError::Unavailable { .. })), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(StoreError::Unknown { .. } | StoreError::Unavailable { .. })),
+            "{outcome:?}"
+        );
     }
     faults.flush.store(false, Ordering::SeqCst);
     insert(&store, 6).await.unwrap();

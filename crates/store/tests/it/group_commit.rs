@@ -251,7 +251,8 @@ async fn the_log_is_written_back_while_writes_go_on() {
     for round in 0..60 {
         let write = store.write(move |tx| {
             Box::pin(async move {
-                let insert = sql!("INSERT INTO items (id, owner, n, flag, note) VALUES ($1, 'o', $2, TRUE, $3)");
+                let insert =
+                    sql!("INSERT INTO items (id, owner, n, flag, note) VALUES ($1, 'o', $2, TRUE, $3)");
                 tx.run(insert, p![format!("i{round}"), round, "x".repeat(1 << 20)]).await
             })
         });
@@ -278,7 +279,11 @@ async fn a_memory_store_leaves_nothing_behind() {
 fn memory_folders() -> Vec<String> {
     std::fs::read_dir("/dev/shm")
         .map(|entries| {
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with("bugle-store-")).collect()
+            entries
+                .flatten()
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .filter(|name| name.starts_with("bugle-store-"))
+                .collect()
         })
         .unwrap_or_default()
 }

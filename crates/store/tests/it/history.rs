@@ -107,7 +107,9 @@ async fn perform(tx: &mut Tx<'_>, operation: Operation) -> Result<String, StoreE
             String::new()
         }
         Page { after } => {
-            let page = sql!("SELECT id, owner, n FROM items WHERE (owner, id) > ($1, $2) ORDER BY owner, id LIMIT 5");
+            let page = sql!(
+                "SELECT id, owner, n FROM items WHERE (owner, id) > ($1, $2) ORDER BY owner, id LIMIT 5"
+            );
             format!("{:?}", tx.rows_as::<(String, String, i64)>(page, p!["Zeta", item(after)]).await?)
         }
         Totals => {
@@ -185,7 +187,8 @@ async fn play(store: &Store, seed: u64, transactions: usize) -> Vec<String> {
         });
         // PostgreSQL learns of a write later: where the closure fails by itself, its error may come before that of a
         // write, so only that it failed can be compared.
-        let fails = operations.iter().any(|operation| matches!(operation, Operation::Refuse | Operation::Panic));
+        let fails =
+            operations.iter().any(|operation| matches!(operation, Operation::Refuse | Operation::Panic));
         let answer = match write.await {
             Ok(answer) => answer,
             Err(_) if fails => "undone".to_owned(),
@@ -272,7 +275,13 @@ both_engines! {
 
 /// Moves money if there is enough, with an event and an audit record. The accounts are locked in the order given, so
 /// that transfers get in each other's way.
-async fn transfer(tx: &mut Tx<'_>, source: i64, target: i64, amount: i64, undo: bool) -> Result<bool, StoreError> {
+async fn transfer(
+    tx: &mut Tx<'_>,
+    source: i64,
+    target: i64,
+    amount: i64,
+    undo: bool,
+) -> Result<bool, StoreError> {
     if source == target {
         return Ok(false);
     }

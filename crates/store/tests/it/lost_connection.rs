@@ -30,7 +30,8 @@ async fn a_transaction_whose_connection_is_lost_before_its_commit_is_run_again()
         Box::pin(async move {
             insert(tx, "a", None).await?;
             if first {
-                let lose = sql!("SELECT CAST(pg_terminate_backend(pg_backend_pid()) AS text) /*+only_postgres*/");
+                let lose =
+                    sql!("SELECT CAST(pg_terminate_backend(pg_backend_pid()) AS text) /*+only_postgres*/");
                 tx.rows(lose, p![]).await?;
             }
             Ok(())
@@ -46,8 +47,7 @@ async fn a_transaction_whose_connection_is_lost_before_its_commit_is_run_again()
 async fn a_connection_lost_while_committing_leaves_the_outcome_unknown() {
     let Some(database) = crate::postgres::database() else { return };
     let store = crate::open(&Target::Postgres(database.url.clone())).await;
-    let (client, connection) =
-        tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
     // Runs inside COMMIT.
     client

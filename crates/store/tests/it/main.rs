@@ -1,5 +1,8 @@
 //! The store from outside, on both engines.
 
+// Helpers of tests are tests to people, not to the lint.
+#![allow(clippy::unwrap_used)]
+
 // The file, not the crate: the test kit stands on the engine, and these tests must not wait for that room to compile.
 #[allow(unreachable_pub)]
 #[path = "../../../testkit/src/postgres.rs"]

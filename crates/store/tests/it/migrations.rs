@@ -85,9 +85,8 @@ async fn with_a_thing(target: &Target) {
 }
 
 async fn names(store: &Store) -> Vec<(String, String)> {
-    let read = store.read(|tx| {
-        Box::pin(async move { tx.rows_as(sql!("SELECT id, name FROM things"), p![]).await })
-    });
+    let read =
+        store.read(|tx| Box::pin(async move { tx.rows_as(sql!("SELECT id, name FROM things"), p![]).await }));
     read.await.unwrap()
 }
 
@@ -110,7 +109,11 @@ async fn a_store_is_brought_up_to_date_and_keeps_its_rows() {
             let mut files: Vec<_> =
                 std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             files.sort();
-            assert_eq!(files, ["store.sqlite", "store.sqlite.before-migration-3"], "one copy beside the store: none for a new store, none without a migration");
+            assert_eq!(
+                files,
+                ["store.sqlite", "store.sqlite.before-migration-3"],
+                "one copy beside the store: none for a new store, none without a migration"
+            );
         }
     }
 }
@@ -134,7 +137,10 @@ async fn a_changed_migration_is_refused() {
     for Place { target, folder: _folder } in places() {
         with_a_thing(&target).await;
         let refused = open(&target, CHANGED, NOON).await.unwrap_err();
-        assert!(matches!(&refused, StoreError::ChangedMigration { version: 2, name } if name == "things"), "{refused:?}");
+        assert!(
+            matches!(&refused, StoreError::ChangedMigration { version: 2, name } if name == "things"),
+            "{refused:?}"
+        );
     }
 }
 
@@ -156,7 +162,10 @@ async fn rows_that_refer_to_nothing_stop_a_migration() {
         with_a_thing(&target).await;
         let failed = open(&target, DANGLING, NOON).await.unwrap_err();
         assert!(
-            matches!(failed, StoreError::Migration { version: 3, .. } | StoreError::BadMigration { version: 3, .. }),
+            matches!(
+                failed,
+                StoreError::Migration { version: 3, .. } | StoreError::BadMigration { version: 3, .. }
+            ),
             "{failed:?}"
         );
         open(&target, ONE_MORE, NOON).await.unwrap().close().await;

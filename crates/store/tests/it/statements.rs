@@ -8,7 +8,9 @@ use store::{Settings, Store, Target, statement};
 fn of_the_program() -> Vec<store::Sql> {
     let mut seen = HashSet::new();
     statement::registered()
-        .filter(|sql| !["items", "accounts", "moves", "things"].iter().any(|table| sql.source().contains(table)))
+        .filter(|sql| {
+            !["items", "accounts", "moves", "things"].iter().any(|table| sql.source().contains(table))
+        })
         .filter(|sql| seen.insert(sql.postgres().to_owned()))
         .collect()
 }
@@ -29,9 +31,8 @@ async fn every_statement_is_good_sqlite() {
     let statements = of_the_program();
     assert!(statements.len() > 10, "the statements of the program are registered");
     for sql in statements.iter().filter(|sql| sql.is_for_sqlite()) {
-        let prepared = connection
-            .prepare(sql.sqlite())
-            .unwrap_or_else(|error| panic!("`{}`: {error}", sql.sqlite()));
+        let prepared =
+            connection.prepare(sql.sqlite()).unwrap_or_else(|error| panic!("`{}`: {error}", sql.sqlite()));
         assert_eq!(prepared.parameter_count(), sql.parameters(), "parameters of `{}`", sql.source());
     }
 }
@@ -41,8 +42,7 @@ async fn every_statement_is_good_postgres() {
     let Some(database) = crate::postgres::database() else { return };
     let target = Target::Postgres(database.url.clone());
     Store::open(&target, Settings::default(), crate::NOON).await.unwrap().close().await;
-    let (client, connection) =
-        tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
     for sql in of_the_program().iter().filter(|sql| sql.is_for_postgres()) {
         let prepared = client

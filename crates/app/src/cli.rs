@@ -1,0 +1,201 @@
+//! The command line: what can be typed, and the way from there to a command and an exit code.
+//!
+//! Each command is a file under `command/`; nothing is done here but parsing and reporting.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::client::Client;
+use crate::command::{agent, audit, backup, company, completions, doctor, logs, run, status, up, wake};
+use crate::failure::Failure;
+use crate::screen::Screen;
+use crate::{company_choice, data_dir};
+
+const AFTER_HELP: &str = "\
+Start here:
+  bugle up                                     start the server (in a terminal of its own)
+  bugle agent add hello -- echo hello          add an agent: any command
+  bugle wake hello --follow                    wake it and watch
+
+Exit codes:
+  0 done   1 the run, or the command, failed   2 typed wrong   3 skipped or refused
+  4 no server answers   130 interrupted (the run goes on)";
+
+/// A control plane for AI agents: wakes, runs, watches and stops them, and keeps a record you can believe.
+#[derive(Debug, Parser)]
+#[command(name = "bugle", version, after_help = AFTER_HELP, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Print JSON instead of text; errors are JSON on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The company that is meant, by name or id; needed only when there are several
+    #[arg(long, global = true, value_name = "COMPANY", env = "BUGLE_COMPANY")]
+    pub(crate) company: Option<String>,
+    /// The server [default: the one of the data folder, else http://127.0.0.1:3100]
+    #[arg(long, global = true, value_name = "URL", env = "BUGLE_URL")]
+    pub(crate) url: Option<String>,
+    /// The data folder, an absolute path [default: $XDG_DATA_HOME/bugle]
+    #[arg(long, global = true, value_name = "DIR", env = "BUGLE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server
+    Up(up::Up),
+    /// Say whether all is well, and how much is going on
+    Status(status::Status),
+    /// Find what keeps a server from working here, and how to fix it
+    Doctor(doctor::Doctor),
+    /// Add, list, show, change, pause, resume and end agents
+    #[command(subcommand)]
+    Agent(agent::Agent),
+    /// Wake an agent
+    Wake(wake::Wake),
+    /// List, show, explain and cancel runs
+    #[command(subcommand)]
+    Run(run::Run),
+    /// Print the output of a run
+    Logs(logs::Logs),
+    /// Make and list companies
+    #[command(subcommand)]
+    Company(company::Company),
+    /// Check the record of decisions
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Make a consistent copy of the store while the server runs
+    Backup(backup::Backup),
+    /// Print what makes a shell complete bugle's commands
+    Completions(completions::Completions),
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) screen: Screen,
+}
+
+impl Context {
+    /// The data folder that is meant.
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        Ok(data_dir::locate(self.global.data_dir.as_deref())?)
+    }
+
+    /// The way to the server.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let data_dir = match (&self.global.url, self.data_dir()) {
+            (_, Ok(folder)) => Some(folder),
+            // A server that was named needs no data folder here.
+            (Some(_), Err(_)) => None,
+            (None, Err(failure)) => return Err(failure),
+        };
+        Client::new(self.global.url.as_deref(), data_dir)
+    }
+
+    /// The id of the company that is meant.
+    pub(crate) async fn company(&self, client: &Client) -> Result<String, Failure> {
+        company_choice::choose(client, self.global.company.as_deref()).await
+    }
+}
+
+/// Parses what was typed, does it, and reports how it went.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let mut context = Context { screen: Screen::new(cli.global.json), global: cli.global };
+    match dispatch(cli.command, &mut context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            context.screen.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
+    if let Command::Completions(completions) = command {
+        completions.print(Cli::command());
+        return Ok(());
+    }
+    if let Command::Up(up) = command {
+        return up.run(context);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::failed("runtime", format!("cannot start: {error}")).hint("is the machine out of files? ulimit -n")
+    })?;
+    runtime.block_on(async {
+        match command {
+            Command::Status(status) => status.run(context).await,
+            Command::Doctor(doctor) => doctor.run(context).await,
+            Command::Agent(agent) => agent.run(context).await,
+            Command::Wake(wake) => wake.run(context).await,
+            Command::Run(run) => run.run(context).await,
+            Command::Logs(logs) => logs.run(context).await,
+            Command::Company(company) => company.run(context).await,
+            Command::Audit(audit) => audit.run(context).await,
+            Command::Backup(backup) => backup.run(context).await,
+            Command::Up(_) | Command::Completions(_) => Ok(()),
+        }
+    })
+}
+
+/// What was typed cannot be understood. Scripts that asked for JSON get JSON here too.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    let wants_json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if !is_help && wants_json {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let failure = Failure::usage("usage", first).hint("see: bugle --help");
+        Screen::new(true).failure(&failure);
+        return failure.exit_code();
+    }
+    // Nobody to tell when the terminal is gone.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => Failure::usage("usage", "").exit_code(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_is_for() {
+        fn check(command: &clap::Command) {
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "{} has no help", sub.get_name());
+                for argument in sub.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                    assert!(argument.get_help().is_some(), "{} {}", sub.get_name(), argument.get_id());
+                }
+                check(sub);
+            }
+        }
+        check(&Cli::command());
+    }
+}
