@@ -86,24 +86,24 @@ fn examine(
     listen: SocketAddr,
     board_token: Option<&str>,
 ) -> Result<Caller, ApiError> {
-    let host = headers.get(header::HOST).map(|value| value.to_str().unwrap_or("?")).or(authority);
-    let Some(host) = host else {
+    let named = |name: &str| headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
+    // All must be ours, the forwarded one too: a proxy in between would make every stranger look local.
+    let mut hosts: Vec<&str> = named("host").chain(authority).collect();
+    if hosts.is_empty() {
         return Err(ApiError::forbidden("host_not_allowed", "Request names no host")
             .hint("send a Host header, for example 127.0.0.1"));
-    };
-    // Both must be ours: a proxy in between would make every stranger look local.
-    let forwarded = headers.get_all("x-forwarded-host").iter().map(|value| value.to_str().unwrap_or("?"));
-    for host in std::iter::once(host).chain(forwarded) {
+    }
+    hosts.extend(named("x-forwarded-host"));
+    for host in &hosts {
         if !is_ours(host, listen.ip()) {
             let error = format!("Host '{}' is not allowed in local_trusted mode", shown(host));
             return Err(ApiError::forbidden("host_not_allowed", error)
                 .hint(format!("use http://127.0.0.1:{}", listen.port())));
         }
     }
-    for origin in headers.get_all(header::ORIGIN) {
-        let origin = origin.to_str().unwrap_or("?");
+    for origin in named("origin") {
         let authority = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
-        let is_trusted = authority.is_some_and(|(_, of)| of.eq_ignore_ascii_case(host) || is_ours(of, listen.ip()));
+        let is_trusted = authority.is_some_and(|(_, of)| is_ours(of, listen.ip()));
         if !is_trusted {
             let error = format!("Origin '{}' is not allowed in local_trusted mode", shown(origin));
             return Err(ApiError::forbidden("origin_not_allowed", error)

@@ -4,10 +4,12 @@
 //! routes refuse it. The content type is not looked at; what a field means is the route's business.
 
 use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use crate::ApiState;
 use crate::errors::{ApiError, Issue};
 
 /// The header that names the fields that were dropped.
@@ -15,8 +17,21 @@ pub(crate) const IGNORED_FIELDS: &str = "bugle-ignored-fields";
 /// Names beyond this many bytes are not listed.
 const LONGEST_LIST: usize = 1024;
 
+/// The body of a request, whatever its content type.
+#[derive(Debug)]
+pub(crate) struct Payload(pub(crate) Bytes);
+
+impl FromRequest<ApiState> for Payload {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Payload, ApiError> {
+        let (parts, body) = request.into_parts();
+        bytes_of(&parts.headers, body, state.options.body_limit).await.map(Payload)
+    }
+}
+
 /// Reads a whole body, at most `limit` bytes of it.
-pub(crate) async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(ApiError::too_large(limit));

@@ -1,1 +1,153 @@
-//! Placeholder.
+//! The surface: HTTP routes, wire shapes, trust, streams, and their description.
+//!
+//! [`router`] is all of it. Handlers ask the engine and the store and shape what they say; decisions are made in
+//! `domain`, SQL is in `store`. Listening on an address is the program's.
+
+mod actor;
+mod body;
+mod bounds;
+mod errors;
+mod log;
+mod lookup;
+mod metrics;
+mod openapi;
+mod paging;
+mod routes;
+mod shape;
+mod stream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use domain::moment::Moment;
+use engine::Engine;
+use tower_http::compression::CompressionLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use actor::Mode;
+pub use openapi::openapi;
+
+use crate::errors::ApiError;
+use crate::metrics::Metrics;
+use crate::routes::{adapters, agents, companies, instance, runs, runtime, transcript, wakes};
+
+/// What the surface can be told.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    pub mode: Mode,
+    /// Proves that a person asks, where only a person may (D19). Without one, nothing proves it.
+    pub board_token: Option<String>,
+    /// The version of the program.
+    pub version: String,
+    pub started_at: Moment,
+    /// Where the program listens.
+    pub listen: SocketAddr,
+    /// Larger bodies are refused.
+    pub body_limit: usize,
+    /// Ordinary requests are given up after this; streams, backups and audits are not.
+    pub request_timeout: Duration,
+    /// WebSocket clients are pinged this often; one that missed a pong is let go.
+    pub ping_every: Duration,
+    /// A WebSocket client that takes nothing for this long is let go.
+    pub slow_client_after: Duration,
+}
+
+impl ApiOptions {
+    /// The options of an instance on this address.
+    pub fn new(listen: SocketAddr, version: impl Into<String>, started_at: Moment) -> ApiOptions {
+        ApiOptions {
+            mode: Mode::LocalTrusted,
+            board_token: None,
+            version: version.into(),
+            started_at,
+            listen,
+            // What the reference takes (spec/api.md 1): comments and documents with images in them.
+            body_limit: 10 << 20,
+            request_timeout: Duration::from_secs(60),
+            ping_every: Duration::from_secs(30),
+            slow_client_after: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What every handler has. Clones share it.
+#[derive(Debug, Clone)]
+pub struct ApiState {
+    pub(crate) engine: Engine,
+    pub(crate) options: Arc<ApiOptions>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl ApiState {
+    pub fn new(engine: Engine, options: ApiOptions) -> ApiState {
+        ApiState { engine, options: Arc::new(options), metrics: Arc::new(Metrics::new()) }
+    }
+}
+
+/// The whole surface as one service.
+pub fn router(state: ApiState) -> Router {
+    let ordinary = ordinary()
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(state.clone(), bounds::in_time));
+    let (router, _) = ordinary.merge(unhurried()).split_for_parts();
+    router
+        .fallback(|| async { ApiError::no_such_route() })
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(from_fn(bounds::unharmed))
+        .layer(from_fn_with_state(state.clone(), actor::admit))
+        .layer(from_fn_with_state(state.clone(), metrics::count))
+        .with_state(state)
+}
+
+/// Routes that answer at once.
+fn ordinary() -> OpenApiRouter<ApiState> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(instance::health))
+        .routes(routes!(instance::openapi))
+        .routes(routes!(metrics::show))
+        .routes(routes!(instance::audit_head))
+        .routes(routes!(companies::list, companies::create))
+        .routes(routes!(companies::show))
+        .routes(routes!(agents::list, agents::create))
+        .routes(routes!(agents::show, agents::change))
+        .routes(routes!(agents::pause))
+        .routes(routes!(agents::resume))
+        .routes(routes!(agents::terminate))
+        .routes(routes!(agents::cancel_work))
+        .routes(routes!(wakes::wakeup))
+        .routes(routes!(wakes::invoke))
+        .routes(routes!(wakes::list))
+        .routes(routes!(runtime::show))
+        .routes(routes!(runtime::list))
+        .routes(routes!(runtime::reset))
+        .routes(routes!(adapters::test_environment))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::live))
+        .routes(routes!(runs::show))
+        .routes(routes!(runs::explain))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(transcript::events))
+        .routes(routes!(transcript::log));
+    // The reference's command line reads these two without the prefix (D20), monitoring systems the others.
+    let bare = OpenApiRouter::new()
+        .routes(routes!(transcript::events))
+        .routes(routes!(transcript::log))
+        .routes(routes!(instance::health))
+        .routes(routes!(metrics::show));
+    OpenApiRouter::new().nest("/api", api).merge(bare)
+}
+
+/// Routes that take as long as they take, and whose answers are not held back to compress them.
+fn unhurried() -> OpenApiRouter<ApiState> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(stream::server_sent::events))
+        .routes(routes!(stream::socket::events))
+        .routes(routes!(stream::log::follow))
+        .routes(routes!(instance::audit_verify))
+        .routes(routes!(instance::backup));
+    OpenApiRouter::new().nest("/api", api)
+}

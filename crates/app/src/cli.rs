@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Client;
-use crate::command::{agent, audit, backup, company, completions, doctor, logs, run, status, up, wake};
+use crate::command::{agent, audit, backup, company, completions, demo, doctor, logs, run, status, up, wake};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::{company_choice, data_dir};
@@ -55,6 +55,8 @@ pub(crate) struct Global {
 enum Command {
     /// Start the server
     Up(up::Up),
+    /// See it work: two agents, live logs, and a server that is killed in the middle
+    Demo(demo::Demo),
     /// Say whether all is well, and how much is going on
     Status(status::Status),
     /// Find what keeps a server from working here, and how to fix it
@@ -140,6 +142,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
     })?;
     runtime.block_on(async {
         match command {
+            Command::Demo(demo) => demo.run(context).await,
             Command::Status(status) => status.run(context).await,
             Command::Doctor(doctor) => doctor.run(context).await,
             Command::Agent(agent) => agent.run(context).await,

@@ -160,7 +160,7 @@ impl Screen {
     /// A table on stdout; nothing but the head when there are no rows is the caller's business.
     pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<(Tone, String)>>) {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if self.color_out {
             table.enforce_styling();
         } else {

@@ -37,8 +37,10 @@ pub struct Exit {
     pub peak_memory_bytes: u64,
     /// Known only from a cgroup.
     pub oom_killed: bool,
-    /// Size of the log file; its hash is over exactly these bytes.
+    /// Size of the log file.
     pub log_bytes: u64,
+    /// Hash over exactly these bytes. Empty for a log over its budget: that one is cut when it is
+    /// archived, and [`crate::ArchiveInfo`] has the hash of what lasts.
     pub log_sha256: String,
     /// The offset after the last frame: a reader that stands here has read everything. Equals
     /// `log_bytes` unless something was cut out.

@@ -10,7 +10,7 @@ use crate::backup::{self, BackupReport};
 use crate::migrate::{self, Migration};
 use crate::postgres::{self, Kind, Postgres};
 use crate::sqlite::{Place, Priority, Readers, Refusal, Work, Writer, open_writable};
-use crate::{StoreError, Tx, events, p, sql};
+use crate::{Cause, StoreError, Tx, events, p, sql};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -151,7 +151,7 @@ impl Store {
             Engine::Sqlite { writer, .. } => {
                 let (work, answer) = Work::new(closure);
                 writer.push(work, priority).map_err(refused)?;
-                answer.await.unwrap_or(Err(StoreError::Closed))
+                answer.await.unwrap_or_else(|_| Err(StoreError::Unknown { source: answer_lost() }))
             }
             Engine::Postgres(postgres) => {
                 let kind = if priority == Priority::Bulk { Kind::Bulk } else { Kind::Write };
@@ -170,7 +170,7 @@ impl Store {
             Engine::Sqlite { readers, .. } => {
                 let (work, answer) = Work::new(closure);
                 readers.push(work).map_err(refused)?;
-                answer.await.unwrap_or(Err(StoreError::Closed))
+                answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: answer_lost() }))
             }
             Engine::Postgres(postgres) => self.on_postgres(postgres, Kind::Read, closure).await,
         }
@@ -285,6 +285,11 @@ impl Postgres {
         migrate::postgres_unlock(&client).await?;
         outcome
     }
+}
+
+/// A thread of the store ended with a call in its hands.
+fn answer_lost() -> Cause {
+    Arc::new(std::io::Error::other("the answer was lost inside the store"))
 }
 
 fn refused(refusal: Refusal) -> StoreError {

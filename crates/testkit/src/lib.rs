@@ -1,2 +1,19 @@
-//! Placeholder.
+//! What the tests of the other rooms stand on; it never ships.
+//!
+//! A clock and dice that a test holds in its hand, a [`Model`] of running processes that outlives engines as keepers
+//! do, a [`World`] around one store, and [`both_stores!`], which runs a test on SQLite and on PostgreSQL.
+
+// Tests want to hear at once and loudly what went wrong, and a panic is how.
+#![allow(clippy::unwrap_used)]
+
+mod chance;
+mod model;
+mod port;
 pub mod postgres;
+mod server;
+mod world;
+
+pub use chance::{SimClock, SimDice};
+pub use model::{Journal, Model, Obedience, Refusal};
+pub use server::Server;
+pub use world::{NOON, World, on_postgres, on_sqlite, patience};

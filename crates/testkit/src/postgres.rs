@@ -77,16 +77,6 @@ impl Cluster {
         if let Some((user, group)) = programs.run_as {
             std::os::unix::fs::chown(folder, Some(user), Some(group))?;
         }
-        let data = folder.join("data");
-        let made = programs
-            .command("initdb")
-            .args(["--auth=trust", "--username=bugle", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"])
-            .arg(&data)
-            .stdin(Stdio::null())
-            .output()?;
-        if !made.status.success() {
-            return Err(io::Error::other(String::from_utf8_lossy(&made.stderr).into_owned()));
-        }
         // The port is free when it is looked for and may be taken a moment later: then another one.
         let mut last = io::Error::other("no port");
         for _ in 0..3 {
@@ -159,7 +149,7 @@ impl Cluster {
                 return Ok(());
             }
             let log = self.log();
-            if Instant::now() > deadline || log.contains("FATAL") {
+            if Instant::now() > deadline || log.contains("FATAL") || log.contains("initdb: error") {
                 return Err(io::Error::other(log));
             }
             std::thread::sleep(LOOK_EVERY);
@@ -245,10 +235,14 @@ impl Programs {
     }
 
     fn watch(&self, folder: &Path, port: u16, durability: Durability) -> io::Result<(Child, ChildStdin)> {
-        // QUIT: stop now, finish nothing. The server's children notice that it is gone and end as well.
+        // QUIT: stop now, finish nothing. A server that has only just been started still ignores it, as everything does
+        // that a shell starts in the background; such a one is ended by TERM.
         const WATCH: &str = r#"
+            # Here and not before: a test that is killed meanwhile leaves nothing behind either.
+            [ -d "$FOLDER/data" ] || "$INITDB" --auth=trust --username=bugle --encoding=UTF8 --no-locale --no-sync \
+                -D "$FOLDER/data" >>"$FOLDER/log" 2>&1 </dev/null
             start() { "$@" >>"$FOLDER/log" 2>&1 </dev/null & server=$!; }
-            stop() { kill -QUIT $server 2>/dev/null; wait $server 2>/dev/null; }
+            stop() { kill -QUIT $server 2>/dev/null; kill -TERM $server 2>/dev/null; wait $server 2>/dev/null; }
             start "$@"
             keep=
             while read -r order; do
@@ -280,6 +274,7 @@ impl Programs {
         // A group of its own: an interrupt at the terminal must not end the watch before its work.
         command
             .env("FOLDER", folder)
+            .env("INITDB", self.folder.join("initdb"))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -240,6 +240,7 @@ const STEP_EXEC: u8 = 6;
 struct Plan {
     programs: Vec<CString>,
     cwd: CString,
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has it"))]
     no_new_privs: bool,
     argv: Pointers,
     env: Pointers,

@@ -5,7 +5,7 @@
 //! flushed before the end; a crash of the machine loses the run anyway.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Seek, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -27,7 +27,8 @@ pub(super) struct LogWriter {
     /// Size of the file.
     length: u64,
     seq: u64,
-    /// Of the whole file; none once the file was cut: then it is computed at the end.
+    /// Of the whole file, as long as it is within its budget. One that is over it will be cut when
+    /// it is archived, so its hash would be of nothing that lasts, at a third of the speed.
     hash: Option<Sha256>,
     keep_head: u64,
     keep_tail: u64,
@@ -115,10 +116,7 @@ impl LogWriter {
             let _ = self.write(Stream::Keeper, note.as_bytes());
         }
         let _ = self.file.sync_data();
-        let sha256 = match self.hash.take() {
-            Some(hash) => hex(&hash.finalize()),
-            None => hash_file(&mut self.file).unwrap_or_default(),
-        };
+        let sha256 = self.hash.take().map(|hash| hex(&hash.finalize())).unwrap_or_default();
         let cut_out = self.head.gap.map_or(0, |gap| gap.resume - gap.at);
         Finished { bytes: self.length, sha256, end: self.offset, dropped: self.refused + cut_out }
     }
@@ -145,6 +143,9 @@ impl LogWriter {
             // Half a frame in the middle would end every reading there.
             let _ = self.file.set_len(self.length);
             return false;
+        }
+        if self.length + size > self.keep_head.saturating_add(self.keep_tail) {
+            self.hash = None;
         }
         if let Some(hash) = &mut self.hash {
             hash.update(head_bytes);
@@ -179,7 +180,6 @@ impl LogWriter {
         let borders = Borders { at, resume, seq };
         let (file, head, length) = cut::cut(Path::new("."), &self.file, self.head, self.length, borders)?;
         (self.file, self.head, self.length) = (file, head, length);
-        self.hash = None;
         self.borders.retain(|&border| border > resume);
         Ok(())
     }
@@ -197,16 +197,4 @@ fn write_both(file: &mut File, head: &[u8], bytes: &[u8]) -> io::Result<()> {
         return file.write_all(bytes);
     }
     file.write_all(&bytes[written - head.len()..])
-}
-
-fn hash_file(file: &mut File) -> io::Result<String> {
-    file.rewind()?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            count => hash.update(&buffer[..count]),
-        }
-    }
 }

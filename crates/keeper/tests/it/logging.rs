@@ -97,7 +97,7 @@ fn over_the_hard_limit_the_middle_goes_and_offsets_stay() {
     later.seek(kept[gap + 1].offset).unwrap();
     assert_eq!(later.next().unwrap().as_ref(), Some(&kept[gap + 1]));
     let file = std::fs::read(run.folder.join("log")).unwrap();
-    assert_eq!((exit.log_bytes, exit.log_sha256), (file.len() as u64, crate::running::hash(&file)));
+    assert_eq!((exit.log_bytes, exit.log_sha256.as_str()), (file.len() as u64, ""));
 }
 
 fn note(frame: &keeper::Frame) -> Option<serde_json::Value> {

@@ -30,7 +30,7 @@ fn a_large_output_is_complete_and_its_hash_is_right() {
     assert_eq!(exit.dropped_bytes, 0);
 }
 
-pub(crate) fn hash(bytes: &[u8]) -> String {
+fn hash(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -178,3 +178,33 @@ fn the_folder_is_private() {
         assert_eq!(mode(&run.folder.join(&name)), 0o600, "{name}");
     }
 }
+
+#[test]
+fn a_keeper_killed_at_any_moment_leaves_a_folder_that_can_be_decided() {
+    let (mut before_start, mut after_start) = (0, 0);
+    for round in 0..60_u64 {
+        let mut run = Run::sh("echo x >> ran; setsid sleep 60 & sleep 60");
+        run.spec.containment =
+            if round % 2 == 0 { keeper::Containment::Subreaper } else { keeper::Containment::Auto };
+        let pid = run.start();
+        // From before it has read anything until well after the child runs.
+        std::thread::sleep(std::time::Duration::from_micros(round * 120));
+        crate::support::kill(pid.cast_signed(), rustix::process::Signal::KILL);
+        run.until("its end", || finished(pid));
+        assert_eq!(keeper::probe(&run.folder).unwrap().holder_pid, None);
+        match keeper::revoke(&run.folder).unwrap() {
+            Revocation::Revoked => before_start += 1,
+            Revocation::AlreadyStarted => after_start += 1,
+        }
+        let swept = keeper::sweep_marked(&run.spec.run, 1, &run.folder).unwrap();
+        assert_eq!(swept.left, Vec::<i32>::new());
+        assert_eq!(crate::support::marked(&run.spec.run, 1), Vec::<i32>::new());
+        let probe = keeper::probe(&run.folder).unwrap();
+        assert_eq!(probe.exit, None);
+        if probe.started == Started::Revoked {
+            assert_eq!(swept.killed, 0);
+            assert!(!run.home.path().join("ran").exists(), "it ran, and could be started again");
+        }
+    }
+    assert!(before_start > 0 && after_start > 0, "{before_start} before, {after_start} after");
+}

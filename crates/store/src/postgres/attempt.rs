@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -22,6 +22,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// How often a transaction gives way to others before its caller is told.
 const MOST_ATTEMPTS: u32 = 10;
+/// How long it may go on giving way; an attempt that waits for a lock can take seconds by itself.
+const LONGEST_CONTENTION: Duration = Duration::from_secs(10);
 /// How often a lost connection is replaced. With the pauses between, a server that restarts has about two seconds.
 const MOST_CONNECTIONS: u32 = 8;
 
@@ -84,6 +86,7 @@ where
         Kind::Write | Kind::Read => None,
     };
     let mut place = Some(place);
+    let started = Instant::now();
     let (mut gave_way, mut lost) = (0, 0);
     loop {
         let error = match postgres.client().await {
@@ -111,7 +114,7 @@ where
         match error {
             StoreError::Contention { source, .. } => {
                 gave_way += 1;
-                if gave_way >= MOST_ATTEMPTS {
+                if gave_way >= MOST_ATTEMPTS || started.elapsed() > LONGEST_CONTENTION {
                     return Err(StoreError::Contention { attempts: gave_way, source });
                 }
                 pause(gave_way, 2, 64).await;

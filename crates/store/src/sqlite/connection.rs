@@ -45,13 +45,6 @@ impl Place {
         let file = folder.join("store.sqlite");
         Ok(Self { file, vfs, flush, _folder: Some(Arc::new(MemoryFolder(folder))) })
     }
-
-    /// The write-ahead log beside the file.
-    pub(crate) fn log(&self) -> PathBuf {
-        let mut name = self.file.clone().into_os_string();
-        name.push("-wal");
-        name.into()
-    }
 }
 
 const MEMORY_PREFIX: &str = "bugle-store-";

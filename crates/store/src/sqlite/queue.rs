@@ -3,7 +3,7 @@
 //! Two priorities: what keeps agents moving, and what is merely many. Ordering between them is the writer's business.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::job::Job;
@@ -32,6 +32,15 @@ struct State {
     high: VecDeque<Box<dyn Job>>,
     bulk: VecDeque<Box<dyn Job>>,
     closed: bool,
+}
+
+/// Held by a thread that works a queue off. When the thread ends, by a panic as well, nobody waits for it in vain.
+pub(crate) struct Worker(pub(crate) Arc<Queue>);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// What waiting for work ended with.
@@ -127,6 +136,15 @@ impl Queue {
         self.arrival.notify_all();
     }
 
+    /// Takes nothing more in and drops what waits; its callers are told that their answer is lost.
+    fn abandon(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let left = (std::mem::take(&mut state.high), std::mem::take(&mut state.bulk));
+        drop(state);
+        drop(left);
+    }
+
     /// How many wait: of high priority, and bulk.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let state = self.lock();
@@ -136,5 +154,27 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No job runs under this lock, so the lines are whole even if a thread died.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::job::Work;
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_died() {
+        let queue = Arc::new(Queue::new(8));
+        let (job, mut answer) = Work::new(|_| Box::pin(async { Ok(()) }));
+        queue.push(job, Priority::High).unwrap();
+        let worker = Worker(queue.clone());
+        let died = std::thread::spawn(move || {
+            let _worker = worker;
+            panic!("a mistake of ours");
+        });
+        assert!(died.join().is_err());
+        answer.try_recv().expect_err("the answer is lost, and its caller knows");
+        let (job, _) = Work::new(|_| Box::pin(async { Ok(()) }));
+        assert_eq!(queue.push(job, Priority::High), Err(Refusal::Closed));
     }
 }

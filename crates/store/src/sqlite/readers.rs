@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::connection::{Place, open_readable};
 use super::job::Job;
-use super::queue::{Priority, Queue, Refusal};
+use super::queue::{Priority, Queue, Refusal, Worker};
 use crate::StoreError;
 use crate::tx::{Engine, Tx};
 
@@ -27,7 +27,11 @@ impl Readers {
             let (queue, place) = (queue.clone(), place.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("store-read-{number}"))
-                .spawn(move || work(&queue, &place, connection))
+                .spawn(move || {
+                    // Also when one of several dies by a mistake of ours: better no answers than fewer and fewer.
+                    let worker = Worker(queue);
+                    work(&worker.0, &place, connection);
+                })
                 .map_err(StoreError::unavailable)?;
             readers.threads.push(thread);
         }

@@ -10,17 +10,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 
 use super::connection::{Place, open_writable};
 use super::job::Job;
-use super::queue::{Priority, Queue, Refusal, Wait};
+use super::queue::{Priority, Queue, Refusal, Wait, Worker};
 use crate::StoreError;
 use crate::tx::{Engine, Tx};
 
-/// Log size at which an idle moment is used to write it back.
-const CHECKPOINT_WHEN_IDLE: u64 = 4 << 20;
-/// Log size at which it is written back whoever waits.
-const CHECKPOINT_ANYWAY: u64 = 16 << 20;
+/// Pages in the log at which an idle moment is used to write it back: 4 MiB.
+const CHECKPOINT_WHEN_IDLE: u64 = 1024;
+/// Pages in the log at which it is written back whoever waits: 16 MiB.
+const CHECKPOINT_ANYWAY: u64 = 4096;
 /// How long nothing must have come before the log is written back whatever its size.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// How long bulk jobs may make the jobs of high priority in the same group wait.
@@ -32,7 +33,7 @@ pub(crate) struct Writer {
 }
 
 struct Shared {
-    queue: Queue,
+    queue: Arc<Queue>,
     batch: usize,
     batches: AtomicU64,
     jobs: AtomicU64,
@@ -55,7 +56,7 @@ impl Writer {
         batch: usize,
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
-            queue: Queue::new(bound),
+            queue: Arc::new(Queue::new(bound)),
             batch: batch.max(1),
             batches: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
@@ -65,7 +66,16 @@ impl Writer {
             .name("store-write".into())
             .spawn({
                 let shared = shared.clone();
-                move || Loop { shared, place, connection: Some(connection), written: false }.run()
+                let log = Arc::new(AtomicU64::new(0));
+                move || {
+                    let _worker = Worker(shared.queue.clone());
+                    let mut writer =
+                        Loop { shared, place, connection: None, log, tried_at: 0, written: false };
+                    match writer.adopt(connection) {
+                        Ok(()) => writer.run(),
+                        Err(error) => tracing::error!(%error, "the log cannot be watched"),
+                    }
+                }
             })
             .map_err(StoreError::unavailable)?;
         Ok(Self { shared, thread: Some(thread) })
@@ -107,6 +117,12 @@ struct Loop {
     place: Place,
     /// Missing after an error that a connection does not survive, until the next group opens a new one.
     connection: Option<Connection>,
+    /// Pages in the log, as of the last commit. The length of the file does not say it: the file keeps its length when
+    /// the log begins anew.
+    log: Arc<AtomicU64>,
+    /// Pages that were in the log when it was last written back. If a reader kept it from beginning anew, the next
+    /// attempt waits until it has grown again.
+    tried_at: u64,
     /// Whether anything was written since the log was last written back whole.
     written: bool,
 }
@@ -169,9 +185,19 @@ impl Loop {
         if self.connection.is_none() {
             let fresh = open_writable(&self.place).map_err(|error| StoreError::sqlite("open", error))?;
             tracing::info!("opened a new connection for writing");
-            self.connection = Some(fresh);
+            self.adopt(fresh).map_err(|error| StoreError::sqlite("open", error))?;
         }
         Ok(self.connection.as_mut().expect("it was filled above"))
+    }
+
+    fn adopt(&mut self, mut connection: Connection) -> rusqlite::Result<()> {
+        let log = self.log.clone();
+        connection.wal_hook(Some(move |_: &mut Wal, pages| {
+            log.store(u64::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        self.connection = Some(connection);
+        Ok(())
     }
 
     fn give_up_connection(&mut self) {
@@ -198,14 +224,18 @@ impl Loop {
     fn write_back_if_due(&mut self) {
         let (high, bulk) = self.shared.queue.waiting();
         let due = if high + bulk == 0 { CHECKPOINT_WHEN_IDLE } else { CHECKPOINT_ANYWAY };
-        let size = std::fs::metadata(self.place.log()).map_or(0, |log| log.len());
-        if size >= due {
+        let pages = self.log.load(Ordering::Relaxed);
+        if pages < self.tried_at {
+            self.tried_at = 0;
+        }
+        if pages - self.tried_at >= due {
             self.write_back("PASSIVE");
         }
     }
 
     fn write_back(&mut self, mode: &'static str) {
         self.written = false;
+        self.tried_at = self.log.load(Ordering::Relaxed);
         let Some(connection) = &self.connection else { return };
         let outcome = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
         if let Err(error) = outcome {

@@ -18,6 +18,7 @@ mod history;
 mod lossy_vfs;
 mod lost_connection;
 mod migrations;
+mod round_trips;
 mod statements;
 mod transactions;
 

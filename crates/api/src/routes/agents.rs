@@ -1,0 +1,321 @@
+//! Agents: list, create, show, change, and the switches: pause, resume, terminate, cancel their work.
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use domain::agent::{PauseReason, Role};
+use domain::ids::{AgentId, looks_like_id};
+use engine::{AgentDraft, AgentPatch};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use store::agents as rows;
+use utoipa::ToSchema;
+
+use super::naming;
+use crate::ApiState;
+use crate::actor::Caller;
+use crate::body::{Fields, Ignored, Payload};
+use crate::errors::{ApiError, ErrorBody};
+use crate::lookup::{self, Named};
+use crate::paging::{self, Asked, cursor_of};
+use crate::shape::agent::{Agent, AgentDetail};
+use crate::shape::wake::StopReport;
+
+/// Managers above an agent that are shown.
+const LONGEST_CHAIN: usize = 50;
+
+/// Icons that clients can draw.
+const ICONS: [&str; 41] = [
+    "bot", "cpu", "brain", "zap", "rocket", "code", "terminal", "shield", "eye", "search", "wrench", "hammer", "lightbulb",
+    "sparkles", "star", "heart", "flame", "bug", "cog", "database", "globe", "lock", "mail", "message-square", "file-code",
+    "git-branch", "package", "puzzle", "target", "wand", "atom", "circuit-board", "radar", "swords", "telescope",
+    "microscope", "crown", "gem", "hexagon", "pentagon", "fingerprint",
+];
+
+/// The agents of a company that are not terminated, oldest first. Takes no query parameters; the cursor travels in the
+/// `Bugle-Cursor` header.
+#[utoipa::path(get, path = "/companies/{company}/agents", tag = "agents",
+    params(("company" = String, Path)),
+    responses((status = 200, body = Vec<Agent>), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    Named(company): Named<String>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    match asked.names()[..] {
+        [] => {}
+        [one] => {
+            return Err(ApiError::bad_request("unsupported_query", format!("Unsupported query parameter: {one}")));
+        }
+        ref several => {
+            let text = format!("Unsupported query parameters: {}", several.join(", "));
+            return Err(ApiError::bad_request("unsupported_query", text));
+        }
+    }
+    let company = lookup::company(&state.engine, &company).await?.id;
+    let after = asked.place()?.map(|(at, id)| (at, AgentId(id)));
+    let found = state
+        .engine
+        .store()
+        .read(move |tx| {
+            let (company, after) = (company.clone(), after.clone());
+            Box::pin(async move { rows::list(tx, &company, after, paging::MOST + 1).await })
+        })
+        .await?;
+    let place = |row: &rows::Agent| cursor_of(row.created_at, row.id.as_str());
+    Ok(paging::page(found, paging::MOST, place, |rows| rows.into_iter().map(Agent::from).collect()))
+}
+
+/// One agent with its managers and rights.
+#[utoipa::path(get, path = "/agents/{agent}", tag = "agents",
+    params(("agent" = String, Path, description = "id or short name"), ("companyId" = Option<String>, Query, description = "for a short name")),
+    responses((status = 200, body = AgentDetail), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    Named(reference): Named<String>,
+    asked: Asked,
+) -> Result<Json<AgentDetail>, ApiError> {
+    let agent = lookup::agent(&state.engine, &reference, &asked).await?;
+    let (first, start) = (agent.reports_to.clone(), agent.id.clone());
+    let managers = state
+        .engine
+        .store()
+        .read(move |tx| {
+            let (mut next, mut seen) = (first.clone(), vec![start.clone()]);
+            Box::pin(async move {
+                let mut managers = Vec::new();
+                while let Some(id) = next.take() {
+                    if managers.len() == LONGEST_CHAIN || seen.contains(&id) {
+                        break;
+                    }
+                    let Some(manager) = rows::get(tx, &id).await? else { break };
+                    next.clone_from(&manager.reports_to);
+                    seen.push(id);
+                    managers.push(manager);
+                }
+                Ok(managers)
+            })
+        })
+        .await?;
+    Ok(Json(AgentDetail::new(agent, managers)))
+}
+
+/// A new agent, or a change of one: what is absent stays or has its default.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AgentBody {
+    /// Required for a new agent.
+    name: Option<String>,
+    #[schema(value_type = Option<String>)]
+    role: Option<Role>,
+    #[schema(value_type = Option<String>)]
+    title: Option<Option<String>>,
+    #[schema(value_type = Option<String>)]
+    icon: Option<Option<String>>,
+    /// The id of its manager.
+    #[schema(value_type = Option<String>)]
+    reports_to: Option<Option<AgentId>>,
+    #[schema(value_type = Option<String>)]
+    capabilities: Option<Option<String>>,
+    /// `process` when absent.
+    adapter_type: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    adapter_config: Option<Map<String, Value>>,
+    /// For a change: the configuration replaces the stored one instead of being merged into it.
+    replace_adapter_config: Option<bool>,
+    #[schema(value_type = Option<Object>)]
+    runtime_config: Option<Map<String, Value>>,
+    #[schema(minimum = 0)]
+    budget_monthly_cents: Option<i64>,
+    /// For a new agent only.
+    #[schema(value_type = Option<Object>)]
+    permissions: Option<Map<String, Value>>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Option<Map<String, Value>>>,
+}
+
+impl AgentBody {
+    fn read(fields: &mut Fields, is_new: bool) -> AgentBody {
+        let name = if is_new {
+            Some(fields.required_text("name"))
+        } else {
+            let name = fields.text("name");
+            fields.not_blank("name", name)
+        };
+        let adapter_type = fields.text("adapterType");
+        let reports_to = fields.nullable_text("reportsTo").map(|id| id.map(|id| id.to_ascii_lowercase()));
+        if let Some(Some(id)) = &reports_to
+            && !looks_like_id(id)
+        {
+            fields.mistake("invalid_string", "reportsTo", "Invalid uuid");
+        }
+        let icon = fields.nullable_text("icon");
+        if let Some(Some(name)) = &icon
+            && !ICONS.contains(&name.as_str())
+        {
+            fields.mistake("invalid_enum_value", "icon", format!("Unknown icon '{name}'"));
+        }
+        AgentBody {
+            name,
+            role: fields.word("role", Role::ALL, Role::as_str),
+            title: fields.nullable_text("title"),
+            icon,
+            reports_to: reports_to.map(|id| id.map(AgentId)),
+            capabilities: fields.nullable_text("capabilities"),
+            adapter_type: fields.not_blank("adapterType", adapter_type).map(|kind| kind.trim().to_owned()),
+            adapter_config: fields.object("adapterConfig"),
+            replace_adapter_config: if is_new { None } else { fields.boolean("replaceAdapterConfig") },
+            runtime_config: fields.object("runtimeConfig"),
+            budget_monthly_cents: fields.count("budgetMonthlyCents"),
+            permissions: Self::permissions(fields, is_new),
+            metadata: fields.nullable_object("metadata"),
+        }
+    }
+
+    fn permissions(fields: &mut Fields, is_new: bool) -> Option<Map<String, Value>> {
+        if !is_new && fields.has("permissions") {
+            fields.mistake("custom", "permissions", "Permissions cannot be changed here");
+        }
+        let given = fields.object("permissions")?;
+        match given.get("canCreateAgents") {
+            None | Some(Value::Bool(_)) => {}
+            Some(_) => fields.mistake("invalid_type", "permissions.canCreateAgents", "Expected boolean"),
+        }
+        // Of what was given only this right exists.
+        let right = given.get("canCreateAgents")?.clone();
+        Some(Map::from_iter([("canCreateAgents".to_owned(), right)]))
+    }
+
+    fn draft(self) -> AgentDraft {
+        let otherwise = AgentDraft::default();
+        let object = |map: Option<Map<String, Value>>, otherwise| map.map_or(otherwise, Value::Object);
+        AgentDraft {
+            name: self.name.unwrap_or_default(),
+            role: self.role.unwrap_or(otherwise.role),
+            title: self.title.flatten(),
+            icon: self.icon.flatten(),
+            reports_to: self.reports_to.flatten(),
+            capabilities: self.capabilities.flatten(),
+            adapter_type: self.adapter_type.unwrap_or(otherwise.adapter_type),
+            adapter_config: object(self.adapter_config, otherwise.adapter_config),
+            runtime_config: object(self.runtime_config, otherwise.runtime_config),
+            budget_monthly_cents: self.budget_monthly_cents.unwrap_or(otherwise.budget_monthly_cents),
+            permissions: self.permissions.map(Value::Object),
+            metadata: self.metadata.flatten().map(Value::Object),
+        }
+    }
+
+    fn patch(self) -> AgentPatch {
+        AgentPatch {
+            name: self.name,
+            role: self.role,
+            title: self.title,
+            icon: self.icon,
+            reports_to: self.reports_to,
+            capabilities: self.capabilities,
+            adapter_type: self.adapter_type,
+            adapter_config: self.adapter_config.map(Value::Object),
+            replace_adapter_config: self.replace_adapter_config.unwrap_or(false),
+            runtime_config: self.runtime_config.map(Value::Object),
+            budget_monthly_cents: self.budget_monthly_cents,
+            metadata: self.metadata.map(|map| map.map(Value::Object)),
+        }
+    }
+}
+
+fn read(body: &[u8], is_new: bool) -> Result<(AgentBody, Ignored), ApiError> {
+    let mut fields = Fields::read(body)?;
+    let read = AgentBody::read(&mut fields, is_new);
+    Ok((read, fields.drop_rest()?))
+}
+
+/// Creates an agent. A name that is taken gets a number.
+#[utoipa::path(post, path = "/companies/{company}/agents", tag = "agents", request_body = AgentBody,
+    params(("company" = String, Path)),
+    responses((status = 201, body = Agent), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn create(
+    State(state): State<ApiState>,
+    Named(company): Named<String>,
+    Extension(caller): Extension<Caller>,
+    Payload(body): Payload,
+) -> Result<Response, ApiError> {
+    let (draft, ignored) = read(&body, true)?;
+    let company = lookup::company(&state.engine, &company).await?.id;
+    let agent = state.engine.create_agent(&company, draft.draft(), &caller.actor()).await?;
+    Ok(naming(&ignored, (StatusCode::CREATED, Json(Agent::from(agent)))))
+}
+
+/// Changes an agent.
+#[utoipa::path(patch, path = "/agents/{agent}", tag = "agents", request_body = AgentBody,
+    params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
+    responses((status = 200, body = Agent), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn change(
+    State(state): State<ApiState>,
+    Named(reference): Named<String>,
+    asked: Asked,
+    Extension(caller): Extension<Caller>,
+    Payload(body): Payload,
+) -> Result<Response, ApiError> {
+    let (patch, ignored) = read(&body, false)?;
+    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    let agent = state.engine.patch_agent(&agent, patch.patch(), &caller.actor()).await?;
+    Ok(naming(&ignored, Json(Agent::from(agent))))
+}
+
+/// Pauses an agent: what runs is stopped, what waits is held until it is resumed.
+#[utoipa::path(post, path = "/agents/{agent}/pause", tag = "agents",
+    params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
+    responses((status = 200, body = Agent), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub(crate) async fn pause(
+    State(state): State<ApiState>,
+    Named(reference): Named<String>,
+    asked: Asked,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Agent>, ApiError> {
+    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    Ok(Json(state.engine.pause_agent(&agent, PauseReason::Manual, &caller.actor()).await?.into()))
+}
+
+/// Resumes a paused agent.
+#[utoipa::path(post, path = "/agents/{agent}/resume", tag = "agents",
+    params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
+    responses((status = 200, body = Agent), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub(crate) async fn resume(
+    State(state): State<ApiState>,
+    Named(reference): Named<String>,
+    asked: Asked,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Agent>, ApiError> {
+    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    Ok(Json(state.engine.resume_agent(&agent, &caller.actor()).await?.into()))
+}
+
+/// Terminates an agent: all its work is cancelled, and it is never woken again.
+#[utoipa::path(post, path = "/agents/{agent}/terminate", tag = "agents",
+    params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
+    responses((status = 200, body = Agent), (status = 404, body = ErrorBody)))]
+pub(crate) async fn terminate(
+    State(state): State<ApiState>,
+    Named(reference): Named<String>,
+    asked: Asked,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Agent>, ApiError> {
+    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    Ok(Json(state.engine.terminate_agent(&agent, &caller.actor()).await?.into()))
+}
+
+/// Cancels all work of an agent, what runs and what waits; the agent stays as it is.
+#[utoipa::path(post, path = "/agents/{agent}/cancel-work", tag = "agents",
+    params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
+    responses((status = 200, body = StopReport), (status = 404, body = ErrorBody)))]
+pub(crate) async fn cancel_work(
+    State(state): State<ApiState>,
+    Named(reference): Named<String>,
+    asked: Asked,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<StopReport>, ApiError> {
+    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    Ok(Json(state.engine.cancel_work(&agent, &caller.actor()).await?.into()))
+}

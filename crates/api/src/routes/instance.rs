@@ -1,0 +1,131 @@
+//! The instance itself: health, audit chain, backups, and the description of this API.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use store::audit;
+use utoipa::ToSchema;
+
+use crate::ApiState;
+use crate::body::{Fields, Payload};
+use crate::errors::{ApiError, ErrorBody};
+use crate::paging::Asked;
+use crate::shape::instance::{
+    AuditHead, AuditVerdict, Backup, Capacity, Features, Health, StoreHealth, Unhealthy,
+};
+
+/// A store that takes longer to answer is taken for dead.
+const PING: Duration = Duration::from_secs(2);
+
+/// Whether the instance works.
+#[utoipa::path(get, path = "/health", tag = "instance",
+    responses((status = 200, body = Health), (status = 503, body = Unhealthy)))]
+pub(crate) async fn health(State(state): State<ApiState>) -> Response {
+    let (engine, options) = (&state.engine, &state.options);
+    let store = engine.store();
+    match tokio::time::timeout(PING, store.ping()).await {
+        Ok(Ok(())) => {}
+        failed => {
+            if let Ok(Err(error)) = failed {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the store does not answer");
+            }
+            let unhealthy =
+                Unhealthy { status: "unhealthy", version: options.version.clone(), error: "database_unreachable" };
+            return (StatusCode::SERVICE_UNAVAILABLE, Json(unhealthy)).into_response();
+        }
+    }
+    let (running, slots) = engine.capacity();
+    let load = store.load();
+    Json(Health {
+        status: "ok",
+        version: options.version.clone(),
+        deployment_mode: options.mode.as_str(),
+        deployment_exposure: "private",
+        auth_ready: true,
+        bootstrap_status: "ready",
+        bootstrap_invite_active: false,
+        features: Features { company_deletion_enabled: false },
+        started_at: options.started_at,
+        recovery: engine.recovery().into(),
+        capacity: Capacity { running, slots },
+        store: StoreHealth {
+            kind: if store.is_postgres() { "postgres" } else { "sqlite" },
+            waiting: load.waiting_high + load.waiting_bulk,
+        },
+    })
+    .into_response()
+}
+
+/// The end of the audit chain, to be kept elsewhere.
+#[utoipa::path(get, path = "/audit/head", tag = "instance", responses((status = 200, body = AuditHead)))]
+pub(crate) async fn audit_head(State(state): State<ApiState>) -> Result<Json<AuditHead>, ApiError> {
+    let head = state.engine.store().read(|tx| Box::pin(async move { audit::head(tx).await })).await?;
+    Ok(Json(AuditHead { seq: head.seq, hash: head.hash }))
+}
+
+/// Walks along the whole audit chain; with `seq` and `hash`, compares it with a head that was kept.
+#[utoipa::path(get, path = "/audit/verify", tag = "instance",
+    params(("seq" = Option<i64>, Query), ("hash" = Option<String>, Query)),
+    responses((status = 200, body = AuditVerdict), (status = 400, body = ErrorBody)))]
+pub(crate) async fn audit_verify(
+    State(state): State<ApiState>,
+    asked: Asked,
+) -> Result<Json<AuditVerdict>, ApiError> {
+    let exported = match (asked.get("seq").map(str::parse::<i64>), asked.get("hash")) {
+        (None, None) => None,
+        (Some(Ok(seq)), Some(hash)) if seq >= 0 => {
+            Some(audit::AuditHead { seq, hash: hash.to_ascii_lowercase() })
+        }
+        _ => {
+            let text = "A kept head has both seq and hash";
+            return Err(ApiError::bad_request("bad_query", text).hint("use what GET /api/audit/head said"));
+        }
+    };
+    let report = state
+        .engine
+        .store()
+        .read(move |tx| {
+            let exported = exported.clone();
+            Box::pin(async move { audit::verify(tx, exported.as_ref()).await })
+        })
+        .await?;
+    Ok(Json(report.into()))
+}
+
+/// Where to put a copy of the store.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct BackupBody {
+    /// An absolute path on the machine of the server, of a file that does not exist yet.
+    path: String,
+}
+
+/// Makes a consistent copy of the store while it is in use.
+#[utoipa::path(post, path = "/backup", tag = "instance", request_body = BackupBody,
+    responses((status = 201, body = Backup), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn backup(State(state): State<ApiState>, Payload(body): Payload) -> Result<Response, ApiError> {
+    let mut fields = Fields::read(&body)?;
+    let read = BackupBody { path: fields.required_text("path") };
+    let path = PathBuf::from(&read.path);
+    if !read.path.trim().is_empty() && !path.is_absolute() {
+        fields.mistake("custom", "path", "Must be an absolute path");
+    }
+    fields.refuse_rest()?;
+    if tokio::fs::symlink_metadata(&path).await.is_ok() {
+        return Err(ApiError::conflict("backup_exists", format!("{} already exists", path.display()))
+            .hint("choose a new name; a backup never replaces a file"));
+    }
+    let made = state.engine.store().backup(&path).await?;
+    let shaped = Backup { path: made.file.display().to_string(), bytes: made.bytes };
+    Ok((StatusCode::CREATED, Json(shaped)).into_response())
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", tag = "instance", responses((status = 200, body = Object)))]
+pub(crate) async fn openapi() -> Json<serde_json::Value> {
+    Json(crate::openapi())
+}

@@ -1,0 +1,28 @@
+//! Wire shapes: what stored rows look like to clients. Field names and nulls are those of existing clients; fields of our
+//! own are added beside them. Nothing is loaded or decided here.
+
+pub(crate) mod agent;
+pub(crate) mod company;
+pub(crate) mod environment;
+pub(crate) mod explanation;
+pub(crate) mod instance;
+pub(crate) mod output;
+pub(crate) mod redacted;
+pub(crate) mod run;
+pub(crate) mod runtime;
+pub(crate) mod wake;
+
+/// Cents of a sum in micro-dollars, half a cent rounded up (D21).
+pub(crate) fn cents(micros: i64) -> i64 {
+    micros.saturating_add(5_000).div_euclid(10_000)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn half_a_cent_is_rounded_up() {
+        for (micros, cents) in [(0, 0), (4_999, 0), (5_000, 1), (10_000, 1), (14_999, 1), (15_000, 2), (-5_000, 0), (-5_001, -1)] {
+            assert_eq!(super::cents(micros), cents, "{micros}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Values that must not be shown, replaced by a marker that clients know (spec/api.md 1).
+
+use serde_json::Value;
+
+/// Stands in the place of a secret.
+pub(crate) const REDACTED: &str = "***REDACTED***";
+
+/// Parts of keys whose values are secrets, in lower case without separators.
+const SECRET_KEYS: [&str; 14] = [
+    "apikey", "accesstoken", "authtoken", "authorization", "bearer", "secret", "passwd", "password", "credential", "jwt",
+    "privatekey", "cookie", "connectionstring", "refreshtoken",
+];
+
+/// Replaces what is secret by its key or its form. References to secrets stay: they hold none.
+pub(crate) fn redacted(mut value: Value) -> Value {
+    redact(&mut value);
+    value
+}
+
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                let is_reference = value.get("type").and_then(Value::as_str) == Some("secret_ref");
+                if is_secret_key(key) && !is_reference && !value.is_null() {
+                    *value = Value::from(REDACTED);
+                } else {
+                    redact(value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::String(text) if is_token(text) => *value = Value::from(REDACTED),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn is_secret_key(key: &str) -> bool {
+    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    plain == "auth" || SECRET_KEYS.iter().any(|part| plain.contains(part))
+}
+
+/// Three parts of base64 with dots between them, the first of which begins a JSON object.
+fn is_token(text: &str) -> bool {
+    let mut parts = text.split('.');
+    let is_part = |part: Option<&str>| {
+        part.is_some_and(|part| {
+            part.len() >= 8 && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'='))
+        })
+    };
+    text.starts_with("eyJ") && is_part(parts.next()) && is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_replaced_by_key_and_by_form() {
+        let token = "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl";
+        let shown = redacted(json!({
+            "env": {"API_KEY": "k", "DB_PASSWORD": 5, "HOME": "/root"},
+            "list": [{"Authorization": "x"}, token, "a.b.c"],
+            "secretRef": {"type": "secret_ref", "secretId": "1"},
+            "authorId": "kept", "auth": "gone", "cookie": null,
+        }));
+        let expected = json!({
+            "env": {"API_KEY": REDACTED, "DB_PASSWORD": REDACTED, "HOME": "/root"},
+            "list": [{"Authorization": REDACTED}, REDACTED, "a.b.c"],
+            "secretRef": {"type": "secret_ref", "secretId": "1"},
+            "authorId": "kept", "auth": REDACTED, "cookie": null,
+        });
+        assert_eq!(shown, expected);
+    }
+}

@@ -1,0 +1,138 @@
+//! The events of a company over a WebSocket. Nothing that a client sends is obeyed.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::response::{IntoResponse, Response};
+use engine::{Heard, Subscription};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use super::{LiveEvent, resume_after};
+use crate::ApiState;
+use crate::actor::is_board_token;
+use crate::errors::{ApiError, ErrorBody};
+use crate::lookup::{self, Named};
+use crate::metrics::Subscriber;
+use crate::paging::Asked;
+
+/// A client is waited for this long when it is told to go.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Clients have nothing to say but pongs.
+const LARGEST_MESSAGE: usize = 64 << 10;
+
+/// The events of a company over a WebSocket, from a cursor on or from now on; each frame is an event as JSON. A client
+/// that is too slow is closed with 1013 and the cursor to resume after.
+#[utoipa::path(get, path = "/companies/{company}/events/ws", tag = "streams",
+    params(("company" = String, Path), ("after" = Option<i64>, Query), ("token" = Option<String>, Query)),
+    responses((status = 101, description = "frames are `LiveEvent`"), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub(crate) async fn events(
+    State(state): State<ApiState>,
+    Named(company): Named<String>,
+    asked: Asked,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (mut parts, _) = request.into_parts();
+    let token = asked.get("token");
+    if token.is_some_and(|token| !is_board_token(token, state.options.board_token.as_deref())) {
+        return Err(ApiError::unauthorized("the token matches nothing; on this machine none is needed"));
+    }
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &state).await {
+        Ok(upgrade) => upgrade,
+        Err(_) => {
+            let path = parts.uri.path().trim_end_matches("/ws").to_owned();
+            return Err(ApiError::bad_request("not_a_websocket", "Request is not a WebSocket handshake")
+                .hint(format!("GET {path} gives the same events as server-sent events")));
+        }
+    };
+    let company = lookup::company(&state.engine, &company).await?.id;
+    let after = resume_after(&parts.headers, &asked, "after")?;
+    let subscription = state.engine.subscribe(&company, after).await?;
+    let client = Client {
+        subscription,
+        ping_every: state.options.ping_every,
+        patience: state.options.slow_client_after,
+        _counted: state.metrics.count_subscriber("websocket"),
+    };
+    let upgrade = upgrade.max_message_size(LARGEST_MESSAGE).max_frame_size(LARGEST_MESSAGE);
+    Ok(upgrade.on_upgrade(|socket| client.serve(socket)).into_response())
+}
+
+#[derive(Debug)]
+struct Client {
+    subscription: Subscription,
+    ping_every: Duration,
+    patience: Duration,
+    _counted: Subscriber,
+}
+
+/// Why a client is let go.
+#[derive(Debug, PartialEq, Eq)]
+enum Leave {
+    /// It went, or did not answer a ping.
+    Gone,
+    /// It is too slow.
+    Slow,
+    /// The server is going down, or the store cannot be read.
+    Down,
+}
+
+impl Client {
+    async fn serve(mut self, mut socket: WebSocket) {
+        let why = self.talk(&mut socket).await;
+        let (code, words) = match why {
+            Leave::Gone => return,
+            Leave::Slow => (close_code::AGAIN, "too slow"),
+            Leave::Down => (close_code::AWAY, "server is going"),
+        };
+        let reason = format!("{words}; resume with ?after={}", self.subscription.cursor());
+        let farewell = async {
+            socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await.ok()?;
+            // Until it answers: closing at once could take away what it has not read.
+            while let Some(Ok(_)) = socket.recv().await {}
+            Some(())
+        };
+        if timeout(FAREWELL.max(self.patience), farewell).await.is_err() {
+            tracing::debug!("a slow subscriber did not take its farewell");
+        }
+    }
+
+    async fn talk(&mut self, socket: &mut WebSocket) -> Leave {
+        let mut pings = interval_at(Instant::now() + self.ping_every, self.ping_every);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut has_answered = true;
+        loop {
+            let message = tokio::select! {
+                heard = self.subscription.next() => match heard {
+                    Ok(Heard::Happening(happening)) => Message::text(LiveEvent::text(&happening)),
+                    Ok(Heard::Lagged { .. }) => return Leave::Slow,
+                    Ok(Heard::Closed) => return Leave::Down,
+                    Err(error) => {
+                        tracing::warn!(%error, "an event stream ends");
+                        return Leave::Down;
+                    }
+                },
+                _ = pings.tick() => {
+                    if !has_answered {
+                        return Leave::Gone;
+                    }
+                    has_answered = false;
+                    Message::Ping(Vec::new().into())
+                }
+                said = socket.recv() => match said {
+                    Some(Ok(Message::Pong(_))) => {
+                        has_answered = true;
+                        continue;
+                    }
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Leave::Gone,
+                    Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_))) => continue,
+                },
+            };
+            match timeout(self.patience, socket.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Leave::Gone,
+                Err(_) => return Leave::Slow,
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! `bugle agent`: what there is, and its pauses and ends. Adding one is `agent_add`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value as Json, json};
+
+use super::agent_add::Add;
+use super::agent_lookup::{find, text};
+use crate::cli::Context;
+use crate::failure::Failure;
+use crate::screen::Tone;
+use crate::when;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Agent {
+    /// Add an agent
+    Add(Box<Add>),
+    /// List the agents of the company
+    List,
+    /// Show an agent with its configuration
+    Show(Named),
+    /// Change an agent's configuration
+    Set(Set),
+    /// Stop an agent's runs and hold its queue until it is resumed
+    Pause(Named),
+    /// Let a paused agent work again
+    Resume(Named),
+    /// End an agent for good; its work is cancelled
+    Terminate(Terminate),
+    /// Cancel everything an agent is doing or has queued; the agent stays as it is
+    CancelWork(Named),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Name or id of the agent
+    agent: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Terminate {
+    /// Name or id of the agent
+    agent: String,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// Name or id of the agent
+    agent: String,
+    /// A new name
+    #[arg(long)]
+    name: Option<String>,
+    /// Wake it by itself every so many seconds; 0 switches the timer off
+    #[arg(long, value_name = "SECONDS")]
+    every: Option<f64>,
+    /// Runs of this agent at the same time, 1 to 10
+    #[arg(long, value_name = "N")]
+    max_concurrent: Option<u32>,
+    /// Keys of the adapter's configuration, merged into what is there
+    #[arg(long, value_name = "JSON")]
+    config: Option<String>,
+}
+
+impl Agent {
+    pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        match self {
+            Agent::Add(add) => add.run(context).await,
+            Agent::List => list(context).await,
+            Agent::Show(Named { agent }) => show(context, &agent).await,
+            Agent::Set(set) => set.run(context).await,
+            Agent::Pause(Named { agent }) => order(context, &agent, "pause", "is paused; its queue is held").await,
+            Agent::Resume(Named { agent }) => order(context, &agent, "resume", "works again").await,
+            Agent::Terminate(Terminate { agent, yes }) => {
+                confirm(context, &agent, yes)?;
+                order(context, &agent, "terminate", "is ended; its work was cancelled").await
+            }
+            Agent::CancelWork(Named { agent }) => cancel_work(context, &agent).await,
+        }
+    }
+}
+
+async fn list(context: &mut Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let company = context.company(&client).await?;
+    let agents = client.get(&format!("/companies/{company}/agents")).await?;
+    if context.global.json {
+        context.screen.answer(&agents);
+        return Ok(());
+    }
+    let agents = agents.as_array().map(Vec::as_slice).unwrap_or_default();
+    if agents.is_empty() {
+        context.screen.note("no agents yet. Add one: bugle agent add hello -- echo hello");
+        return Ok(());
+    }
+    let rows = agents
+        .iter()
+        .map(|agent| {
+            let status = text(agent, "status");
+            let last = match text(agent, "lastHeartbeatAt") {
+                "" => "never".to_owned(),
+                at => when::local(at),
+            };
+            vec![
+                (Tone::Strong, text(agent, "name").to_owned()),
+                (tone(status), status.to_owned()),
+                (Tone::Plain, text(agent, "adapterType").to_owned()),
+                (Tone::Plain, timer(agent)),
+                (Tone::Plain, last),
+                (Tone::Plain, does(agent)),
+                (Tone::Faint, text(agent, "id").to_owned()),
+            ]
+        })
+        .collect();
+    context.screen.table(&["NAME", "STATUS", "TYPE", "EVERY", "LAST RUN", "DOES", "ID"], rows);
+    Ok(())
+}
+
+async fn show(context: &mut Context, agent: &str) -> Result<(), Failure> {
+    let client = context.client()?;
+    let agent = find(context, &client, agent).await?;
+    if context.global.json {
+        context.screen.answer(&agent);
+        return Ok(());
+    }
+    let status = text(&agent, "status");
+    let title = context.screen.tint(Tone::Strong, text(&agent, "name"));
+    let status_shown = context.screen.tint(tone(status), status);
+    context.screen.line(&format!("{title}  {status_shown}"));
+    let slots = agent.pointer("/runtimeConfig/heartbeat/maxConcurrentRuns").map(Json::to_string).unwrap_or_default();
+    let mut facts = vec![
+        ("id", text(&agent, "id").to_owned()),
+        ("type", text(&agent, "adapterType").to_owned()),
+        ("does", does(&agent)),
+        ("every", timer(&agent)),
+        ("at once", slots),
+        ("last run", when::local(text(&agent, "lastHeartbeatAt"))),
+        ("added", when::local(text(&agent, "createdAt"))),
+    ];
+    if status == "paused" {
+        let reason = text(&agent, "pauseReason");
+        facts.push(("paused", format!("{reason} since {}", when::local(text(&agent, "pausedAt")))));
+    }
+    for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
+        context.screen.line(&format!("  {name:<9} {value}"));
+    }
+    let config = agent.get("adapterConfig").cloned().unwrap_or(Json::Null);
+    context.screen.line(&format!("  config    {}", format!("{config:#}").replace('\n', "\n            ")));
+    Ok(())
+}
+
+async fn order(context: &mut Context, agent: &str, order: &str, done: &str) -> Result<(), Failure> {
+    let client = context.client()?;
+    let agent = find(context, &client, agent).await?;
+    let changed = client.post(&format!("/agents/{}/{order}", text(&agent, "id")), &json!({})).await?;
+    if context.global.json {
+        context.screen.answer(&changed);
+    } else {
+        context.screen.line(&format!("{} {done}", text(&changed, "name")));
+    }
+    Ok(())
+}
+
+async fn cancel_work(context: &mut Context, agent: &str) -> Result<(), Failure> {
+    let client = context.client()?;
+    let agent = find(context, &client, agent).await?;
+    let report = client.post(&format!("/agents/{}/cancel-work", text(&agent, "id")), &json!({})).await?;
+    if context.global.json {
+        context.screen.answer(&report);
+        return Ok(());
+    }
+    let count = |key: &str| report.get(key).and_then(Json::as_array).map_or(0, Vec::len);
+    let (stopping, withdrawn) = (count("stopping"), count("withdrawn"));
+    let name = text(&agent, "name");
+    context.screen.line(&format!("{name}: {stopping} runs are being stopped, {withdrawn} taken out of the queue"));
+    Ok(())
+}
+
+/// Ending an agent cannot be undone: a person is asked, a script must say so.
+fn confirm(context: &mut Context, agent: &str, yes: bool) -> Result<(), Failure> {
+    use std::io::IsTerminal;
+
+    if yes {
+        return Ok(());
+    }
+    let hint = format!("to end it for good: bugle agent terminate {agent} --yes");
+    if !std::io::stdin().is_terminal() || context.global.json {
+        let message = format!("ending `{agent}` cannot be undone; say --yes");
+        return Err(Failure::usage("terminate.unconfirmed", message).hint(hint));
+    }
+    context.screen.note(&format!("End {agent} for good and cancel its work? Type its name to go on:"));
+    let mut answer = String::new();
+    if std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == agent {
+        return Ok(());
+    }
+    Err(Failure::usage("terminate.unconfirmed", "nothing was done").hint(hint))
+}
+
+impl Set {
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        let agent = find(context, &client, &self.agent).await?;
+        let mut patch = Map::new();
+        if let Some(name) = &self.name {
+            patch.insert("name".into(), json!(name));
+        }
+        if let Some(config) = &self.config {
+            patch.insert("adapterConfig".into(), object("--config", config)?);
+        }
+        if self.every.is_some() || self.max_concurrent.is_some() {
+            // The server takes the runtime configuration as a whole.
+            let mut runtime = agent.get("runtimeConfig").cloned().filter(Json::is_object).unwrap_or_else(|| json!({}));
+            heartbeat(&mut runtime, self.every, self.max_concurrent)?;
+            patch.insert("runtimeConfig".into(), runtime);
+        }
+        if patch.is_empty() {
+            return Err(Failure::usage("usage", "nothing to change was given").hint("see: bugle agent set --help"));
+        }
+        let changed = client.patch(&format!("/agents/{}", text(&agent, "id")), &Json::Object(patch)).await?;
+        if context.global.json {
+            context.screen.answer(&changed);
+        } else {
+            context.screen.line(&format!("{} is changed", text(&changed, "name")));
+        }
+        Ok(())
+    }
+}
+
+/// Puts the timer and the number of slots into a runtime configuration.
+pub(super) fn heartbeat(runtime: &mut Json, every: Option<f64>, slots: Option<u32>) -> Result<(), Failure> {
+    if runtime.get("heartbeat").is_none_or(|heartbeat| !heartbeat.is_object()) {
+        runtime["heartbeat"] = json!({});
+    }
+    let heartbeat = &mut runtime["heartbeat"];
+    if let Some(seconds) = every {
+        if !seconds.is_finite() || seconds < 0.0 {
+            return Err(Failure::usage("every.invalid", format!("--every {seconds} is not a number of seconds"))
+                .hint("for example --every 300; 0 switches the timer off"));
+        }
+        heartbeat["enabled"] = json!(seconds > 0.0);
+        heartbeat["intervalSec"] = if seconds.fract() == 0.0 { json!(seconds as u64) } else { json!(seconds) };
+    }
+    if let Some(slots) = slots {
+        if !(1..=10).contains(&slots) {
+            return Err(Failure::usage("max_concurrent.invalid", format!("--max-concurrent {slots} is not 1 to 10"))
+                .hint("how many runs a whole server carries is: bugle up --max-runs N"));
+        }
+        heartbeat["maxConcurrentRuns"] = json!(slots);
+    }
+    Ok(())
+}
+
+/// Reads a JSON object that was typed.
+pub(super) fn object(flag: &str, text: &str) -> Result<Json, Failure> {
+    match serde_json::from_str::<Json>(text) {
+        Ok(value) if value.is_object() => Ok(value),
+        Ok(_) => Err(Failure::usage("json.invalid", format!("{flag} must be a JSON object"))
+            .hint(format!("for example: {flag} '{{\"key\": \"value\"}}'"))),
+        Err(error) => Err(Failure::usage("json.invalid", format!("{flag} is not JSON: {error}"))
+            .hint(format!("for example: {flag} '{{\"key\": \"value\"}}'"))),
+    }
+}
+
+fn tone(status: &str) -> Tone {
+    match status {
+        "running" => Tone::Busy,
+        "paused" | "pending_approval" => Tone::Waiting,
+        "error" => Tone::Bad,
+        "terminated" => Tone::Faint,
+        _ => Tone::Good,
+    }
+}
+
+fn timer(agent: &Json) -> String {
+    let heartbeat = agent.pointer("/runtimeConfig/heartbeat").unwrap_or(&Json::Null);
+    let every = heartbeat.get("intervalSec").and_then(Json::as_f64).filter(|seconds| *seconds > 0.0);
+    match (heartbeat.get("enabled").and_then(Json::as_bool), every) {
+        (Some(true), Some(seconds)) => when::span(std::time::Duration::from_secs_f64(seconds.min(3e8))),
+        _ => "-".to_owned(),
+    }
+}
+
+/// What it runs, in one line.
+fn does(agent: &Json) -> String {
+    let config = agent.get("adapterConfig").unwrap_or(&Json::Null);
+    let command = text(config, "command");
+    let line = if !command.is_empty() {
+        let args = config.get("args").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+        let args = args.iter().filter_map(Json::as_str).map(quoted);
+        std::iter::once(quoted(command)).chain(args).collect::<Vec<_>>().join(" ")
+    } else {
+        ["url", "file", "script"].iter().map(|key| text(config, key)).find(|text| !text.is_empty()).unwrap_or_default().to_owned()
+    };
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(48) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c));
+    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_says_in_one_line_what_it_does() {
+        let config = |config: Json| does(&json!({ "adapterConfig": config }));
+        assert_eq!(config(json!({"command": "sh", "args": ["-c", "echo 'a  b'"]})), "sh -c 'echo '\\''a b'\\'''");
+        assert_eq!(config(json!({"url": "https://example.org/run"})), "https://example.org/run");
+        assert_eq!(config(json!({"script": "print a\nprint b"})), "print a print b");
+        assert_eq!(config(json!({})), "");
+        assert_eq!(config(json!({"command": "x".repeat(60)})).chars().count(), 49);
+    }
+
+    #[test]
+    fn a_timer_is_switched_on_and_off_by_its_span() {
+        let mut runtime = json!({"heartbeat": {"maxConcurrentRuns": 2}, "other": 1});
+        heartbeat(&mut runtime, Some(300.0), None).unwrap();
+        assert_eq!(runtime, json!({"heartbeat": {"maxConcurrentRuns": 2, "enabled": true, "intervalSec": 300}, "other": 1}));
+        heartbeat(&mut runtime, Some(0.0), Some(3)).unwrap();
+        assert_eq!(runtime["heartbeat"], json!({"maxConcurrentRuns": 3, "enabled": false, "intervalSec": 0}));
+        assert!(heartbeat(&mut runtime, Some(-1.0), None).is_err());
+        assert!(heartbeat(&mut runtime, None, Some(11)).is_err());
+    }
+}

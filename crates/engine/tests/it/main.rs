@@ -1,0 +1,9 @@
+//! The engine from outside, on both stores, with a model in place of keepers.
+
+// Helpers of tests are tests to people, not to the lint.
+#![allow(clippy::unwrap_used)]
+
+mod lives;
+mod races;
+mod restarts;
+mod stopping;
