@@ -26,7 +26,6 @@ pub(crate) enum Aim {
     RatioAtLeast(f64),
     RatioAtMost(f64),
     AtMost(f64),
-    AtLeast(f64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,7 +86,6 @@ impl Row {
             Aim::RatioAtLeast(least) => ratio? >= least,
             Aim::RatioAtMost(most) => ratio? <= most,
             Aim::AtMost(most) => self.measured.value <= most,
-            Aim::AtLeast(least) => self.measured.value >= least,
         })
     }
 }
@@ -113,7 +111,6 @@ impl std::fmt::Display for Aim {
             Aim::RatioAtLeast(ratio) => write!(f, ">= {ratio:.2} x limit"),
             Aim::RatioAtMost(ratio) => write!(f, "<= {ratio:.2} x limit"),
             Aim::AtMost(value) => write!(f, "<= {value}"),
-            Aim::AtLeast(value) => write!(f, ">= {value}"),
         }
     }
 }

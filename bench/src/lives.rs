@@ -352,6 +352,7 @@ fn ending() -> End {
         process_pid: None,
         process_group_id: None,
         process_started_at: None,
+        knows_of_stop: false,
         events: 2,
     }
 }

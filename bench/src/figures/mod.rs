@@ -3,7 +3,14 @@
 mod engine_alone;
 mod flush;
 mod history;
+mod idle;
 mod keepers;
+mod listing;
+mod live_line;
+mod log_intake;
+mod restart;
+mod wake;
+mod whole_lives;
 
 use anyhow::Result;
 
@@ -23,6 +30,21 @@ pub(crate) const ALL: &[Figures] = &[
     Figures { name: "keepers", purpose: "starting keepers, their memory", measure: keepers::measure },
     Figures { name: "engine", purpose: "the engine without processes", measure: engine_alone::measure },
     Figures { name: "history", purpose: "a run's life with much stored", measure: history::measure },
+    Figures { name: "wake", purpose: "from the request to the first instruction", measure: wake::measure },
+    Figures {
+        name: "lives",
+        purpose: "wakes of `true` through the whole life",
+        measure: whole_lives::measure,
+    },
+    Figures { name: "log", purpose: "a run that prints without end", measure: log_intake::measure },
+    Figures { name: "line", purpose: "from a printed line to its subscribers", measure: live_line::measure },
+    Figures {
+        name: "restart",
+        purpose: "a hundred live runs and a killed server",
+        measure: restart::measure,
+    },
+    Figures { name: "list", purpose: "listing and starting with much stored", measure: listing::measure },
+    Figures { name: "idle", purpose: "a server with nothing to do", measure: idle::measure },
 ];
 
 #[cfg(test)]

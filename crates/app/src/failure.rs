@@ -54,7 +54,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What to type next.
     pub(crate) hint: Option<String>,
-    pub(crate) details: Option<Json>,
+    /// Boxed, because failures travel in every result.
+    pub(crate) details: Option<Box<Json>>,
     /// Everything was said already; only the exit code counts.
     pub(crate) is_silent: bool,
 }
@@ -84,7 +85,7 @@ impl Failure {
     }
 
     pub(crate) fn details(mut self, details: Option<Json>) -> Failure {
-        self.details = details;
+        self.details = details.map(Box::new);
         self
     }
 
@@ -96,7 +97,7 @@ impl Failure {
     pub(crate) fn to_json(&self) -> Json {
         let mut body = json!({ "error": self.message, "code": self.code, "exitCode": self.kind.exit_number() });
         if let Some(details) = &self.details {
-            body["details"] = details.clone();
+            body["details"] = Json::clone(details);
         }
         if let Some(hint) = &self.hint {
             body["hint"] = json!(hint);

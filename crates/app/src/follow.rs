@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::client::Client;
-use crate::events::EventReader;
+use crate::events::{Event, EventReader};
 use crate::failure::{Failure, Kind};
 use crate::run_view::RunView;
 use crate::screen::{Screen, Tone};
@@ -41,8 +41,12 @@ pub(crate) struct Follower<'a> {
     client: &'a Client,
     run: String,
     show: Show,
-    /// Where the log goes on.
+    /// Where the log goes on after a break.
     offset: u64,
+    /// Pieces behind that offset that were shown already: an offset is a border that not every piece ends at.
+    shown_behind: usize,
+    /// Pieces that a new connection brings again.
+    to_skip: usize,
     /// The last step that was shown.
     seq: i64,
     last_output: Option<Instant>,
@@ -53,12 +57,10 @@ pub(crate) struct Follower<'a> {
 
 /// A piece of the log on the wire.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Piece {
     ts: String,
     stream: String,
     chunk: String,
-    next_offset: u64,
 }
 
 /// How one connection ended.
@@ -78,6 +80,8 @@ impl<'a> Follower<'a> {
             run: run.to_owned(),
             show,
             offset: 0,
+            shown_behind: 0,
+            to_skip: 0,
             seq: 0,
             last_output: None,
             view: RunView::default(),
@@ -126,6 +130,7 @@ impl<'a> Follower<'a> {
             }
             Err(failure) => return Err(failure),
         };
+        self.to_skip = self.shown_behind;
         let mut events = EventReader::default();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -138,7 +143,7 @@ impl<'a> Follower<'a> {
                     let Some(Ok(bytes)) = piece else { return Ok(Session::Broken) };
                     for event in events.push(&bytes) {
                         match event.name.as_str() {
-                            "log" => self.show_piece(screen, &event.data)?,
+                            "log" => self.take_piece(screen, &event)?,
                             "end" => {
                                 self.look(screen).await?;
                                 // A fresh start after the stream's end is a new log: look at it again.
@@ -176,15 +181,23 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn show_piece(&mut self, screen: &mut Screen, data: &str) -> Result<(), Failure> {
-        let piece: Piece = serde_json::from_str(data).map_err(|error| {
-            Failure::failed("answer.unreadable", format!("cannot read a piece of the log: {error}"))
+    fn take_piece(&mut self, screen: &mut Screen, event: &Event) -> Result<(), Failure> {
+        let unreadable = |why: String| {
+            Failure::failed("answer.unreadable", format!("cannot read a piece of the log: {why}"))
                 .hint("is the server of another version? see: bugle status")
-        })?;
-        // Everything up to here was shown, also when this piece is filtered out.
-        self.offset = piece.next_offset;
-        self.last_output = Some(Instant::now());
-        show_output(screen, self.show, &piece.ts, &piece.stream, &piece.chunk);
+        };
+        let piece: Piece = serde_json::from_str(&event.data).map_err(|error| unreadable(error.to_string()))?;
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
+        } else {
+            self.shown_behind += 1;
+            self.last_output = Some(Instant::now());
+            show_output(screen, self.show, &piece.ts, &piece.stream, &piece.chunk);
+        }
+        if let Some(id) = &event.id {
+            self.offset = id.parse().map_err(|_| unreadable(format!("`{id}` is not an offset")))?;
+            (self.shown_behind, self.to_skip) = (0, 0);
+        }
         Ok(())
     }
 

@@ -193,7 +193,7 @@ impl Drop for Screen {
 
 /// The mistakes that the server named, one a line.
 fn problems(failure: &Failure) -> Vec<String> {
-    let listed = failure.details.as_ref().and_then(Json::as_array);
+    let listed = failure.details.as_deref().and_then(Json::as_array);
     listed
         .into_iter()
         .flatten()

@@ -18,10 +18,13 @@ use store::{StoreError, Tx};
 
 use crate::doorbell::Rung;
 use crate::run_task::{self, Entry};
+use crate::slots::Slot;
 use crate::{Inner, intake, stops};
 
 /// Agents looked at side by side: enough for a group commit, few enough for PostgreSQL (D15).
 const WIDTH: usize = 16;
+/// More than an agent may ever run at once is never needed.
+const MOST_AT_ONCE: u32 = 10;
 /// Agents per page of the walk through all that have a queue.
 const PAGE: i64 = 500;
 
@@ -65,16 +68,25 @@ async fn everybody(engine: &Arc<Inner>) {
 }
 
 async fn dispatch(engine: &Arc<Inner>, agents: Vec<AgentId>) {
-    stream::iter(agents)
-        .for_each_concurrent(WIDTH, |agent| async move {
-            if engine.closing.is_cancelled() {
-                return;
-            }
-            if let Err(error) = start_next(engine, &agent).await {
-                tracing::warn!(%agent, %error, "cannot start queued runs");
-            }
-        })
+    let side_by_side = u32::try_from(agents.len().clamp(1, WIDTH)).unwrap_or(1);
+    // A fair share each, so that one that cannot start does not keep the places from those that could.
+    let share = (engine.slots.free() / side_by_side).clamp(1, MOST_AT_ONCE);
+    let starved: Vec<AgentId> = stream::iter(agents)
+        .map(|agent| async move { start_next(engine, agent, share).await })
+        .buffer_unordered(WIDTH)
+        .filter_map(|starved| async move { starved })
+        .collect()
         .await;
+    // Who found no place may have met places that were held for nothing: once more, one by one.
+    for agent in starved {
+        if start_next(engine, agent, MOST_AT_ONCE).await.is_some() {
+            engine.doorbell.starve();
+            // A place that was given back before the bell knew of our hunger has rung nobody.
+            if engine.slots.free() > 0 {
+                engine.doorbell.freed();
+            }
+        }
+    }
 }
 
 /// What a pass over one agent came to.
@@ -84,16 +96,25 @@ struct Pass {
     starved: bool,
 }
 
-/// Claims as many queued runs of an agent as it and this node have slots for.
-async fn start_next(engine: &Arc<Inner>, agent: &AgentId) -> Result<(), StoreError> {
-    let mut permits = Vec::new();
-    // More than the agent may ever run at once is never needed.
-    while permits.len() < 10
-        && let Ok(permit) = Arc::clone(&engine.slots).try_acquire_owned()
-    {
-        permits.push(permit);
+/// Starts what may start of one agent; gives it back when it has more that only lacks a place.
+async fn start_next(engine: &Arc<Inner>, agent: AgentId, most: u32) -> Option<AgentId> {
+    if engine.closing.is_cancelled() {
+        return None;
     }
-    let available = u32::try_from(permits.len()).unwrap_or(0);
+    match try_start(engine, &agent, most).await {
+        Ok(starved) => starved.then_some(agent),
+        Err(error) => {
+            tracing::warn!(%agent, %error, "cannot start queued runs");
+            None
+        }
+    }
+}
+
+/// Claims as many queued runs of an agent as it and this node have slots for, at most `most`; true when one lacks a
+/// place.
+async fn try_start(engine: &Arc<Inner>, agent: &AgentId, most: u32) -> Result<bool, StoreError> {
+    let mut places: Vec<Slot> = std::iter::from_fn(|| engine.slots.take()).take(most as usize).collect();
+    let available = u32::try_from(places.len()).unwrap_or(0);
     let context = (agent.clone(), engine.claimer.clone());
     let now = engine.clock.now();
     let instance_slots = engine.settings.max_runs;
@@ -106,19 +127,16 @@ async fn start_next(engine: &Arc<Inner>, agent: &AgentId) -> Result<(), StoreErr
             })
         })
         .await?;
-    let Some(pass) = pass else { return Ok(()) };
-    if pass.starved {
-        engine.doorbell.starve();
-    }
+    let Some(pass) = pass else { return Ok(false) };
     if !pass.claimed.is_empty() {
         engine.feed.ring();
     }
     for (run, lease) in pass.claimed {
-        // One permit was taken for each that could be claimed.
-        let Some(permit) = permits.pop() else { break };
-        run_task::spawn(engine, run, pass.agent.clone(), lease, Entry::Launch, permit);
+        // One place was taken for each that could be claimed.
+        let Some(slot) = places.pop() else { break };
+        run_task::spawn(engine, run, pass.agent.clone(), lease, Entry::Launch, slot);
     }
-    Ok(())
+    Ok(pass.starved)
 }
 
 async fn claim(
@@ -158,6 +176,7 @@ async fn claim(
         match gate {
             Gate::Open => {
                 let Some(mut run) = runs::lock(tx, &candidate.id).await? else { continue };
+                intake::renew_session(tx, &pass.agent, &mut run).await?;
                 if let Some(claimed) = intake::claim_locked(tx, &pass.agent, &mut run, claimer, now).await? {
                     running += 1;
                     pass.claimed.push((run, claimed.lease));

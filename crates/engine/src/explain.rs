@@ -72,7 +72,7 @@ impl Engine {
         ids.sort();
         ids.dedup();
         if ids.is_empty() {
-            return Ok(waiting.iter().map(|run| retry_hold(run)).collect());
+            return Ok(waiting.iter().map(retry_hold).collect());
         }
         let wanted = ids.clone();
         let (found, scopes) = self

@@ -5,7 +5,7 @@
 //! travel with id 0 and an offset, are not replayed, and a subscriber that wants each of them reads the log of the run
 //! (D12).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::ids::CompanyId;
@@ -55,11 +55,18 @@ pub enum Heard {
 pub(crate) struct Feed {
     sender: broadcast::Sender<Happening>,
     bell: Notify,
+    /// Up to here the tail has handed out. Set by whoever subscribes first, so that nothing lies between what a
+    /// subscriber reads itself and what it is handed; `None` while nobody listens.
+    place: Mutex<Option<i64>>,
 }
 
 impl Feed {
     pub(crate) fn new() -> Feed {
-        Feed { sender: broadcast::Sender::new(BACKLOG), bell: Notify::new() }
+        Feed { sender: broadcast::Sender::new(BACKLOG), bell: Notify::new(), place: Mutex::default() }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<i64>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something was committed.
@@ -80,9 +87,8 @@ impl Feed {
 
     /// Reads the log from its end on and hands everything out, until `closing`.
     pub(crate) async fn tail(&self, store: &Store, closing: &CancellationToken) {
-        let mut cursor = None;
         loop {
-            match self.hand_out(store, &mut cursor).await {
+            match self.hand_out(store).await {
                 Ok(()) => {}
                 Err(error) => tracing::warn!(%error, "cannot read the event log"),
             }
@@ -96,15 +102,15 @@ impl Feed {
         }
     }
 
-    async fn hand_out(&self, store: &Store, cursor: &mut Option<i64>) -> Result<(), StoreError> {
-        if self.is_idle() {
-            // Nobody to tell; whoever comes reads the log itself. The place is found again then.
-            *cursor = None;
-            return Ok(());
-        }
-        let mut from = match *cursor {
-            Some(from) => from,
-            None => *cursor.insert(head(store).await?),
+    async fn hand_out(&self, store: &Store) -> Result<(), StoreError> {
+        let mut from = {
+            let mut place = self.place();
+            if self.is_idle() {
+                // Nobody to tell; whoever comes reads the log itself, and says where to go on.
+                *place = None;
+            }
+            let Some(from) = *place else { return Ok(()) };
+            from
         };
         loop {
             let page = page(store, None, from).await?;
@@ -113,7 +119,7 @@ impl Feed {
                 from = event.id;
                 let _ = self.sender.send(Happening::Event(Arc::new(event)));
             }
-            *cursor = Some(from);
+            *self.place() = Some(from);
             if !full {
                 return Ok(());
             }
@@ -159,10 +165,9 @@ impl Subscription {
     ) -> Result<Subscription, StoreError> {
         // First listen, then read: what is committed in between is in both, and its id tells.
         let receiver = feed.sender.subscribe();
-        let cursor = match after {
-            Some(cursor) => cursor,
-            None => head(&store).await?,
-        };
+        let head = head(&store).await?;
+        let cursor = after.unwrap_or(head);
+        feed.place().get_or_insert(head);
         feed.ring();
         Ok(Subscription {
             store,

@@ -202,18 +202,14 @@ async fn queue(
     let Admission { now, chain, .. } = admission;
     let waits_for_retry = chain.retry_at.is_some();
     let status = if waits_for_retry { RunStatus::ScheduledRetry } else { RunStatus::Queued };
-    let session = if request.context.get("forceFreshSession") == Some(&Json::Bool(true)) {
-        None
-    } else {
-        sessions::of_task(tx, &agent.id, &agent.adapter_type, &task_key)
-            .await?
-            .map(|session| session.session_id)
-    };
+    let context = Json::Object(request.context.clone());
+    let session = session_of(tx, agent, &context, &task_key).await?;
+    let load = runs::load_of_agent(tx, &agent.id).await?;
     let gate = claim::gate(&ClaimView {
         status,
         agent: Some(agent.status),
         slots: policy.max_concurrent_runs,
-        agent_running: runs::count_running(tx, &agent.id).await?,
+        agent_running: load.running,
         scope_running: view.scope.iter().any(|run| run.status == RunStatus::Running),
         instance_slots: admission.instance_slots,
         instance_running: admission.instance_running,
@@ -233,15 +229,39 @@ async fn queue(
         signals::run_queued(tx, &run, *now).await?;
     }
     match gate {
-        Gate::Open => {
+        // Whoever waited before for the slots of this agent comes first: the dispatcher knows the order.
+        Gate::Open if load.queued == 0 => {
             let claimed = claim_locked(tx, agent, &mut run, &admission.claimer, *now).await?;
             Ok(Fate::Queued { run: Box::new(run), claimed })
         }
         // The agent is invokable, or the decision would have been a refusal: nothing ends here.
-        Gate::Held(_) | Gate::Ends(_) | Gate::NotWaiting => {
+        Gate::Open | Gate::Held(_) | Gate::Ends(_) | Gate::NotWaiting => {
             Ok(Fate::Queued { run: Box::new(run), claimed: None })
         }
     }
+}
+
+/// The session that a run resumes is the one its task has when it starts, not when it was queued.
+pub(crate) async fn renew_session(tx: &mut Tx<'_>, agent: &Agent, run: &mut Run) -> Result<(), StoreError> {
+    let session = session_of(tx, agent, &run.context, &run.task_key).await?;
+    if session != run.session_before {
+        runs::set_session_before(tx, &run.id, session.as_deref()).await?;
+        run.session_before = session;
+    }
+    Ok(())
+}
+
+async fn session_of(
+    tx: &mut Tx<'_>,
+    agent: &Agent,
+    context: &Json,
+    task_key: &str,
+) -> Result<Option<String>, StoreError> {
+    if context.get("forceFreshSession") == Some(&Json::Bool(true)) {
+        return Ok(None);
+    }
+    let session = sessions::of_task(tx, &agent.id, &agent.adapter_type, task_key).await?;
+    Ok(session.map(|session| session.session_id))
 }
 
 /// Claims a queued run whose gates are open, with its agent locked; `run` becomes what the row is.

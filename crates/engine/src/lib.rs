@@ -19,6 +19,7 @@ mod run_task;
 mod settings;
 mod settlement;
 mod signals;
+mod slots;
 mod stops;
 mod sweeps;
 mod wakes;
@@ -32,7 +33,7 @@ use domain::ids::{CompanyId, RunId};
 use domain::moment::Moment;
 use store::leases::Claimer;
 use store::{BoxFuture, Store, StoreError, Tx};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +52,7 @@ pub use world::{Clock, Dice, SystemClock, SystemDice};
 
 use doorbell::Doorbell;
 use feed::Feed;
+use slots::Slots;
 
 /// The engine of one server. Cloning gives another handle to the same engine.
 #[derive(Debug, Clone)]
@@ -68,13 +70,14 @@ pub(crate) struct Inner {
     pub(crate) claimer: Claimer,
     pub(crate) doorbell: Doorbell,
     pub(crate) feed: Feed,
-    /// Permits to run a process on this node.
-    pub(crate) slots: Arc<Semaphore>,
+    /// Places for processes on this node.
+    pub(crate) slots: Arc<Slots>,
     /// Runs that this engine tends: handles, not truth.
     pub(crate) tended: Mutex<HashMap<RunId, Arc<run_task::Handle>>>,
     pub(crate) timers: Notify,
     pub(crate) retries: Notify,
     pub(crate) housekeeping: Notify,
+    pub(crate) stop_orders: Notify,
     pub(crate) recovery: Mutex<Recovery>,
     /// No work is taken in any more.
     pub(crate) closing: CancellationToken,
@@ -96,10 +99,14 @@ impl Engine {
         let boot_id = processes.boot_id();
         let (node, boot, version) = (settings.node_id.clone(), boot_id.clone(), settings.version.clone());
         let now = clock.now();
-        let holder = store
+        let (holder, going_on) = store
             .write(move |tx| {
                 let (node, boot, version) = (node.clone(), boot.clone(), version.clone());
-                Box::pin(async move { store::leases::incarnate(tx, &node, &boot, &version, now).await })
+                Box::pin(async move {
+                    let holder = store::leases::incarnate(tx, &node, &boot, &version, now).await?;
+                    // What goes on has its places before anything new may take one.
+                    Ok((holder, store::leases::count_held(tx, &node).await?))
+                })
             })
             .await?;
         let claimer = Claimer { holder, node_id: settings.node_id.clone(), boot_id };
@@ -111,11 +118,12 @@ impl Engine {
             claimer,
             doorbell: Doorbell::default(),
             feed: Feed::new(),
-            slots: Arc::new(Semaphore::new(settings.max_runs as usize)),
+            slots: Arc::new(Slots::new(settings.max_runs, going_on)),
             tended: Mutex::default(),
             timers: Notify::new(),
             retries: Notify::new(),
             housekeeping: Notify::new(),
+            stop_orders: Notify::new(),
             recovery: Mutex::default(),
             closing: CancellationToken::new(),
             leaving: CancellationToken::new(),
@@ -153,8 +161,7 @@ impl Engine {
 
     /// How many processes this node runs, and how many it may.
     pub fn capacity(&self) -> (u32, u32) {
-        let slots = self.inner.settings.max_runs;
-        (slots.saturating_sub(u32::try_from(self.inner.slots.available_permits()).unwrap_or(u32::MAX)), slots)
+        self.inner.slots.load()
     }
 
     /// Follows the events of a company after a cursor; `None` = from now on.
@@ -182,6 +189,7 @@ impl Engine {
         self.inner.timers.notify_one();
         self.inner.retries.notify_one();
         self.inner.housekeeping.notify_one();
+        self.inner.stop_orders.notify_one();
         self.inner.doorbell.ring_all();
         self.inner.feed.ring();
     }
@@ -247,6 +255,10 @@ impl Inner {
 
     pub(crate) fn handle_of(&self, run: &RunId) -> Option<Arc<run_task::Handle>> {
         self.tended.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned()
+    }
+
+    pub(crate) fn tends_nothing(&self) -> bool {
+        self.tended.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     pub(crate) fn refuse_when_closing(&self) -> Result<(), EngineError> {

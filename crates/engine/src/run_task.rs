@@ -14,13 +14,14 @@ use serde_json::{Value as Json, json};
 use store::agents::Agent;
 use store::leases::{self, Lease};
 use store::runs::{self, NewRunEvent, Run};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::feed::LogPiece;
 use crate::processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, ProcessId, Seen};
 use crate::progress::Account;
 use crate::settlement::{self, Settled};
+use crate::slots::Slot;
 use crate::{Inner, signals};
 
 /// Runs shorter than this save no progress: their end says it all.
@@ -103,14 +104,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Tends a run in a task of its own.
-pub(crate) fn spawn(
-    engine: &Arc<Inner>,
-    run: Run,
-    agent: Agent,
-    lease: Lease,
-    entry: Entry,
-    permit: OwnedSemaphorePermit,
-) {
+pub(crate) fn spawn(engine: &Arc<Inner>, run: Run, agent: Agent, lease: Lease, entry: Entry, slot: Slot) {
     let handle = Arc::new(Handle::new());
     if let Some(words) = run.stop_asked_at.and(run.stop_words.as_deref()) {
         handle.ask_to_stop(words);
@@ -124,7 +118,7 @@ pub(crate) fn spawn(
         let _entry = Registered { engine: Arc::clone(&inner), run: id, handle: Arc::clone(&handle) };
         let mut tending = Tending::new(&inner, run, agent, lease, &handle);
         let queue = tending.tend(entry).await;
-        drop(permit);
+        drop(slot);
         if queue {
             inner.doorbell.ring(&agent_id);
         }
@@ -156,6 +150,15 @@ enum Over {
     Stale,
     /// The server is leaving; the process goes on.
     Leaving,
+}
+
+/// What became of opening the next epoch.
+enum Next {
+    Open,
+    /// The record asks to stop the run: nothing is started any more.
+    AskedToStop(String),
+    /// The lease is not ours, or the server leaves.
+    Lost,
 }
 
 /// The state of a task.
@@ -241,28 +244,38 @@ impl<'a> Tending<'a> {
                 Over::NeverStarted => match self.stop_words() {
                     Some(_) => (ProcessEnd::NeverStarted { error: "it had not been started".into() }, None),
                     None => match self.next_epoch(false).await {
-                        Some(()) => {
+                        Next::Open => {
                             entry = Entry::Launch;
                             continue;
                         }
-                        None => return false,
+                        Next::AskedToStop(words) => {
+                            self.handle.ask_to_stop(&words);
+                            (ProcessEnd::NeverStarted { error: "it had not been started".into() }, None)
+                        }
+                        Next::Lost => return false,
                     },
                 },
                 Over::Ended(end, exit) => (end, exit),
             };
-            match settlement::settle(self, end, exit.as_deref()).await {
-                Settled::Over { queue } => return queue,
-                Settled::Stale | Settled::Leaving => return false,
-                Settled::StartFresh => match self.next_epoch(true).await {
-                    Some(()) => entry = Entry::Launch,
-                    None => return false,
-                },
+            // Judged again when somebody asked to stop it in the meantime: that can be once.
+            loop {
+                match settlement::settle(self, end.clone(), exit.as_deref()).await {
+                    Settled::Over { queue } => return queue,
+                    Settled::Stale | Settled::Leaving => return false,
+                    Settled::AskedToStop(words) => self.handle.ask_to_stop(&words),
+                    Settled::StartFresh => match self.next_epoch(true).await {
+                        Next::Open => break,
+                        Next::AskedToStop(words) => self.handle.ask_to_stop(&words),
+                        Next::Lost => return false,
+                    },
+                }
             }
+            entry = Entry::Launch;
         }
     }
 
-    /// Opens the next epoch for a second process; `None` when the lease is not ours, or the server leaves.
-    async fn next_epoch(&mut self, fresh: bool) -> Option<()> {
+    /// Opens the next epoch for a second process.
+    async fn next_epoch(&mut self, fresh: bool) -> Next {
         let now = self.engine.clock.now();
         let context = (self.lease.clone(), self.run.clone(), self.engine.claimer.boot_id.clone());
         let written = self
@@ -270,7 +283,7 @@ impl<'a> Tending<'a> {
             .write_patiently(context, move |tx, (lease, run, boot)| {
                 Box::pin(async move {
                     let Some(next) = leases::next_epoch(tx, &lease, fresh, &boot, now).await? else {
-                        return Ok(None);
+                        return Ok(Err(leases::stop_words(tx, &lease).await?));
                     };
                     if fresh {
                         store::sessions::forget(tx, &run.agent_id, &run.task_key, None).await?;
@@ -284,11 +297,15 @@ impl<'a> Tending<'a> {
                         signals::lifecycle("warn", message, Some(json!({ "attempt": next.lease.epoch })));
                     signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), next.seq, event, now)
                         .await?;
-                    Ok(Some(next))
+                    Ok(Ok(next))
                 })
             })
             .await;
-        let next = written.flatten()?;
+        let next = match written {
+            Some(Ok(next)) => next,
+            Some(Err(Some(words))) => return Next::AskedToStop(words),
+            Some(Err(None)) | None => return Next::Lost,
+        };
         self.engine.feed.ring();
         self.lease = next.lease;
         self.run.lease_epoch = self.lease.epoch;
@@ -299,7 +316,7 @@ impl<'a> Tending<'a> {
             self.run.session_before = None;
         }
         (self.launched_at, self.stop_ordered, self.linger_ordered) = (None, None, false);
-        Some(())
+        Next::Open
     }
 
     fn with_setup<T>(&self, use_it: impl FnOnce(&Setup<'_>) -> T) -> T {
@@ -356,17 +373,21 @@ impl<'a> Tending<'a> {
         self.events.push(invoke_event(self.adapter.map_or("unknown", |adapter| adapter.kind()), &command));
         let (engine, id, holder) = (Arc::clone(self.engine), self.process(), self.lease.holder);
         let started = tokio::task::spawn_blocking(move || {
-            let started = engine.processes.start(&id, holder, &command);
+            let Err(error) = engine.processes.start(&id, holder, &command) else { return Ok(()) };
             // An error says nothing about what the keeper has got: only who holds `started` may say so.
-            started.or_else(|error| match engine.processes.revoke(&id) {
+            match engine.processes.revoke(&id) {
                 Ok(true) => Err(format!("cannot start the process: {error}")),
                 Ok(false) => Ok(()),
-                Err(second) => Err(format!("cannot start the process: {error}; and its folder: {second}")),
-            })
+                Err(second) => {
+                    // It may run. The look at the folder goes on until it is sure.
+                    tracing::warn!(run = %id.run, %error, %second, "it is not clear whether the process started");
+                    Ok(())
+                }
+            }
         });
-        started.await.map_err(|error| format!("starting the process failed: {error}"))??;
         self.launched_at = Some(Instant::now());
-        Ok(())
+        // A start that was broken off, by a panic or the end of the runtime, is as unclear.
+        started.await.unwrap_or(Ok(()))
     }
 
     /// Reads along until the process is over.
@@ -377,9 +398,9 @@ impl<'a> Tending<'a> {
             tracing::debug!(run = %id.run, %error, "cannot watch the run folder");
         }
         if self.launched_at.is_none() {
-            match self.order(|processes, id, holder| processes.greet(id, holder)).await {
-                Err(ProcessError::Refused) => return Over::Stale,
-                Ok(()) | Err(_) => {}
+            let greeted = self.order(|processes, id, holder| processes.greet(id, holder)).await;
+            if let Err(ProcessError::Refused) = greeted {
+                return Over::Stale;
             }
         }
         self.saved_at = Instant::now();
@@ -511,10 +532,7 @@ impl<'a> Tending<'a> {
             }
         };
         match seen {
-            Seen::Alive => match self.unwritten_exit().await {
-                Some(exit) => Some(self.end(log, exit)),
-                None => None,
-            },
+            Seen::Alive => self.unwritten_exit().await.map(|exit| self.end(log, exit)),
             Seen::Ended(exit) => Some(self.end(log, exit)),
             Seen::NotStarted | Seen::Revoked => self.nobody_started(&seen).await,
             Seen::Gone => {

@@ -23,12 +23,14 @@ use crate::run_task::Tending;
 use crate::signals;
 
 /// What became of the settlement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// The run is over; `queue` says that another run of the agent waits for its slot.
     Over { queue: bool },
     /// The run goes on with a second process.
     StartFresh,
+    /// The record asks to stop the run, which was not known when the end was judged: it is to be judged again.
+    AskedToStop(String),
     /// Somebody else holds the lease.
     Stale,
     /// The server leaves before it could be written.
@@ -48,9 +50,19 @@ struct Closing {
     follow_up: Option<(WakeRequest, Admission)>,
 }
 
+/// What became of the write.
+enum Written {
+    Over { queue: bool },
+    AskedToStop(String),
+    Stale,
+}
+
 /// Settles the end of a process.
 pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Option<&ExitFacts>) -> Settled {
     let adapter = task.adapter();
+    // Read once: what is judged by it and what is written because of it must be the same.
+    let stop_asked = task.stop_words();
+    let knows_of_stop = stop_asked.is_some();
     let has_terminal_event = adapter.is_some_and(|adapter| adapter.has_terminal_event());
     let ending = Ending {
         process,
@@ -59,7 +71,7 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
         expects_output: has_terminal_event && task.agent.adapter_type != "http",
         resuming: task.run.session_before.is_some(),
         fresh_start_used: task.run.fresh_start_used,
-        stop_asked: task.stop_words(),
+        stop_asked,
         done_before_stop: task.account.done_before_stop,
         repeatable: adapter.is_some_and(|adapter| adapter.is_repeatable(&task.agent.adapter_config)),
         process_loss_retries: task.run.process_loss_retries,
@@ -68,15 +80,17 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
         Verdict::StartFresh => return Settled::StartFresh,
         Verdict::Over(settlement) => settlement,
     };
-    let closing = closing(task, settlement, exit);
+    let mut closing = closing(task, settlement, exit);
+    closing.end.knows_of_stop = knows_of_stop;
     let outcome = closing.settlement.outcome;
     let now = task.engine.clock.now();
     let written =
         task.engine.write_patiently(closing, move |tx, closing| Box::pin(write(tx, closing, now))).await;
     match written {
         None => Settled::Leaving,
-        Some(None) => Settled::Stale,
-        Some(Some(queue)) => {
+        Some(Written::Stale) => Settled::Stale,
+        Some(Written::AskedToStop(words)) => Settled::AskedToStop(words),
+        Some(Written::Over { queue }) => {
             tracing::info!(run = %task.run.id, %outcome, "run settled");
             task.engine.feed.ring();
             task.engine.housekeeping.notify_one();
@@ -90,7 +104,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
     let progress = task.account.progress();
     let told = &task.account.told;
     let outcome = settlement.outcome;
-    let mut events = std::mem::take(&mut task.events);
+    let mut events = task.events.clone();
     let level = if outcome == Outcome::Succeeded { "info" } else { "error" };
     events.push(NewRunEvent {
         event_type: "lifecycle",
@@ -145,6 +159,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
             process_pid: progress.process_pid,
             process_group_id: progress.process_group_id,
             process_started_at: progress.process_started_at,
+            knows_of_stop: false,
             events: count(events.len() as u64),
         },
         summary: RunSummary {
@@ -267,11 +282,16 @@ fn follow_up(task: &Tending<'_>, settlement: &Settlement, now: Moment) -> Option
     Some((request, admission))
 }
 
-/// Writes the end, and says whether a run of the agent waits; `None` when the lease is not ours any more.
-async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Option<bool>, StoreError> {
+/// Writes the end, and says whether a run of the agent waits.
+async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written, StoreError> {
     let Closing { run, lease, end, events, settlement, summary, session, follow_up } = closing;
-    let Some(agent) = agents::lock(tx, &run.agent_id).await? else { return Ok(None) };
-    let Some(last) = leases::settle(tx, &lease, &end, now).await? else { return Ok(None) };
+    let Some(agent) = agents::lock(tx, &run.agent_id).await? else { return Ok(Written::Stale) };
+    let Some(last) = leases::settle(tx, &lease, &end, now).await? else {
+        return Ok(match leases::stop_words(tx, &lease).await? {
+            Some(words) if !end.knows_of_stop => Written::AskedToStop(words),
+            Some(_) | None => Written::Stale,
+        });
+    };
     let owner = (&run.company_id, &run.agent_id, &run.id);
     for (seq, event) in (last - end.events + 1..).zip(events) {
         signals::run_event(tx, owner, seq, event, now).await?;
@@ -295,7 +315,7 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Option<
         intake::admit(tx, &agent, &request, &Admission { now, ..admission }).await?;
         tell_retry(tx, &run, settlement.follow_up, retry_at, now).await?;
     }
-    Ok(Some(!runs::claimable(tx, &agent.id, 1).await?.is_empty()))
+    Ok(Written::Over { queue: !runs::claimable(tx, &agent.id, 1).await?.is_empty() })
 }
 
 /// The agent after one of its runs: still running, at rest, or in error; its timer counts from here.

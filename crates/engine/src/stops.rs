@@ -227,8 +227,10 @@ impl Inner {
     fn after_stop(self: &Arc<Self>, agent: &Option<AgentId>, report: &StopReport, words: &str) {
         self.feed.ring();
         for run in &report.stopping {
-            if let Some(handle) = self.handle_of(run) {
-                handle.ask_to_stop(words);
+            match self.handle_of(run) {
+                Some(handle) => handle.ask_to_stop(words),
+                // Its task is of another server, or is being made this moment.
+                None => self.stop_orders.notify_one(),
             }
         }
         if let Some(agent) = agent {

@@ -35,7 +35,13 @@ impl Engine {
     /// Fails with `NotFound`, `NotInvokable`, `Budget` or `KeyReused`; each refusal but the first and last is on record.
     pub async fn wake(&self, agent: &AgentId, request: WakeRequest) -> Result<Woken, EngineError> {
         self.inner.refuse_when_closing()?;
-        self.inner.wake(agent, request).await
+        let (inner, agent) = (Arc::clone(&self.inner), agent.clone());
+        // In a task of its own: a caller who goes away in the middle must not leave a claimed run that nobody starts.
+        let woken = self.inner.tasks.spawn(async move { inner.wake(&agent, request).await });
+        woken.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(EngineError::Closing),
+        })
     }
 }
 
@@ -59,9 +65,9 @@ impl Inner {
         agent: &AgentId,
         request: WakeRequest,
     ) -> Result<Woken, EngineError> {
-        // The permit is taken before the claim and handed to the run, so that two wakes cannot take one slot.
-        let permit = Arc::clone(&self.slots).try_acquire_owned().ok();
-        let running = if permit.is_some() { 0 } else { self.settings.max_runs };
+        // The place is taken before the claim and handed to the run, so that two wakes cannot take one.
+        let slot = self.slots.take();
+        let running = if slot.is_some() { 0 } else { self.settings.max_runs };
         let admission = self.admission(running, Chain::default());
         let (id, now) = (agent.clone(), admission.now);
         let (agent, fate): (Option<Agent>, Option<Fate>) = self
@@ -78,15 +84,19 @@ impl Inner {
         let (Some(agent), Some(fate)) = (agent, fate) else { return Err(EngineError::NotFound("Agent")) };
         tracing::debug!(agent = %agent.id, at = now.micros(), ?fate, "wake");
         self.feed.ring();
-        match fate {
+        let answer = match fate {
             Fate::Queued { run, claimed } => {
-                match (claimed, permit) {
-                    (Some(claimed), Some(permit)) => {
-                        run_task::spawn(self, (*run).clone(), agent, claimed.lease, Entry::Launch, permit);
+                match (claimed, slot) {
+                    (Some(claimed), Some(slot)) => {
+                        run_task::spawn(self, (*run).clone(), agent, claimed.lease, Entry::Launch, slot);
                     }
-                    _ => self.doorbell.ring(&agent.id),
+                    (_, slot) => {
+                        drop(slot);
+                        self.doorbell.ring(&agent.id);
+                        self.doorbell.freed();
+                    }
                 }
-                Ok(Woken::Run(run))
+                return Ok(Woken::Run(run));
             }
             Fate::Merged { run } => Ok(Woken::Run(run)),
             Fate::Replayed { run: Some(run), .. } => Ok(Woken::Run(run)),
@@ -97,6 +107,10 @@ impl Inner {
                 domain::wake::Refusal::NotInvokable(status) => EngineError::NotInvokable(status),
             }),
             Fate::KeyReused { wake } => Err(EngineError::KeyReused { wake: wake.0 }),
-        }
+        };
+        // Somebody may have found no place while this one was held for nothing.
+        drop(slot);
+        self.doorbell.freed();
+        answer
     }
 }

@@ -52,6 +52,12 @@ pub async fn incarnate(
     row.map_or(Ok(0), |row| row.get(0))
 }
 
+/// Counts the running runs of a node, whoever holds them.
+pub async fn count_held(tx: &mut Tx<'_>, node: &str) -> Result<u32, StoreError> {
+    let row = tx.one(sql!("SELECT COUNT(*) FROM runs WHERE node_id = $1 AND status = 'running'"), p![node]).await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
 /// Gives a slot to a queued run: `queued` to `running`, the epoch rises. `None`: it is not queued any more.
 pub async fn claim(tx: &mut Tx<'_>, run: &RunId, by: &Claimer, now: Moment) -> Result<Option<Claimed>, StoreError> {
     let row = tx
@@ -115,7 +121,8 @@ pub async fn reattach(tx: &mut Tx<'_>, held: &Held, by: &Claimer, now: Moment) -
     .transpose()
 }
 
-/// Opens the next epoch of a running run, for a second process; `fresh` says that its session was gone.
+/// Opens the next epoch of a running run, for a second process; `fresh` says that its session was gone. `None`: the
+/// lease is not ours any more, or the run was asked to stop ([`stop_words`] tells).
 pub async fn next_epoch(
     tx: &mut Tx<'_>,
     lease: &Lease,
@@ -128,9 +135,10 @@ pub async fn next_epoch(
             sql!(
                 "UPDATE runs SET lease_epoch = lease_epoch + 1, boot_id = $4, updated_at = $5, log_offset = 0, \
                  process_pid = NULL, process_group_id = NULL, process_started_at = NULL, \
+                 session_after = CASE WHEN $6 THEN NULL ELSE session_after END, \
                  fresh_start_used = CASE WHEN $6 THEN TRUE ELSE fresh_start_used END, event_seq = event_seq + 1 \
                  WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 AND status = 'running' \
-                 RETURNING lease_epoch, event_seq"
+                 AND stop_asked_at IS NULL RETURNING lease_epoch, event_seq"
             ),
             p![&lease.run, lease.epoch, lease.holder, boot, now, fresh],
         )
@@ -204,11 +212,14 @@ pub struct End {
     pub process_pid: Option<i64>,
     pub process_group_id: Option<i64>,
     pub process_started_at: Option<Moment>,
+    /// That somebody asked to stop it was taken into account.
+    pub knows_of_stop: bool,
     /// How many events the settlement adds.
     pub events: i64,
 }
 
-/// Ends a running run; returns the number of its last event. `None`: the lease is not ours any more.
+/// Ends a running run; returns the number of its last event. `None`: the lease is not ours any more, or the run was
+/// asked to stop and `end` does not know it ([`stop_words`] tells).
 pub async fn settle(tx: &mut Tx<'_>, lease: &Lease, end: &End, now: Moment) -> Result<Option<i64>, StoreError> {
     let row = tx
         .one(
@@ -221,14 +232,15 @@ pub async fn settle(tx: &mut Tx<'_>, lease: &Lease, end: &End, now: Moment) -> R
                  process_pid = COALESCE($21, process_pid), process_group_id = COALESCE($22, process_group_id), \
                  process_started_at = COALESCE($23, process_started_at), event_seq = event_seq + $24, \
                  finished_at = $25, updated_at = $25 \
-                 WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 AND status = 'running' RETURNING event_seq"
+                 WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 AND status = 'running' \
+                 AND (stop_asked_at IS NULL OR $26) RETURNING event_seq"
             ),
             p![
                 &lease.run, lease.epoch, lease.holder, end.outcome.status(), &end.error, &end.error_code,
                 end.exit_code, &end.signal, &end.usage, &end.result, &end.session_after, end.log_offset,
                 end.log_bytes, &end.log_sha256, end.last_output_at, end.last_output_seq, &end.last_output_stream,
                 end.last_output_bytes, &end.stdout_excerpt, &end.stderr_excerpt, end.process_pid,
-                end.process_group_id, end.process_started_at, end.events, now
+                end.process_group_id, end.process_started_at, end.events, now, end.knows_of_stop
             ],
         )
         .await?;
@@ -244,6 +256,34 @@ pub async fn ask_to_stop(tx: &mut Tx<'_>, run: &RunId, words: &str, now: Moment)
                  WHERE id = $1 AND status = 'running' AND stop_asked_at IS NULL RETURNING event_seq"
             ),
             p![run, now, words],
+        )
+        .await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
+/// Returns the runs of a holder that were asked to stop, with the words.
+pub async fn asked_to_stop(tx: &mut Tx<'_>, node: &str, holder: i64) -> Result<Vec<(RunId, String)>, StoreError> {
+    let rows = tx
+        .rows(
+            sql!(
+                "SELECT id, COALESCE(stop_words, '') FROM runs WHERE node_id = $1 AND lease_holder = $2 \
+                 AND status = 'running' AND stop_asked_at IS NOT NULL"
+            ),
+            p![node, holder],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// Returns the words with which a run that is still ours was asked to stop.
+pub async fn stop_words(tx: &mut Tx<'_>, lease: &Lease) -> Result<Option<String>, StoreError> {
+    let row = tx
+        .one(
+            sql!(
+                "SELECT COALESCE(stop_words, '') FROM runs WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 \
+                 AND status = 'running' AND stop_asked_at IS NOT NULL"
+            ),
+            p![&lease.run, lease.epoch, lease.holder],
         )
         .await?;
     row.map(|row| row.get(0)).transpose()

@@ -136,6 +136,33 @@ pub async fn count_running(tx: &mut Tx<'_>, agent: &AgentId) -> Result<u32, Stor
     row.map_or(Ok(0), |row| row.get(0))
 }
 
+/// How many runs of an agent hold a slot, and how many are queued for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    pub running: u32,
+    pub queued: u32,
+}
+from_row!(Load { running, queued });
+
+/// Counts the runs of an agent that hold a slot, and those that are queued.
+pub async fn load_of_agent(tx: &mut Tx<'_>, agent: &AgentId) -> Result<Load, StoreError> {
+    let load = tx
+        .one_as(
+            sql!(
+                "SELECT COUNT(CASE WHEN status = 'running' THEN 1 END), COUNT(CASE WHEN status = 'queued' THEN 1 END) \
+                 FROM runs WHERE agent_id = $1 AND status IN ('queued', 'scheduled_retry', 'running')"
+            ),
+            p![agent],
+        )
+        .await?;
+    Ok(load.unwrap_or(Load { running: 0, queued: 0 }))
+}
+
+/// Sets the session that a waiting run is to resume.
+pub async fn set_session_before(tx: &mut Tx<'_>, id: &RunId, session: Option<&str>) -> Result<(), StoreError> {
+    tx.run(sql!("UPDATE runs SET session_before = $2 WHERE id = $1 AND status = 'queued'"), p![id, session]).await
+}
+
 /// Replaces the context of a run that has not started; returns false when it has.
 pub async fn replace_context(tx: &mut Tx<'_>, id: &RunId, context: &Json, now: Moment) -> Result<bool, StoreError> {
     let changed = tx

@@ -36,11 +36,8 @@ impl Backup {
             return Ok(());
         }
         let bytes = report.get("bytes").and_then(Json::as_u64).unwrap_or_default();
-        let file = match text(&report, "file") {
-            "" => path,
-            file => file,
-        };
-        context.screen.line(&format!("copied the store to {file} ({}), and checked the copy", when::bytes(bytes)));
+        let shown = text(&report, "path");
+        context.screen.line(&format!("copied the store to {shown} ({}), and checked the copy", when::bytes(bytes)));
         Ok(())
     }
 }

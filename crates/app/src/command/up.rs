@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiOptions, ApiState, Mode};
+use api::{ApiOptions, ApiState};
 use clap::Args;
 use domain::wake::Actor;
 use engine::{Clock, Engine, Keepers, SystemClock, SystemDice};
@@ -130,13 +130,10 @@ impl Server {
         };
         instance::write_note(&config.data_dir, &note).map_err(|error| failed("write server.json", &error))?;
         let options = ApiOptions {
-            mode: Mode::LocalTrusted,
             board_token: Some(token),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at,
-            listen,
+            ..ApiOptions::new(listen, env!("CARGO_PKG_VERSION"), started_at)
         };
-        let state = ApiState { engine: engine.clone(), options };
+        let state = ApiState::new(engine.clone(), options);
         Ok(Server { config, _instance: instance, store, engine, listener, listen, state, interrupts })
     }
 

@@ -123,7 +123,7 @@ fn explained(failure: Failure, agent: &Json) -> Failure {
     let name = text(agent, "urlKey");
     match failure.code.as_str() {
         "agent.not_invokable" => {
-            let status = failure.details.as_ref().map(|details| text(details, "status").to_owned()).unwrap_or_default();
+            let status = failure.details.as_deref().map(|details| text(details, "status").to_owned()).unwrap_or_default();
             let hint = match status.as_str() {
                 "paused" => format!("let it work again: bugle agent resume {name}"),
                 "terminated" => "it was ended for good; add another: bugle agent add".to_owned(),

@@ -6,6 +6,7 @@
 pub(crate) mod housekeeping;
 pub(crate) mod recovery;
 pub(crate) mod retries;
+pub(crate) mod stop_orders;
 pub(crate) mod timers;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     tasks.spawn(timers::run(Arc::clone(engine)));
     tasks.spawn(retries::run(Arc::clone(engine)));
     tasks.spawn(housekeeping::run(Arc::clone(engine)));
+    tasks.spawn(stop_orders::run(Arc::clone(engine)));
     let inner = Arc::clone(engine);
     tasks.spawn(async move { inner.feed.tail(&inner.store, &inner.leaving).await });
 }

@@ -15,7 +15,6 @@ use store::agents::{self, Agent};
 use store::leases::{self, Claimed, Held};
 use store::runs::{self, Run};
 use store::{StoreError, Tx};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::run_task::{self, Entry};
 use crate::{Inner, signals};
@@ -52,6 +51,10 @@ pub(crate) async fn run(engine: Arc<Inner>) {
                 }
                 recovery.done = recovery.failed == 0 || recovery.done;
                 recovery.failed = 0;
+                if recovery.done {
+                    engine.slots.end_reservation();
+                    engine.doorbell.freed();
+                }
                 after.clear();
             }
             Err(error) => tracing::warn!(%error, "cannot look for runs to take over"),
@@ -119,7 +122,7 @@ async fn take_over(engine: &Arc<Inner>, held: &Held) -> Result<bool, StoreError>
         .await?;
     let Some((run, agent, claimed)) = taken else { return Ok(false) };
     engine.feed.ring();
-    attach(engine, run, agent, claimed).await;
+    attach(engine, run, agent, claimed);
     Ok(true)
 }
 
@@ -138,7 +141,7 @@ async fn adopt_lost_tasks(engine: &Arc<Inner>) -> Result<(), StoreError> {
         if let Some((run, agent)) = loaded {
             tracing::warn!(run = %held.run, "the run had lost its task");
             let lease = leases::Lease { run: held.run, epoch: held.epoch, holder: held.holder };
-            attach(engine, run, agent, Claimed { lease, seq: 0 }).await;
+            attach(engine, run, agent, Claimed { lease, seq: 0 });
         }
     }
     Ok(())
@@ -166,18 +169,7 @@ async fn load(tx: &mut Tx<'_>, run: &RunId) -> Result<Option<(Run, Agent)>, Stor
     Ok(agent.map(|agent| (run, agent)))
 }
 
-/// A process that is there already needs its slot, whatever the limit is now.
-async fn attach(engine: &Arc<Inner>, run: Run, agent: Agent, claimed: Claimed) {
-    let permit = match Arc::clone(&engine.slots).try_acquire_owned() {
-        Ok(permit) => permit,
-        Err(_) => extra_permit(engine).await,
-    };
-    run_task::spawn(engine, run, agent, claimed.lease, Entry::Attach, permit);
-}
-
-async fn extra_permit(engine: &Arc<Inner>) -> OwnedSemaphorePermit {
-    // The limit was lowered while processes went on: they count beyond it.
-    engine.slots.add_permits(1);
-    let permit = Arc::clone(&engine.slots).acquire_owned().await;
-    permit.expect("the semaphore is never closed")
+/// A process that is there already has its place, whatever the limit is now.
+fn attach(engine: &Arc<Inner>, run: Run, agent: Agent, claimed: Claimed) {
+    run_task::spawn(engine, run, agent, claimed.lease, Entry::Attach, engine.slots.take_over());
 }

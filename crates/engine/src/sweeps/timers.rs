@@ -64,19 +64,27 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
 }
 
 async fn fire(engine: &Arc<Inner>, timer: &DueTimer) -> Result<(), StoreError> {
-    let permit = Arc::clone(&engine.slots).try_acquire_owned().ok();
-    let running = if permit.is_some() { 0 } else { engine.settings.max_runs };
+    let slot = engine.slots.take();
+    let running = if slot.is_some() { 0 } else { engine.settings.max_runs };
     let admission = engine.admission(running, Chain::default());
     let fired = engine
         .write((timer.clone(), admission), |tx, (timer, admission)| Box::pin(wake(tx, timer, admission)))
         .await?;
-    let Some((agent, fate)) = fired else { return Ok(()) };
+    let Some((agent, fate)) = fired else {
+        drop(slot);
+        engine.doorbell.freed();
+        return Ok(());
+    };
     engine.feed.ring();
-    match (fate, permit) {
-        (Fate::Queued { run, claimed: Some(claimed) }, Some(permit)) => {
-            run_task::spawn(engine, *run, agent, claimed.lease, Entry::Launch, permit);
+    match (fate, slot) {
+        (Fate::Queued { run, claimed: Some(claimed) }, Some(slot)) => {
+            run_task::spawn(engine, *run, agent, claimed.lease, Entry::Launch, slot);
         }
-        _ => engine.doorbell.ring(&timer.agent_id),
+        (_, slot) => {
+            drop(slot);
+            engine.doorbell.ring(&timer.agent_id);
+            engine.doorbell.freed();
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 
 use keeper::{KeeperError, LATE_EXIT, Launcher, Revocation, SETUP_EXIT, Started, TORN_EXIT};
 
-use crate::support::{Run, file_names, launcher, launcher_after};
+use crate::support::{Run, file_names, finished, launcher, launcher_after};
 
 #[test]
 fn a_missing_folder_is_not_started() {
@@ -31,14 +31,6 @@ fn a_keeper_that_comes_after_a_revocation_leaves_without_starting() {
     assert_eq!(finished, Some(i32::from(LATE_EXIT)));
     assert!(!run.home.path().join("ran").exists());
     assert_eq!(keeper::probe(&run.folder).unwrap().started, Started::Revoked);
-}
-
-/// Exit code of a launched keeper once it was reaped, by this test or by another.
-fn finished(pid: u32) -> Option<Option<i32>> {
-    static REAPED: std::sync::Mutex<Vec<keeper::Finished>> = std::sync::Mutex::new(Vec::new());
-    let mut reaped = REAPED.lock().unwrap();
-    reaped.extend(keeper::reap_finished());
-    reaped.iter().find(|it| it.pid == pid).map(|it| it.code)
 }
 
 #[test]
@@ -182,13 +174,13 @@ fn the_folder_is_private() {
 #[test]
 fn a_keeper_killed_at_any_moment_leaves_a_folder_that_can_be_decided() {
     let (mut before_start, mut after_start) = (0, 0);
-    for round in 0..60_u64 {
+    for round in 0..30_u64 {
         let mut run = Run::sh("echo x >> ran; setsid sleep 60 & sleep 60");
         run.spec.containment =
             if round % 2 == 0 { keeper::Containment::Subreaper } else { keeper::Containment::Auto };
         let pid = run.start();
         // From before it has read anything until well after the child runs.
-        std::thread::sleep(std::time::Duration::from_micros(round * 120));
+        std::thread::sleep(std::time::Duration::from_micros(round * 240));
         crate::support::kill(pid.cast_signed(), rustix::process::Signal::KILL);
         run.until("its end", || finished(pid));
         assert_eq!(keeper::probe(&run.folder).unwrap().holder_pid, None);

@@ -152,8 +152,16 @@ impl Drop for Run {
             let _ = self.handle().kill_keeper();
         }
         let _ = keeper::sweep_marked(&self.spec.run, self.spec.epoch, &self.folder);
-        keeper::reap_finished();
+        finished(0);
     }
+}
+
+/// Exit code of a launched keeper once it was reaped, by this test or by another one.
+pub(crate) fn finished(pid: u32) -> Option<Option<i32>> {
+    static REAPED: std::sync::Mutex<Vec<keeper::Finished>> = std::sync::Mutex::new(Vec::new());
+    let mut reaped = REAPED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    reaped.extend(keeper::reap_finished());
+    reaped.iter().rev().find(|it| it.pid == pid).map(|it| it.code)
 }
 
 pub(crate) fn all_frames(reader: &mut LogReader) -> Vec<Frame> {

@@ -1,0 +1,63 @@
+//! Listing runs, and starting, when very many are stored.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use store::Target;
+
+use crate::bench::Bench;
+use crate::figure::{Aim, MILLIS, Row};
+use crate::samples::Samples;
+use crate::server::Server;
+use crate::{lives, stored};
+
+pub(crate) fn measure(bench: &Bench) -> Result<Vec<Row>> {
+    let program = bench.program()?;
+    let runs = bench.amount(100_000, 1_000_000);
+    let scene = bench.scene()?;
+    let target = bench.target(&scene)?;
+    let company = bench.runtime.block_on(async {
+        let store = bench.open(&target).await?;
+        let (company, _) = lives::found(&store, 1).await?;
+        stored::add_runs(&store, &company, runs).await?;
+        store.close().await;
+        anyhow::Ok(company)
+    })?;
+    let mut starts = Samples::default();
+    for _ in 0..bench.amount(5, 11) {
+        starts.push_millis(Server::start(program, &scene, &target, 16)?.healthy_after);
+    }
+    let server = Server::start(program, &scene, &target, 16)?;
+    let mut connection = server.connect()?;
+    let path = format!("/api/companies/{company}/heartbeat-runs?limit=50");
+    let (mut lists, mut size) = (Samples::default(), 0);
+    for round in 0..bench.amount(300, 1_000) {
+        let began = Instant::now();
+        let answer = connection.get(&path)?;
+        let span = began.elapsed();
+        if round == 0 {
+            let listed = answer.json()?.as_array().map_or(0, Vec::len);
+            ensure!(listed == 50, "{listed} runs are listed");
+        } else {
+            lists.push_millis(span);
+        }
+        size = answer.body.len();
+    }
+    let database = match &target {
+        Target::Sqlite(file) => std::fs::metadata(file).map_or(0, |file| file.len()),
+        Target::Memory | Target::Postgres(_) => 0,
+    };
+    let mut list = Row::new(format!("list 50 runs of {runs}, p95"), lists.p95(), MILLIS)
+        .aim(Aim::AtMost(2.0))
+        .detail("p50", lists.p50(), MILLIS)
+        .detail("answer", size as f64 / 1024.0, "KiB");
+    if database > 0 {
+        list = list.detail("database", database as f64 / (1 << 20) as f64, "MiB");
+    }
+    Ok(vec![
+        list,
+        Row::new(format!("start to healthy, {runs} runs stored"), starts.p50(), MILLIS)
+            .aim(Aim::AtMost(200.0))
+            .detail("slowest", starts.most(), MILLIS),
+    ])
+}
