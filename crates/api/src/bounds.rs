@@ -46,12 +46,9 @@ mod tests {
         async fn broken() -> Response {
             panic!("on purpose")
         }
-        let mut router = Router::new()
-            .route("/", get(broken))
-            .layer(axum::middleware::from_fn(unharmed))
-            .into_service::<Body>();
+        let router = Router::new().route("/", get(broken)).layer(axum::middleware::from_fn(unharmed));
         let request = Request::builder().uri("/").body(Body::empty()).unwrap();
-        let answer = tower_service::Service::call(&mut router, request).await.unwrap();
+        let answer = tower::ServiceExt::oneshot(router, request).await.unwrap();
         assert_eq!(answer.status(), 500);
         let body = to_bytes(answer.into_body(), 4096).await.unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 /// A failure on its way to the caller.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     error: String,
@@ -141,7 +141,7 @@ impl ApiError {
         self
     }
 
-    /// For the counters of the surface.
+    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

@@ -140,7 +140,7 @@ impl Account {
                 self.news = true;
             }
             // The first step of any stop, whoever asked for it.
-            Some("stop" | "wall_limit") => self.stopping = true,
+            Some("term") => self.stopping = true,
             _ => {}
         }
     }
@@ -255,7 +255,7 @@ mod tests {
     fn done_counts_as_before_the_stop_only_when_it_was() {
         for (stop_first, before) in [(false, true), (true, false)] {
             let mut account = Account::new(Box::new(Echo));
-            let stop = frame(FrameStream::Keeper, br#"{"note":"stop","reason":"x"}"#, 0);
+            let stop = frame(FrameStream::Keeper, br#"{"note":"term","by":"stop_order","reason":"x"}"#, 0);
             let done = frame(FrameStream::Stdout, b"done\n", 10);
             for frame in if stop_first { [stop, done] } else { [done, stop] } {
                 account.take(&frame);

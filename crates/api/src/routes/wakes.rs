@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use domain::ids::{AgentId, WakeId};
 use domain::wake::{ActorKind, Source, TriggerDetail, WakeRequest};
 use engine::{EngineError, Woken};
@@ -21,7 +21,7 @@ use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::paging::{self, Asked, cursor_of};
 use crate::shape::run::Run;
-use crate::shape::wake::{InvokeSkipped, Wake, WakeupSkipped};
+use crate::shape::wake::{InvokeAnswer, InvokeSkipped, Wake, WakeAnswer};
 
 /// Longer keys are refused.
 const LONGEST_KEY: usize = 255;
@@ -123,9 +123,7 @@ fn key_of(headers: &HeaderMap, field: Option<String>) -> Result<Option<String>, 
 /// Wakes an agent. The answer is the run that does the work, new or joined, or why nothing starts.
 #[utoipa::path(post, path = "/agents/{agent}/wakeup", tag = "wakes", request_body = WakeupBody,
     params(("agent" = String, Path), ("companyId" = Option<String>, Query), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, description = "a run, or `WakeupSkipped`", body = Run),
-        (status = 200, description = "never sent; documents the other 202 form", body = WakeupSkipped),
-        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
+    responses((status = 202, body = WakeAnswer), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub(crate) async fn wakeup(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
@@ -140,39 +138,37 @@ pub(crate) async fn wakeup(
     let key = key_of(&headers, read.idempotency_key.take())?;
     let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
     let answer = match wake(&state, &agent, read.request(key, &caller)).await? {
-        Ok(run) => Json(run).into_response(),
-        Err(skipped) => Json(WakeupSkipped::from(skipped)).into_response(),
+        Ok(run) => WakeAnswer::Run(run),
+        Err(skipped) => WakeAnswer::Skipped(skipped.into()),
     };
-    Ok(naming(&ignored, (StatusCode::ACCEPTED, answer)))
+    Ok(naming(&ignored, (StatusCode::ACCEPTED, Json(answer))))
 }
 
 /// Wakes an agent by hand, without saying anything.
 #[utoipa::path(post, path = "/agents/{agent}/heartbeat/invoke", tag = "wakes",
     params(("agent" = String, Path), ("companyId" = Option<String>, Query), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, description = "a run, or `{status: skipped}`", body = Run),
-        (status = 200, description = "never sent; documents the other 202 form", body = InvokeSkipped),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
+    responses((status = 202, body = InvokeAnswer), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub(crate) async fn invoke(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-) -> Result<Response, ApiError> {
+) -> Result<(StatusCode, Json<InvokeAnswer>), ApiError> {
     let key = key_of(&headers, None)?;
     let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
     let answer = match wake(&state, &agent, WakeupBody::default().request(key, &caller)).await? {
-        Ok(run) => Json(run).into_response(),
-        Err(_) => Json(InvokeSkipped { status: "skipped" }).into_response(),
+        Ok(run) => InvokeAnswer::Run(run),
+        Err(_) => InvokeAnswer::Skipped(InvokeSkipped { status: "skipped" }),
     };
-    Ok((StatusCode::ACCEPTED, answer).into_response())
+    Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
 async fn wake(
     state: &ApiState,
     agent: &AgentId,
     request: WakeRequest,
-) -> Result<Result<Run, engine::Skipped>, ApiError> {
+) -> Result<Result<Box<Run>, engine::Skipped>, ApiError> {
     let woken = state.engine.wake(agent, request).await;
     state.metrics.count_wake(match &woken {
         Ok(Woken::Run(_)) => "run",
@@ -184,7 +180,7 @@ async fn wake(
     match woken? {
         Woken::Run(run) => {
             let held = state.engine.held_reasons(std::slice::from_ref(&run)).await?.pop().flatten();
-            Ok(Ok(Run::new(*run, held)))
+            Ok(Ok(Box::new(Run::new(*run, held))))
         }
         Woken::Skipped(skipped) => Ok(Err(skipped)),
     }

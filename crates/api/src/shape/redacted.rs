@@ -1,6 +1,6 @@
 //! Values that must not be shown, replaced by a marker that clients know (spec/api.md 1).
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Stands in the place of a secret.
 pub(crate) const REDACTED: &str = "***REDACTED***";
@@ -19,10 +19,11 @@ pub(crate) fn redacted(mut value: Value) -> Value {
 
 fn redact(value: &mut Value) {
     match value {
+        Value::Object(map) if is_reference(map) => {}
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
-                let is_reference = value.get("type").and_then(Value::as_str) == Some("secret_ref");
-                if is_secret_key(key) && !is_reference && !value.is_null() {
+                let is_shown = value.is_null() || value.as_object().is_some_and(is_reference);
+                if is_secret_key(key) && !is_shown {
                     *value = Value::from(REDACTED);
                 } else {
                     redact(value);
@@ -33,6 +34,10 @@ fn redact(value: &mut Value) {
         Value::String(text) if is_token(text) => *value = Value::from(REDACTED),
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+fn is_reference(map: &Map<String, Value>) -> bool {
+    map.get("type").and_then(Value::as_str) == Some("secret_ref")
 }
 
 fn is_secret_key(key: &str) -> bool {

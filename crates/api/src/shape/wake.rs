@@ -7,6 +7,8 @@ use serde_json::Value;
 use store::wakes::Wake as Row;
 use utoipa::ToSchema;
 
+use super::run::Run;
+
 /// A recorded ask.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -95,6 +97,22 @@ impl From<Skipped> for WakeupSkipped {
             wakeup_request_id: wake.id.0,
         }
     }
+}
+
+/// The answer to a wake: the run that does the work, new or joined, or why nothing starts.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum WakeAnswer {
+    Run(Box<Run>),
+    Skipped(WakeupSkipped),
+}
+
+/// The answer to a plain invocation.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum InvokeAnswer {
+    Run(Box<Run>),
+    Skipped(InvokeSkipped),
 }
 
 /// The shorter answer to a plain invocation that started nothing.

@@ -80,19 +80,22 @@ enum Leave {
 impl Client {
     async fn serve(mut self, mut socket: WebSocket) {
         let why = self.talk(&mut socket).await;
+        let (cursor, patience) = (self.subscription.cursor(), FAREWELL.max(self.patience));
+        // It is no subscriber any more, however long the farewell takes.
+        drop(self);
         let (code, words) = match why {
             Leave::Gone => return,
             Leave::Slow => (close_code::AGAIN, "too slow"),
             Leave::Down => (close_code::AWAY, "server is going"),
         };
-        let reason = format!("{words}; resume with ?after={}", self.subscription.cursor());
+        let reason = format!("{words}; resume with ?after={cursor}");
         let farewell = async {
             socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await.ok()?;
             // Until it answers: closing at once could take away what it has not read.
             while let Some(Ok(_)) = socket.recv().await {}
             Some(())
         };
-        if timeout(FAREWELL.max(self.patience), farewell).await.is_err() {
+        if timeout(patience, farewell).await.is_err() {
             tracing::debug!("a slow subscriber did not take its farewell");
         }
     }

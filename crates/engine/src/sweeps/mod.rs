@@ -16,6 +16,8 @@ use crate::{Inner, dispatcher};
 /// Sets everything going that goes by itself.
 pub(crate) fn start(engine: &Arc<Inner>) {
     let tasks = &engine.tasks;
+    // What was queued before this start has nobody else to ring for it.
+    engine.doorbell.ring_all();
     tasks.spawn(recovery::run(Arc::clone(engine)));
     tasks.spawn(dispatcher::run(Arc::clone(engine)));
     tasks.spawn(timers::run(Arc::clone(engine)));

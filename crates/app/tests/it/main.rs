@@ -1,0 +1,11 @@
+//! The program as people use it: the real binary, real servers, real processes. Nothing of it is left when a test ends.
+
+
+#![allow(clippy::unwrap_used)]
+mod agents;
+mod broken_setups;
+mod first_steps;
+mod following;
+mod restarts;
+mod scene;
+mod stopping;
