@@ -15,9 +15,12 @@ use serde_json::{Value, json};
 use store::StoreError;
 use utoipa::ToSchema;
 
-/// A failure on its way to the caller.
+/// A failure on its way to the caller. Boxed: every handler returns one, hardly ever.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ApiError {
+pub(crate) struct ApiError(Box<Failure>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Failure {
     status: StatusCode,
     code: &'static str,
     error: String,
@@ -65,7 +68,8 @@ impl Issue {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> ApiError {
-        ApiError { status, code, error: error.into(), details: None, hint: None, retry_after: None }
+        let error = error.into();
+        ApiError(Box::new(Failure { status, code, error, details: None, hint: None, retry_after: None }))
     }
 
     pub(crate) fn bad_request(code: &'static str, error: impl Into<String>) -> ApiError {
@@ -74,8 +78,9 @@ impl ApiError {
 
     /// The body does not fit its schema.
     pub(crate) fn validation(issues: Vec<Issue>) -> ApiError {
-        let hint = issues.iter().find_map(|issue| issue.hint.clone());
-        ApiError { hint, ..ApiError::bad_request("validation_error", "Validation error") }.details(json!(issues))
+        let mut error = ApiError::bad_request("validation_error", "Validation error");
+        error.0.hint = issues.iter().find_map(|issue| issue.hint.clone());
+        error.details(json!(issues))
     }
 
     pub(crate) fn unauthorized(hint: impl Into<String>) -> ApiError {
@@ -125,31 +130,30 @@ impl ApiError {
     }
 
     pub(crate) fn unavailable(code: &'static str, error: &str, retry_after: Duration) -> ApiError {
-        ApiError {
-            retry_after: Some(retry_after),
-            ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, error)
-        }
+        let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, error);
+        error.0.retry_after = Some(retry_after);
+        error
     }
 
     pub(crate) fn details(mut self, details: Value) -> ApiError {
-        self.details = Some(details);
+        self.0.details = Some(details);
         self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> ApiError {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let ApiError { status, code, error, details, hint, retry_after } = self;
+        let Failure { status, code, error, details, hint, retry_after } = *self.0;
         let mut answer = (status, Json(ErrorBody { error, code: code.to_owned(), details, hint })).into_response();
         if let Some(after) = retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
@@ -179,7 +183,9 @@ impl From<EngineError> for ApiError {
             .details(json!({ "wakeupRequestId": wake }))
             .hint("send the request of the first time again, or use a new key"),
             EngineError::Conflict { message, details } => {
-                ApiError { details, ..ApiError::conflict("conflict", message) }
+                let mut error = ApiError::conflict("conflict", message);
+                error.0.details = details;
+                error
             }
             EngineError::Invalid(problems) => of_problems(&problems),
             EngineError::Closing => {
@@ -200,7 +206,9 @@ fn of_problems(problems: &[Problem]) -> ApiError {
         Some(first) if problems.iter().all(is_semantic) => {
             let is_sentence = first.message.starts_with(char::is_uppercase);
             let error = if is_sentence { first.message.clone() } else { first.to_string() };
-            ApiError { hint: first.hint.clone(), ..ApiError::unprocessable("invalid_agent", error) }.details(json!(issues))
+            let mut error = ApiError::unprocessable("invalid_agent", error);
+            error.0.hint.clone_from(&first.hint);
+            error.details(json!(issues))
         }
         _ => ApiError::validation(issues),
     }
@@ -295,10 +303,10 @@ mod tests {
             (EngineError::Store(StoreError::ForeignAwait), 500, "internal_error", "Internal server error"),
         ] {
             let error = ApiError::from(error);
-            assert_eq!((error.status().as_u16(), error.code, error.error.as_str()), (status, code, text));
+            assert_eq!((error.status().as_u16(), error.0.code, error.0.error.as_str()), (status, code, text));
         }
         let refused = ApiError::from(EngineError::NotInvokable(AgentStatus::Paused));
-        assert_eq!(refused.details, Some(json!({"status": "paused"})));
+        assert_eq!(refused.0.details, Some(json!({"status": "paused"})));
     }
 
     #[test]
@@ -312,15 +320,15 @@ mod tests {
     #[test]
     fn rules_of_a_configuration_are_422_and_forms_of_fields_400() {
         let unknown = ApiError::from(EngineError::Invalid(vec![problem("adapterType", "Unknown adapter type: x")]));
-        assert_eq!((unknown.status().as_u16(), unknown.error.as_str()), (422, "Unknown adapter type: x"));
+        assert_eq!((unknown.status().as_u16(), unknown.0.error.as_str()), (422, "Unknown adapter type: x"));
         let missing = ApiError::from(EngineError::Invalid(vec![problem("adapterConfig.command", "must be a text")]));
-        assert_eq!(missing.error, "adapterConfig.command: must be a text");
+        assert_eq!(missing.0.error, "adapterConfig.command: must be a text");
         assert_eq!(
-            missing.details,
+            missing.0.details,
             Some(json!([{"code": "custom", "path": ["adapterConfig", "command"], "message": "must be a text", "hint": "do this"}]))
         );
         let both = vec![problem("name", "must not be empty"), problem("adapterType", "Unknown adapter type: x")];
         let both = ApiError::from(EngineError::Invalid(both));
-        assert_eq!((both.status().as_u16(), both.error.as_str()), (400, "Validation error"));
+        assert_eq!((both.status().as_u16(), both.0.error.as_str()), (400, "Validation error"));
     }
 }

@@ -204,9 +204,18 @@ async fn accepted(place: &Place, answer: Response) -> Result<Response, Failure> 
     failure.hint = text("hint").or_else(|| match status.as_u16() {
         401 => Some(format!("is {} the server of this data folder? see: bugle doctor", place.base)),
         503 => Some("try again in a moment".to_owned()),
-        _ => None,
+        _ => Some(advice(kind).to_owned()),
     });
     Err(failure)
+}
+
+/// Where to look when the server itself gave no hint.
+fn advice(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Usage => "see what can be typed: add --help to the command",
+        Kind::Refused | Kind::Interrupted => "see how things are: bugle agent list, bugle run list",
+        Kind::Failed | Kind::Unreachable => "see what is wrong with: bugle doctor",
+    }
 }
 
 #[cfg(test)]

@@ -272,6 +272,7 @@ impl Model {
 
     /// The keeper ends the process, for its own reasons or because it was asked to.
     pub fn end_by(&self, id: &ProcessId, by: EndedBy) {
+        self.note(&mut self.lock(), id, &json!({ "note": "term" }));
         self.end(id, None, Some(15), by, false);
     }
 

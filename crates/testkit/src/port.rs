@@ -119,7 +119,7 @@ impl Processes for Port {
     fn stop(&self, id: &ProcessId, holder: i64, words: &str) -> Result<(), ProcessError> {
         let mut state = self.model.lock();
         obeys(&mut state, id, holder)?;
-        self.model.note(&mut state, id, &json!({ "note": "stop", "reason": words }));
+        self.model.note(&mut state, id, &json!({ "note": "term", "reason": words }));
         let by_default = state.obedience;
         let obedience = state.processes.get_mut(id).map(|process| {
             process.stops += 1;

@@ -99,6 +99,11 @@ impl World {
         }
     }
 
+    /// The same world with other processes: another machine, or one that was kept from an earlier world.
+    pub fn with_model(self, model: Model) -> World {
+        World { model, ..self }
+    }
+
     /// Settings in which no sweep comes by itself within the patience of a test: a lost ring is a failed test.
     pub fn settings(&self) -> Settings {
         Settings {

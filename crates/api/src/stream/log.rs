@@ -10,7 +10,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use domain::ids::RunId;
 use domain::run::RunStatus;
-use engine::ProcessError;
 use futures_util::{Stream, stream};
 use serde_json::json;
 use store::runs;
@@ -56,6 +55,7 @@ pub(crate) async fn follow(
         run: run.id,
         tape: Some(tape),
         ready: VecDeque::new(),
+        told_up_to: place.number().unwrap_or(0),
         is_over: false,
         _counted: state.metrics.count_subscriber("log"),
         state,
@@ -63,6 +63,9 @@ pub(crate) async fn follow(
     follower.read().await?;
     Ok(Sse::new(follower.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
+
+/// What one frame gave, and where a client is that has seen it.
+type Told = (Vec<Piece>, Place);
 
 #[derive(Debug)]
 struct Follower {
@@ -73,6 +76,8 @@ struct Follower {
     /// Away while it is read.
     tape: Option<Tape>,
     ready: VecDeque<Event>,
+    /// Where a client is that has seen everything so far.
+    told_up_to: u64,
     is_over: bool,
     _counted: Subscriber,
 }
@@ -139,16 +144,15 @@ impl Follower {
         let Some(mut tape) = self.tape.take() else { return Err(ApiError::internal()) };
         let known = self.known;
         let reading = tokio::task::spawn_blocking(move || {
-            let mut told = Vec::new();
+            let mut told: Vec<Told> = Vec::new();
             let mut size = 0;
             let outcome = loop {
-                let before = tape.place();
                 let mut pieces = Vec::new();
                 match tape.pull(known, &mut pieces) {
                     Ok(pull) => {
                         size += pieces.iter().map(|piece| piece.text.len()).sum::<usize>();
                         if !pieces.is_empty() {
-                            told.push((before, pieces, tape.place()));
+                            told.push((pieces, tape.place()));
                         }
                         if pull != Pull::Moved || size >= TURN_BYTES {
                             break Ok(pull);
@@ -161,11 +165,10 @@ impl Follower {
             };
             (tape, told, outcome)
         });
-        let (tape, told, outcome): (Tape, Vec<(Place, Vec<Piece>, Place)>, Result<Pull, ProcessError>) =
-            reading.await.map_err(|_| ApiError::internal())?;
+        let (tape, told, outcome) = reading.await.map_err(|_| ApiError::internal())?;
         self.tape = Some(tape);
-        for (before, pieces, after) in told {
-            self.tell(before, &pieces, after);
+        for (pieces, after) in told {
+            self.tell(&pieces, after);
         }
         let pull = outcome?;
         if pull == Pull::Over {
@@ -176,8 +179,8 @@ impl Follower {
         Ok(pull)
     }
 
-    fn tell(&mut self, before: Place, pieces: &[Piece], after: Place) {
-        let (from, to) = (before.number().unwrap_or(0), after.number());
+    fn tell(&mut self, pieces: &[Piece], after: Place) {
+        let (from, to) = (self.told_up_to, after.number());
         for (at, piece) in pieces.iter().enumerate() {
             let data = LogEvent::new(piece, from, to.unwrap_or(from));
             let mut event = Event::default().event("log").data(serde_json::to_string(&data).expect("texts are JSON"));
@@ -187,6 +190,7 @@ impl Follower {
             }
             self.ready.push_back(event);
         }
+        self.told_up_to = to.unwrap_or(from);
     }
 
     /// Looks whether more is known of the run than before.

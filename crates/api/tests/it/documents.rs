@@ -9,7 +9,9 @@ use crate::stage::Stage;
 /// The paths that are mounted, as the router itself tells.
 fn mounted(router: &axum::Router) -> BTreeSet<String> {
     let told = format!("{router:?}");
-    told.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/')).map(str::to_owned).collect()
+    let texts = told.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/'));
+    // The last two are the fallback for what is not mounted.
+    texts.filter(|path| *path != "/" && !path.contains("axum_fallback")).map(str::to_owned).collect()
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub(crate) struct Set {
     #[arg(long)]
     name: Option<String>,
     /// Wake it by itself every so many seconds; 0 switches the timer off
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     every: Option<f64>,
     /// Runs of this agent at the same time, 1 to 10
     #[arg(long, value_name = "N")]

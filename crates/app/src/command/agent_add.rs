@@ -38,13 +38,13 @@ pub(crate) struct Add {
     #[arg(long, value_name = "KEY=VALUE")]
     env: Vec<String>,
     /// End a run after so many seconds [default: no limit]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     timeout: Option<f64>,
     /// From asking a run to end to killing it [default: 15]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     grace: Option<f64>,
     /// Wake it by itself every so many seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     every: Option<f64>,
     /// Runs of this agent at the same time, 1 to 10 [default: 5]
     #[arg(long, value_name = "N")]

@@ -7,7 +7,7 @@ use crate::scene::Scene;
 #[test]
 fn a_paused_agent_refuses_and_holds_and_says_how_to_go_on() {
     let scene = Scene::served();
-    scene.ok(&["agent", "add", "Slow One", "--max-concurrent", "1", "--", "cat", "/dev/zero"]);
+    scene.ok(&["agent", "add", "Slow One", "--max-concurrent", "1", "--", "sh", "-c", "echo on; exec sleep 1000"]);
     let first = scene.json(&["wake", "slow-one", "--task-key", "a"]);
     let second = scene.json(&["wake", "Slow One", "--task-key", "b"]);
     assert_eq!(second["status"], "queued");
@@ -29,7 +29,7 @@ fn a_paused_agent_refuses_and_holds_and_says_how_to_go_on() {
 
     scene.ok(&["agent", "resume", "slow-one"]);
     let mut follow = scene.start(&["--json", "logs", second["id"].as_str().unwrap(), "-f"]);
-    follow.out("log");
+    follow.out("on");
     scene.ok(&["run", "cancel", second["id"].as_str().unwrap()]);
     assert_eq!(scene.ended(second["id"].as_str().unwrap())["status"], "cancelled");
     assert_eq!(scene.processes(), Vec::<i32>::new());

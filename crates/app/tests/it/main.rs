@@ -1,7 +1,8 @@
 //! The program as people use it: the real binary, real servers, real processes. Nothing of it is left when a test ends.
 
-
+// Helpers of tests are tests to people, not to the lint.
 #![allow(clippy::unwrap_used)]
+
 mod agents;
 mod broken_setups;
 mod first_steps;

@@ -15,8 +15,16 @@ fn under_way(scene: &Scene) -> (String, i64) {
     scene.ok(&["agent", "add", "counter", "--cwd", &folder, "--", "sh", "-c", COUNTER]);
     let mut follow = scene.start(&["wake", "counter", "--follow"]);
     follow.out("tick 2");
-    let run = scene.json(&["run", "list"])[0].clone();
-    (run["id"].as_str().unwrap().to_owned(), run["processPid"].as_i64().expect("a running run has a process"))
+    let run = scene.json(&["run", "list"])[0]["id"].as_str().unwrap().to_owned();
+    // What is known of the process is recorded a moment after it began.
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    let pid = loop {
+        if let Some(pid) = scene.run(&run)["processPid"].as_i64() {
+            break pid;
+        }
+        assert!(std::time::Instant::now() < until, "no process was recorded");
+    };
+    (run, pid)
 }
 
 /// Waits until the server of now tends the run.
@@ -92,7 +100,7 @@ fn a_newer_program_goes_on_with_the_runs_of_the_older() {
     // The old server still starts runs, by the code that it is.
     scene.ok(&["agent", "add", "quick", "--", "echo", "still here"]);
     assert_eq!(scene.ok(&["wake", "quick", "--follow"]).out, "still here\n");
-    std::fs::write(scene.place("steps"), "print scripted too\nresult success\n").unwrap();
+    std::fs::write(scene.place("steps"), "print scripted too\nresult success done\n").unwrap();
     scene.ok(&["agent", "add", "mock", "--script", "steps"]);
     assert!(scene.ok(&["wake", "mock", "--follow"]).out.contains("scripted too"));
     scene.stop(Signal::TERM);

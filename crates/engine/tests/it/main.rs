@@ -4,7 +4,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod chaos;
+mod feed;
+mod housekeeping;
+mod keys;
 mod lives;
+mod outages;
+mod outcomes;
 mod races;
 mod restarts;
 mod stopping;
+mod timers;
