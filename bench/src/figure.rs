@@ -35,6 +35,7 @@ pub(crate) struct Quantity {
 }
 
 pub(crate) const MILLIS: &str = "ms";
+pub(crate) const MICROS: &str = "us";
 pub(crate) const PER_SECOND: &str = "/s";
 pub(crate) const MIB_PER_SECOND: &str = "MiB/s";
 pub(crate) const MIB: &str = "MiB";

@@ -86,13 +86,26 @@ fn agent(company: &CompanyId, number: usize, at: Moment) -> Agent {
     }
 }
 
-/// Lives lived one after another by `side_by_side` callers, each with an agent of its own; returns lives a second.
+/// How many lives were lived, and how many in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Lived {
+    pub(crate) count: u64,
+    pub(crate) rate: f64,
+}
+
+impl Lived {
+    pub(crate) fn new(count: u64, within: Duration) -> Lived {
+        Lived { count, rate: count as f64 / within.as_secs_f64() }
+    }
+}
+
+/// Lives lived one after another by `side_by_side` callers, each with an agent of its own.
 pub(crate) async fn rate(
     store: &Arc<Store>,
     agents: &[AgentId],
     side_by_side: usize,
     span: Duration,
-) -> Result<f64> {
+) -> Result<Lived> {
     let began = Instant::now();
     let count = Arc::new(AtomicU64::new(0));
     let mut callers = tokio::task::JoinSet::new();
@@ -109,7 +122,7 @@ pub(crate) async fn rate(
     while let Some(ended) = callers.join_next().await {
         ended??;
     }
-    Ok(count.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64())
+    Ok(Lived::new(count.load(Ordering::Relaxed), began.elapsed()))
 }
 
 /// One life: both transactions, each durable when it returns.

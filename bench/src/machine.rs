@@ -83,6 +83,12 @@ pub(crate) fn activity(pid: u32) -> Result<Activity> {
     Ok(sum)
 }
 
+/// How long this process has used cores since it began, in microseconds.
+pub(crate) fn own_cpu_micros() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used.tv_sec as f64 * 1e6 + used.tv_nsec as f64 / 1e3
+}
+
 /// The processes whose command line has all of these words, in any order.
 pub(crate) fn processes_with(words: &[&str]) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

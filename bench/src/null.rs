@@ -1,15 +1,66 @@
-//! Processes that are over before they began: what the engine costs when nothing is started.
+//! An engine whose processes are over before they began: what it costs by itself when nothing is started.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adapters::Host;
+use anyhow::{Result, bail};
 use domain::ending::EndedBy;
-use domain::ids::RunId;
+use domain::ids::{AgentId, RunId};
+use domain::wake::{Actor, Source, TriggerDetail, WakeRequest};
+use engine::{Engine, Settings, SystemClock, SystemDice, Woken};
 use engine::{ExitFacts, LogSource, ProcessError, ProcessId, Processes, Seen};
+use serde_json::Map;
+use store::Store;
 use tokio::sync::Notify;
+
+/// Starts an engine on a store. It never runs more than `max_runs` at the same time.
+pub(crate) async fn engine(store: &Arc<Store>, folder: &Path, max_runs: usize) -> Result<Engine> {
+    let settings = Settings {
+        data_dir: folder.to_owned(),
+        node_id: "bench".to_owned(),
+        program: PathBuf::from("/bin/false"),
+        host: Host::from_env(std::env::vars_os()),
+        max_runs: u32::try_from(max_runs)?,
+        ..Settings::default()
+    };
+    let (clock, dice) = (Arc::new(SystemClock), Arc::new(SystemDice));
+    Ok(Engine::start(Arc::clone(store), Arc::new(Nobody), clock, dice, settings).await?)
+}
+
+/// One whole life of a run; its end is durable when this returns.
+pub(crate) async fn live(engine: &Engine, agent: &AgentId) -> Result<()> {
+    let request = WakeRequest {
+        source: Source::OnDemand,
+        trigger_detail: Some(TriggerDetail::Manual),
+        reason: None,
+        payload: Map::new(),
+        context: Map::new(),
+        idempotency_key: None,
+        body_hash: String::new(),
+        actor: Actor::local_board(),
+        carries_on: false,
+    };
+    let run = match engine.wake(agent, request).await? {
+        Woken::Run(run) => run,
+        Woken::Skipped(skipped) => bail!("a wake was skipped: {:?}", skipped.reason),
+    };
+    // The engine lets go of a run after its end is durable.
+    while let Some(bell) = engine.log_bell(&run.id) {
+        let ring = bell.notified();
+        tokio::pin!(ring);
+        ring.as_mut().enable();
+        // It may have let go between the two looks; then nobody rings any more.
+        if engine.log_bell(&run.id).is_some() {
+            ring.await;
+        }
+    }
+    Ok(())
+}
 
 /// Every process ends well at once and prints nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Nobody;
+struct Nobody;
 
 impl Processes for Nobody {
     fn start(&self, _: &ProcessId, _: i64, _: &adapters::Command) -> Result<(), ProcessError> {

@@ -2,13 +2,13 @@
 //! a million take seconds and not minutes.
 
 use anyhow::Result;
-use domain::ids::CompanyId;
+use domain::ids::{AgentId, CompanyId};
 use store::{Store, p, sql};
 
 use crate::bench::now;
 
 /// Rows in one transaction.
-const CHUNK: i64 = 20_000;
+const CHUNK: i64 = 10_000;
 /// Agents that the stored runs belong to.
 const AGENTS: i64 = 100;
 /// Ids of agents with a past, and of those that never did anything, begin so.
@@ -142,8 +142,8 @@ macro_rules! agent_id {
 }
 
 /// Adds finished runs with a wake and two events each, spread over a hundred agents that are added too. The newest ended
-/// an hour ago.
-pub(crate) async fn add_runs(store: &Store, company: &CompanyId, count: i64) -> Result<()> {
+/// an hour ago. Returns one of these agents.
+pub(crate) async fn add_runs(store: &Store, company: &CompanyId, count: i64) -> Result<AgentId> {
     add_agents(store, company, WITH_PAST, 0, AGENTS).await?;
     let first = now().micros() - 3_600_000_000 - count * 5_000_000;
     let mut from = 0;
@@ -176,7 +176,7 @@ pub(crate) async fn add_runs(store: &Store, company: &CompanyId, count: i64) -> 
             .await?;
         from = to + 1;
     }
-    Ok(())
+    Ok(AgentId(format!("{WITH_PAST}-0000-4000-8000-000000000000")))
 }
 
 /// Adds agents that do nothing, their timers off.
@@ -222,7 +222,7 @@ mod tests {
     async fn filled(target: &Target) {
         let store = Store::open(target, Settings::default(), now().micros()).await.unwrap();
         let (company, _) = crate::lives::found(&store, 1).await.unwrap();
-        add_runs(&store, &company, CHUNK + 5).await.unwrap();
+        let with_past = add_runs(&store, &company, CHUNK + 5).await.unwrap();
         add_idle_agents(&store, &company, 7).await.unwrap();
         let listed = Listed::Company(company.clone());
         let (newest, agents) = store
@@ -239,6 +239,7 @@ mod tests {
             .unwrap();
         assert_eq!((newest.len(), agents.len()), (CHUNK as usize + 5, 100 + 7 + 1));
         assert!(newest.iter().all(|run| looks_like_id(&run.id.0) && run.id.0 == run.wake_id.0));
+        assert_eq!(newest.iter().filter(|run| run.agent_id == with_past).count() as i64, CHUNK / AGENTS + 1);
         assert!(newest.is_sorted_by(|newer, older| newer.id > older.id), "ids sort by time");
         store.close().await;
     }

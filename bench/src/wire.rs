@@ -63,7 +63,9 @@ impl Connection {
         let (status, length) = self.head()?;
         ensure!(status == 200, "the stream {path} answers {status}");
         ensure!(length == Length::Chunked, "the stream {path} has an end");
-        Ok(Lines { chunks: BufReader::with_capacity(1 << 16, Chunks { stream: self.stream, left: 0 }) })
+        Ok(Lines {
+            chunks: BufReader::with_capacity(1 << 16, Chunks { stream: self.stream, left: 0, over: false }),
+        })
     }
 
     fn send(&mut self, method: &str, path: &str, body: &str) -> Result<()> {
@@ -150,14 +152,21 @@ impl Lines {
 struct Chunks {
     stream: BufReader<TcpStream>,
     left: usize,
+    over: bool,
 }
 
 impl Read for Chunks {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.over {
+            return Ok(0);
+        }
         if self.left == 0 {
             match chunk_size(&mut self.stream).map_err(std::io::Error::other)? {
                 Some(size) => self.left = size,
-                None => return Ok(0),
+                None => {
+                    self.over = true;
+                    return Ok(0);
+                }
             }
         }
         let most = into.len().min(self.left);

@@ -1,15 +1,15 @@
-//! Listing runs, and starting, when very many are stored.
+//! Listing runs, starting, and doing nothing, when very many runs are stored.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use store::Target;
 
 use crate::bench::Bench;
-use crate::figure::{Aim, MILLIS, Row};
+use crate::figure::{Aim, MIB, MILLIS, PERCENT, Row};
 use crate::samples::Samples;
 use crate::server::Server;
-use crate::{lives, stored};
+use crate::{lives, machine, stored};
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<Row>> {
     let program = bench.program()?;
@@ -43,6 +43,13 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Row>> {
         }
         size = answer.body.len();
     }
+    // What the requests left to do is done by then.
+    std::thread::sleep(Duration::from_secs(3));
+    let span = bench.amount(Duration::from_secs(11), Duration::from_secs(31));
+    let before = machine::activity(server.pid())?;
+    std::thread::sleep(span);
+    let used = machine::activity(server.pid())?.cpu_nanos.saturating_sub(before.cpu_nanos);
+    let memory = machine::anonymous_kib(server.pid())? as f64 / 1024.0;
     let database = match &target {
         Target::Sqlite(file) => std::fs::metadata(file).map_or(0, |file| file.len()),
         Target::Memory | Target::Postgres(_) => 0,
@@ -52,12 +59,19 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Row>> {
         .detail("p50", lists.p50(), MILLIS)
         .detail("answer", size as f64 / 1024.0, "KiB");
     if database > 0 {
-        list = list.detail("database", database as f64 / (1 << 20) as f64, "MiB");
+        list = list.detail("database", database as f64 / (1 << 20) as f64, MIB);
     }
     Ok(vec![
         list,
         Row::new(format!("start to healthy, {runs} runs stored"), starts.p50(), MILLIS)
             .aim(Aim::AtMost(200.0))
             .detail("slowest", starts.most(), MILLIS),
+        Row::new(
+            format!("nothing to do, {runs} runs stored: use of a core"),
+            used as f64 / span.as_nanos() as f64 * 100.0,
+            PERCENT,
+        )
+        .aim(Aim::AtMost(0.2))
+        .detail("anonymous memory", memory, MIB),
     ])
 }

@@ -131,14 +131,15 @@ pub(crate) fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
     if let Command::Completions(completions) = command {
-        completions.print(Cli::command());
+        completions.print(Cli::command(), &mut context.screen);
         return Ok(());
     }
     if let Command::Up(up) = command {
         return up.run(context);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Failure::failed("runtime", format!("cannot start: {error}")).hint("is the machine out of files? ulimit -n")
+        Failure::failed("runtime", format!("cannot start: {error}"))
+            .hint("is the machine out of files? ulimit -n")
     })?;
     runtime.block_on(async {
         match command {
@@ -161,7 +162,9 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
 fn refuse(error: &clap::Error) -> ExitCode {
     let is_help = matches!(
         error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     let wants_json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
     if !is_help && wants_json {

@@ -68,8 +68,11 @@ impl Client {
         if let Some(url) = url {
             let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
             if !is_http {
-                let failure = Failure::usage("url.invalid", format!("`{url}` is not the address of a server"));
-                return Err(failure.hint(format!("write it like http://{DEFAULT_LISTEN} (--url or BUGLE_URL)")));
+                let failure =
+                    Failure::usage("url.invalid", format!("`{url}` is not the address of a server"));
+                return Err(
+                    failure.hint(format!("write it like http://{DEFAULT_LISTEN} (--url or BUGLE_URL)"))
+                );
             }
         }
         let url = url.map(|url| url.trim_end_matches('/').trim_end_matches("/api").to_owned());
@@ -83,9 +86,10 @@ impl Client {
         }
         let note = self.data_dir.as_deref().and_then(instance::read_note);
         match (note, &self.data_dir) {
-            (Some(note), Some(folder)) => {
-                Place { base: format!("http://{}", note.listen), token: data_dir::existing_board_token(folder) }
-            }
+            (Some(note), Some(folder)) => Place {
+                base: format!("http://{}", note.listen),
+                token: data_dir::existing_board_token(folder),
+            },
             _ => Place { base: format!("http://{DEFAULT_LISTEN}"), token: None },
         }
     }
@@ -122,8 +126,11 @@ impl Client {
         let answer = accepted(&place, answer).await?;
         let bytes = answer.bytes().await.map_err(|error| unreachable(&place, &error))?;
         serde_json::from_slice(&bytes).map_err(|error| {
-            Failure::failed("answer.unreadable", format!("{} gave an answer that is not JSON: {error}", place.base))
-                .hint("is another program listening there? see: bugle doctor")
+            Failure::failed(
+                "answer.unreadable",
+                format!("{} gave an answer that is not JSON: {error}", place.base),
+            )
+            .hint("is another program listening there? see: bugle doctor")
         })
     }
 
@@ -154,7 +161,9 @@ pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte))
+            }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -195,7 +204,8 @@ async fn accepted(place: &Place, answer: Response) -> Result<Response, Failure> 
     let bytes = answer.bytes().await.unwrap_or_default();
     let Ok(body) = serde_json::from_slice::<Json>(&bytes) else {
         let message = format!("{} answered {status}", place.base);
-        return Err(Failure::new(kind, "answer.unreadable", message).hint("is that a bugle server? see: bugle doctor"));
+        return Err(Failure::new(kind, "answer.unreadable", message)
+            .hint("is that a bugle server? see: bugle doctor"));
     };
     let text = |key: &str| body.get(key).and_then(Json::as_str).map(str::to_owned);
     let message = text("error").unwrap_or_else(|| format!("{} answered {status}", place.base));
@@ -224,7 +234,9 @@ mod tests {
 
     #[test]
     fn names_become_one_step_of_a_path() {
-        for (text, path) in [("a b/c", "a%20b%2Fc"), ("café", "caf%C3%A9"), ("..", "%2E%2E"), ("x.y-z_~", "x.y-z_~")] {
+        for (text, path) in
+            [("a b/c", "a%20b%2Fc"), ("café", "caf%C3%A9"), ("..", "%2E%2E"), ("x.y-z_~", "x.y-z_~")]
+        {
             assert_eq!(encoded(text), path);
         }
     }

@@ -12,7 +12,8 @@ pub(crate) async fn choose(client: &Client, wanted: Option<&str>) -> Result<Stri
 }
 
 fn pick(companies: &[Json], wanted: Option<&str>) -> Result<String, Failure> {
-    let text = |company: &Json, key: &str| company.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+    let text =
+        |company: &Json, key: &str| company.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
     let names = || companies.iter().map(|company| text(company, "name")).collect::<Vec<_>>().join(", ");
     let matching: Vec<&Json> = match wanted.map(str::trim).filter(|wanted| !wanted.is_empty()) {
         None => companies.iter().collect(),
@@ -29,8 +30,10 @@ fn pick(companies: &[Json], wanted: Option<&str>) -> Result<String, Failure> {
         ([one], _) => Ok(text(one, "id")),
         ([], _) if companies.is_empty() => Err(Failure::usage("company.none", "there is no company yet")
             .hint("make one: bugle company create \"My company\"")),
-        ([], Some(wanted)) => Err(Failure::usage("company.unknown", format!("there is no company `{wanted}`"))
-            .hint(format!("there is: {}", names()))),
+        ([], Some(wanted)) => {
+            Err(Failure::usage("company.unknown", format!("there is no company `{wanted}`"))
+                .hint(format!("there is: {}", names())))
+        }
         ([_, _, ..], Some(wanted)) => {
             Err(Failure::usage("company.ambiguous", format!("several companies are called `{wanted}`"))
                 .hint("name it by its id: bugle company list"))
@@ -68,6 +71,9 @@ mod tests {
             assert_eq!(pick(&two(), Some(name)).unwrap(), "2", "{name}");
         }
         let unknown = pick(&two(), Some("Initech")).unwrap_err();
-        assert_eq!((unknown.code.as_str(), unknown.hint.as_deref()), ("company.unknown", Some("there is: Acme, Umbrella")));
+        assert_eq!(
+            (unknown.code.as_str(), unknown.hint.as_deref()),
+            ("company.unknown", Some("there is: Acme, Umbrella"))
+        );
     }
 }

@@ -164,7 +164,8 @@ fn wrong(origin: &str, message: impl Into<String>) -> ConfigError {
 
 fn address(origin: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     let text = text.trim();
-    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let text =
+        text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().map_err(|_| ConfigError {
         origin: origin.to_owned(),
         code: "listen.invalid",
@@ -178,7 +179,8 @@ fn check_database_url(url: &str) -> Result<(), ConfigError> {
         origin: "--database-url (or BUGLE_DATABASE_URL, database_url)".to_owned(),
         code: "database_url.invalid",
         message: message.to_owned(),
-        fix: "write it like postgres://user:password@host/name, or leave it out for the embedded store".to_owned(),
+        fix: "write it like postgres://user:password@host/name, or leave it out for the embedded store"
+            .to_owned(),
     };
     if url.contains('\0') {
         return Err(bad("must not contain a NUL byte"));
@@ -209,7 +211,10 @@ fn read_file(path: &Path) -> Result<FileSettings, ConfigError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(FileSettings::default()),
         Err(error) => {
             let message = format!("cannot be read: {error}");
-            return Err(ConfigError { fix: "make it readable".to_owned(), ..wrong(&path.display().to_string(), message) });
+            return Err(ConfigError {
+                fix: "make it readable".to_owned(),
+                ..wrong(&path.display().to_string(), message)
+            });
         }
     };
     let text = String::from_utf8(text)
@@ -219,7 +224,8 @@ fn read_file(path: &Path) -> Result<FileSettings, ConfigError> {
 
 fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line =
+            error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         ConfigError { code: "config.syntax", ..wrong(&format!("{file} line {line}"), error.message()) }
     })?;
     let mut keys = Keys { file, section: String::new(), table };
@@ -227,12 +233,13 @@ fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
     let database_url = keys.text("database_url")?;
     let max_runs = keys.number("max_runs", 1, i64::from(MOST_RUNS))?.map(|number| number as u32);
     let stop_runs = keys.flag("stop_runs")?;
-    let log_format = match keys.text("log_format")? {
-        None => None,
-        Some(text) => Some(LogFormat::from_str(&text, false).map_err(|_| {
-            wrong(&keys.origin("log_format"), format!("`{text}` is not one of: text, json"))
-        })?),
-    };
+    let log_format =
+        match keys.text("log_format")? {
+            None => None,
+            Some(text) => Some(LogFormat::from_str(&text, false).map_err(|_| {
+                wrong(&keys.origin("log_format"), format!("`{text}` is not one of: text, json"))
+            })?),
+        };
     let mut retention = Retention::default();
     if let Some(mut keys) = keys.section("retention")? {
         let days = |number: i64| Duration::from_secs(number as u64 * 86_400);
@@ -295,7 +302,9 @@ impl<'a> Keys<'a> {
     fn section(&mut self, key: &str) -> Result<Option<Keys<'a>>, ConfigError> {
         match self.table.remove(key) {
             None => Ok(None),
-            Some(Value::Table(table)) => Ok(Some(Keys { file: self.file, section: format!("{key}."), table })),
+            Some(Value::Table(table)) => {
+                Ok(Some(Keys { file: self.file, section: format!("{key}."), table }))
+            }
             Some(other) => Err(self.wrong_type(key, "a section", &other)),
         }
     }
@@ -304,7 +313,10 @@ impl<'a> Keys<'a> {
         let Some(key) = self.table.keys().next() else { return Ok(()) };
         Err(ConfigError {
             code: "config.unknown_key",
-            fix: format!("remove `{}{key}` from {}; `bugle up --help` lists the keys", self.section, self.file),
+            fix: format!(
+                "remove `{}{key}` from {}; `bugle up --help` lists the keys",
+                self.section, self.file
+            ),
             ..wrong(&self.origin(key), "is not a known key")
         })
     }
@@ -327,9 +339,15 @@ mod tests {
         )
         .unwrap();
         assert_eq!(read.listen, Some(("f: listen".to_owned(), "127.0.0.1:4000".to_owned())));
-        assert_eq!((read.max_runs, read.stop_runs, read.log_format), (Some(3), Some(true), Some(LogFormat::Json)));
+        assert_eq!(
+            (read.max_runs, read.stop_runs, read.log_format),
+            (Some(3), Some(true), Some(LogFormat::Json))
+        );
         let day = Duration::from_secs(86_400);
-        assert_eq!(read.retention, Retention { runs: Some(day * 2), log_bytes: Some(5 << 20), ..Retention::default() });
+        assert_eq!(
+            read.retention,
+            Retention { runs: Some(day * 2), log_bytes: Some(5 << 20), ..Retention::default() }
+        );
     }
 
     #[test]
@@ -357,7 +375,8 @@ mod tests {
         std::fs::write(folder.path().join(FILE), "listen = '127.0.0.1:4000'\nmax_runs = 3").unwrap();
         let config = read(folder.path(), &Flags::default()).unwrap();
         assert_eq!((config.listen.port(), config.max_runs), (4000, 3));
-        let flags = Flags { listen: Some("localhost:5000".into()), max_runs: Some("7".into()), ..Flags::default() };
+        let flags =
+            Flags { listen: Some("localhost:5000".into()), max_runs: Some("7".into()), ..Flags::default() };
         let config = read(folder.path(), &flags).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.max_runs), ("127.0.0.1:5000", 7));
     }

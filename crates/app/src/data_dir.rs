@@ -25,7 +25,11 @@ pub(crate) fn locate(given: Option<&Path>) -> Result<PathBuf, Finding> {
     let refuse = |code, message: String, fix: &str| Finding::fail("data folder", code, message, fix);
     if let Some(given) = given {
         if given.as_os_str().is_empty() {
-            return Err(refuse("data_dir.relative", "the data folder is empty text".into(), "give an absolute path"));
+            return Err(refuse(
+                "data_dir.relative",
+                "the data folder is empty text".into(),
+                "give an absolute path",
+            ));
         }
         if !given.is_absolute() {
             let absolute = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")).join(given);
@@ -39,7 +43,8 @@ pub(crate) fn locate(given: Option<&Path>) -> Result<PathBuf, Finding> {
     }
     // A relative XDG folder is to be ignored, says its specification.
     let base = var("XDG_DATA_HOME").filter(|path| path.is_absolute());
-    let base = base.or_else(|| var("HOME").filter(|path| path.is_absolute()).map(|home| home.join(".local/share")));
+    let base =
+        base.or_else(|| var("HOME").filter(|path| path.is_absolute()).map(|home| home.join(".local/share")));
     base.map(|base| base.join("bugle")).ok_or_else(|| {
         let message = "neither XDG_DATA_HOME nor HOME names a folder".to_owned();
         refuse("data_dir.unknown", message, "say where the data goes: --data-dir /some/folder")

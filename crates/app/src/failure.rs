@@ -95,7 +95,8 @@ impl Failure {
 
     /// The form that `--json` prints on stderr: that of the API's errors.
     pub(crate) fn to_json(&self) -> Json {
-        let mut body = json!({ "error": self.message, "code": self.code, "exitCode": self.kind.exit_number() });
+        let mut body =
+            json!({ "error": self.message, "code": self.code, "exitCode": self.kind.exit_number() });
         if let Some(details) = &self.details {
             body["details"] = Json::clone(details);
         }

@@ -163,7 +163,8 @@ impl<'a> Follower<'a> {
 
     /// Looks at the state of the run, and shows the steps that were not shown yet.
     async fn look(&mut self, screen: &mut Screen) -> Result<(), Failure> {
-        self.view = RunView::read(&self.client.get(&format!("/heartbeat-runs/{}", self.run)).await?)?;
+        let view = RunView::read(&self.client.get(&format!("/heartbeat-runs/{}", self.run)).await?)?;
+        let before = std::mem::replace(&mut self.view, view);
         if !self.show.steps {
             return Ok(());
         }
@@ -176,9 +177,31 @@ impl<'a> Follower<'a> {
                 show_step(screen, step);
             }
             if steps.len() < 200 {
-                return Ok(());
+                break;
             }
         }
+        self.show_wait(screen, &before);
+        Ok(())
+    }
+
+    /// Waiting has no step of its own: it is derived from how things are.
+    fn show_wait(&self, screen: &mut Screen, before: &RunView) {
+        let now = &self.view;
+        let is_new =
+            now.held_reason != before.held_reason || now.cancel_requested_at != before.cancel_requested_at;
+        if !is_new || (now.held_reason.is_none() && now.cancel_requested_at.is_none()) || now.is_final() {
+            return;
+        }
+        if screen.json {
+            screen.json_line(&json!({ "type": "state", "status": now.status, "heldReason": now.held_reason,
+                "cancelRequestedAt": now.cancel_requested_at }));
+        }
+        let why = if now.held_reason.is_some() {
+            format!("; why: bugle run explain {}", self.run)
+        } else {
+            String::new()
+        };
+        screen.note(&screen.tint_note(Tone::Waiting, &format!("{}{why}", now.state())));
     }
 
     fn take_piece(&mut self, screen: &mut Screen, event: &Event) -> Result<(), Failure> {
@@ -186,7 +209,8 @@ impl<'a> Follower<'a> {
             Failure::failed("answer.unreadable", format!("cannot read a piece of the log: {why}"))
                 .hint("is the server of another version? see: bugle status")
         };
-        let piece: Piece = serde_json::from_str(&event.data).map_err(|error| unreadable(error.to_string()))?;
+        let piece: Piece =
+            serde_json::from_str(&event.data).map_err(|error| unreadable(error.to_string()))?;
         if self.to_skip > 0 {
             self.to_skip -= 1;
         } else {
@@ -246,14 +270,17 @@ impl<'a> Follower<'a> {
             if screen.json {
                 screen.json_line(&json!({ "type": "server", "state": "back" }));
             }
-            let text = format!("the server is back after {}; going on where we were", when::span(since.elapsed()));
+            let text =
+                format!("the server is back after {}; going on where we were", when::span(since.elapsed()));
             screen.note(&screen.tint_note(Tone::Waiting, &text));
         }
     }
 
     fn left(&self, screen: &mut Screen) -> Failure {
         let run = &self.run;
-        screen.note(&format!("the run goes on. Watch it again: bugle logs {run} -f   End it: bugle run cancel {run}"));
+        screen.note(&format!(
+            "the run goes on. Watch it again: bugle logs {run} -f   End it: bugle run cancel {run}"
+        ));
         Failure::shown(Kind::Interrupted, "interrupted")
     }
 }

@@ -59,7 +59,8 @@ impl Instance {
                 "use a folder on a local disk: --data-dir /some/folder",
             )
         };
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = open.map_err(cannot)?;
         match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -69,7 +70,8 @@ impl Instance {
             Err(error) => return Err(cannot(error.into())),
         }
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
-        let mut instance = Instance { file, holder: Holder { pid, since: Some(since.to_owned()), listen: None } };
+        let mut instance =
+            Instance { file, holder: Holder { pid, since: Some(since.to_owned()), listen: None } };
         instance.write().map_err(cannot)?;
         Ok(instance)
     }
@@ -92,7 +94,9 @@ impl Instance {
 pub(crate) fn holder(folder: &Path) -> io::Result<Option<Holder>> {
     let file = match File::open(folder.join(LOCK)) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     match rustix::process::fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))? {
@@ -122,7 +126,10 @@ pub(crate) fn taken(folder: &Path, holder: &Holder) -> Finding {
     if let Some(since) = &holder.since {
         message.push_str(&format!(", since {}", crate::when::local(since)));
     }
-    let fix = format!("use it as it is (bugle status), stop it (kill {}), or start with another --data-dir", holder.pid);
+    let fix = format!(
+        "use it as it is (bugle status), stop it (kill {}), or start with another --data-dir",
+        holder.pid
+    );
     Finding::fail("instance", "instance.held", message, fix)
 }
 

@@ -138,7 +138,10 @@ mod tests {
     fn the_state_says_what_it_waits_for() {
         let state = |run: Json| RunView::read(&run).unwrap().state();
         assert_eq!(state(json!({"status": "queued", "heldReason": "paused"})), "queued (paused)");
-        assert_eq!(state(json!({"status": "running", "cancelRequestedAt": "2026-01-01T00:00:00Z"})), "cancelling");
+        assert_eq!(
+            state(json!({"status": "running", "cancelRequestedAt": "2026-01-01T00:00:00Z"})),
+            "cancelling"
+        );
         assert_eq!(state(json!({"status": "succeeded", "heldReason": null})), "succeeded");
     }
 }

@@ -65,7 +65,13 @@ impl Screen {
         let colors = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
-        Screen { json, color_out: colors && out && !json, color_err: colors && err, live: err && !json, shown: false }
+        Screen {
+            json,
+            color_out: colors && out && !json,
+            color_err: colors && err,
+            live: err && !json,
+            shown: false,
+        }
     }
 
     /// A text in a colour, for stdout.
@@ -200,13 +206,23 @@ fn problems(failure: &Failure) -> Vec<String> {
         .filter_map(|problem| {
             let message = problem.get("message")?.as_str()?;
             let path = match problem.get("path")? {
-                Json::Array(steps) => {
-                    steps.iter().map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned)).collect::<Vec<_>>().join(".")
-                }
+                Json::Array(steps) => steps
+                    .iter()
+                    .map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned))
+                    .collect::<Vec<_>>()
+                    .join("."),
                 other => other.as_str()?.to_owned(),
             };
-            let hint = problem.get("hint").and_then(Json::as_str).map(|hint| format!(" ({hint})")).unwrap_or_default();
-            Some(if path.is_empty() { format!("{message}{hint}") } else { format!("{path}: {message}{hint}") })
+            let hint = problem
+                .get("hint")
+                .and_then(Json::as_str)
+                .map(|hint| format!(" ({hint})"))
+                .unwrap_or_default();
+            Some(if path.is_empty() {
+                format!("{message}{hint}")
+            } else {
+                format!("{path}: {message}{hint}")
+            })
         })
         .collect()
 }
@@ -244,7 +260,9 @@ fn leave_if_nobody_reads(written: io::Result<()>) {
 }
 
 fn terminal_width() -> usize {
-    rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20))
+    // Some terminals do not know their size and say 0.
+    let told = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    if told == 0 { 80 } else { told }
 }
 
 #[cfg(test)]

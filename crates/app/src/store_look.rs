@@ -32,9 +32,10 @@ pub(crate) async fn look(config: &Config, is_running: bool) -> Finding {
     match version(&target).await {
         Ok(have) if have > known() => refusal(&target, &StoreError::NewerStore { have, know: known() }),
         Ok(have) if have == known() => Finding::ok(CHECK, format!("{}, version {have}", shown(&target))),
-        Ok(have) => {
-            Finding::ok(CHECK, format!("{}, version {have}; the start brings it to {}", shown(&target), known()))
-        }
+        Ok(have) => Finding::ok(
+            CHECK,
+            format!("{}, version {have}; the start brings it to {}", shown(&target), known()),
+        ),
         Err(error) => refusal(&target, &error),
     }
 }
@@ -49,7 +50,9 @@ pub(crate) fn refusal(target: &Target, error: &StoreError) -> Finding {
             format!("{shown} is of a newer bugle: it has version {have}, this program knows up to {know}"),
             "install the newer bugle again, or use another --data-dir",
         ),
-        StoreError::ChangedMigration { .. } | StoreError::BadMigration { .. } | StoreError::Migration { .. } => fail(
+        StoreError::ChangedMigration { .. }
+        | StoreError::BadMigration { .. }
+        | StoreError::Migration { .. } => fail(
             "store.migration",
             format!("{shown} cannot be brought up to date: {}", chain(error)),
             "the store is as it was; go back to the bugle that was used before, and report this",
@@ -67,7 +70,11 @@ pub(crate) fn refusal(target: &Target, error: &StoreError) -> Finding {
             format!("cannot use {shown}: {}", chain(error)),
             "put the last good backup in its place, or start anew with another --data-dir",
         ),
-        _ => fail("store.failed", format!("cannot use {shown}: {}", chain(error)), "report this, with the message"),
+        _ => fail(
+            "store.failed",
+            format!("cannot use {shown}: {}", chain(error)),
+            "report this, with the message",
+        ),
     }
 }
 
@@ -129,7 +136,8 @@ mod tests {
     async fn a_file_that_is_no_store_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("s.sqlite");
-        std::fs::write(&file, "this is a letter, not a database, and quite a long one at that".repeat(40)).unwrap();
+        std::fs::write(&file, "this is a letter, not a database, and quite a long one at that".repeat(40))
+            .unwrap();
         let target = Target::Sqlite(file);
         let error = version(&target).await.unwrap_err();
         assert_eq!(refusal(&target, &error).code, "store.unusable");

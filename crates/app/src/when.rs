@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn sizes_are_short() {
-        for (count, text) in [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (80 << 20, "80.0 MiB")] {
+        for (count, text) in [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (80 << 20, "80.0 MiB")]
+        {
             assert_eq!(bytes(count), text);
         }
     }

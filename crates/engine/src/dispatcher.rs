@@ -30,63 +30,92 @@ const PAGE: i64 = 500;
 
 /// Dispatches until the engine closes.
 pub(crate) async fn run(engine: Arc<Inner>) {
+    let mut place = String::new();
     loop {
         let rung = tokio::select! {
             () = engine.closing.cancelled() => return,
             rung = engine.doorbell.wait(engine.settings.period) => rung,
         };
         match rung {
-            Rung::Agents(agents) => dispatch(&engine, agents).await,
-            Rung::Everybody => everybody(&engine).await,
+            Rung::Agents(agents) => {
+                dispatch(&engine, agents).await;
+            }
+            Rung::Everybody => everybody(&engine, &mut place).await,
         }
     }
 }
 
-async fn everybody(engine: &Arc<Inner>) {
-    let mut after = String::new();
+/// Walks once through all agents that have a queue, from `place` on and round to it again. Where places run out the walk
+/// ends, and the next one begins there: on a full instance every agent gets its turn.
+async fn everybody(engine: &Arc<Inner>, place: &mut String) {
+    let start = place.clone();
+    let mut is_round = false;
     loop {
         let page = engine
-            .read(after.clone(), |tx, after| {
+            .read(place.clone(), |tx, after| {
                 Box::pin(async move { runs::agents_with_queue(tx, &after, PAGE).await })
             })
             .await;
-        let agents = match page {
+        let mut agents = match page {
             Ok(agents) => agents,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for queued runs");
                 return;
             }
         };
-        let Some(last) = agents.last() else { return };
-        after = last.0.clone();
-        let full = agents.len() as i64 == PAGE;
-        dispatch(engine, agents).await;
-        if !full || engine.closing.is_cancelled() {
+        let was_full = agents.len() as i64 == PAGE;
+        if is_round {
+            agents.retain(|agent| agent.0 <= start);
+        }
+        if let Some(starved) = dispatch(engine, agents.clone()).await {
+            let before = agents.iter().rev().find(|agent| **agent < starved);
+            *place = before.map_or_else(|| place.clone(), |agent| agent.0.clone());
             return;
+        }
+        if engine.closing.is_cancelled() {
+            return;
+        }
+        match agents.last() {
+            Some(last) if was_full => *place = last.0.clone(),
+            _ if is_round || start.is_empty() => {
+                place.clear();
+                return;
+            }
+            _ => {
+                place.clear();
+                is_round = true;
+            }
         }
     }
 }
 
-async fn dispatch(engine: &Arc<Inner>, agents: Vec<AgentId>) {
+/// Starts what may start of these agents; gives back the first that has more and lacks a place.
+async fn dispatch(engine: &Arc<Inner>, agents: Vec<AgentId>) -> Option<AgentId> {
     let side_by_side = u32::try_from(agents.len().clamp(1, WIDTH)).unwrap_or(1);
     // A fair share each, so that one that cannot start does not keep the places from those that could.
     let share = (engine.slots.free() / side_by_side).clamp(1, MOST_AT_ONCE);
-    let starved: Vec<AgentId> = stream::iter(agents)
+    let mut starved: Vec<AgentId> = stream::iter(agents)
         .map(|agent| async move { start_next(engine, agent, share).await })
         .buffer_unordered(WIDTH)
         .filter_map(|starved| async move { starved })
         .collect()
         .await;
+    starved.sort();
     // Who found no place may have met places that were held for nothing: once more, one by one.
+    let mut first = None;
     for agent in starved {
-        if start_next(engine, agent, MOST_AT_ONCE).await.is_some() {
-            engine.doorbell.starve();
-            // A place that was given back before the bell knew of our hunger has rung nobody.
-            if engine.slots.free() > 0 {
-                engine.doorbell.freed();
-            }
+        if let Some(agent) = start_next(engine, agent, MOST_AT_ONCE).await {
+            first.get_or_insert(agent);
         }
     }
+    if first.is_some() {
+        engine.doorbell.starve();
+        // A place that was given back before the bell knew of our hunger has rung nobody.
+        if engine.slots.free() > 0 {
+            engine.doorbell.freed();
+        }
+    }
+    first
 }
 
 /// What a pass over one agent came to.
@@ -115,6 +144,9 @@ async fn start_next(engine: &Arc<Inner>, agent: AgentId, most: u32) -> Option<Ag
 async fn try_start(engine: &Arc<Inner>, agent: &AgentId, most: u32) -> Result<bool, StoreError> {
     let mut places: Vec<Slot> = std::iter::from_fn(|| engine.slots.take()).take(most as usize).collect();
     let available = u32::try_from(places.len()).unwrap_or(0);
+    if places.is_empty() {
+        return Ok(true);
+    }
     let context = (agent.clone(), engine.claimer.clone());
     let now = engine.clock.now();
     let instance_slots = engine.settings.max_runs;

@@ -50,7 +50,12 @@ impl Doorbell {
         self.starved.store(true, Ordering::Relaxed);
     }
 
-    /// A process of the instance ended.
+    /// Somebody waits for a place: who comes now has to queue behind.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed)
+    }
+
+    /// A place was given back: a process ended, or it was held for nothing.
     pub(crate) fn freed(&self) {
         if self.starved.swap(false, Ordering::Relaxed) {
             self.ring_all();

@@ -5,7 +5,7 @@
 
 use adapters::{LineSplitter, Reader, Source};
 use domain::moment::Moment;
-use domain::telling::{AgentEvent, Told};
+use domain::telling::{AgentError, AgentEvent, Told};
 use serde_json::{Value as Json, json};
 use store::leases::Progress;
 
@@ -120,7 +120,10 @@ impl Account {
                 event,
                 AgentEvent::Session { .. } | AgentEvent::UsageAdded { .. } | AgentEvent::UsageTotal { .. }
             );
-            self.told.hear(event);
+            match printable(event) {
+                Some(event) => self.told.hear(&event),
+                None => self.told.hear(event),
+            }
         }
         if !self.stopping && self.told.is_done() {
             self.done_before_stop = true;
@@ -178,6 +181,36 @@ impl Account {
             "costKnown": usage.cost_micros.is_some(),
         }))
     }
+}
+
+/// The event without NUL in the texts that become columns, `None` when there is none: PostgreSQL refuses it, and the
+/// end of a run must not hang on what its program says.
+fn printable(event: &AgentEvent) -> Option<AgentEvent> {
+    let clean = |text: &mut String| {
+        let has = text.contains('\0');
+        if has {
+            *text = text.replace('\0', "\u{fffd}");
+        }
+        has
+    };
+    let clean_error = |error: &mut AgentError| {
+        let in_message = clean(&mut error.message);
+        error.code.as_mut().is_some_and(clean) | in_message
+    };
+    let has_texts = matches!(
+        event,
+        AgentEvent::Session { .. } | AgentEvent::Trouble { .. } | AgentEvent::Result { error: Some(_), .. }
+    );
+    if !has_texts {
+        return None;
+    }
+    let mut event = event.clone();
+    let changed = match &mut event {
+        AgentEvent::Session { id } => clean(id),
+        AgentEvent::Trouble { error } | AgentEvent::Result { error: Some(error), .. } => clean_error(error),
+        _ => false,
+    };
+    changed.then_some(event)
 }
 
 /// The end of a stream, at most [`EXCERPT`] bytes.

@@ -123,7 +123,9 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
         })),
     });
     let usage = told.usage.clone().unwrap_or_default();
-    let count = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+    // Far above anything real, and far enough below the end of the number for sums over thousands of runs.
+    const MOST: i64 = 1_000_000_000_000_000;
+    let count = |tokens: u64| i64::try_from(tokens).unwrap_or(MOST).min(MOST);
     let now = task.engine.clock.now();
     let session = told.session.clone().map(|session_id| TaskSession {
         id: domain::ids::mint(now, task.engine.dice.bytes()),
@@ -170,7 +172,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
             input_tokens: count(usage.input_tokens),
             cached_input_tokens: count(usage.cached_input_tokens),
             output_tokens: count(usage.output_tokens),
-            cost_micros: usage.cost_micros.unwrap_or(0),
+            cost_micros: usage.cost_micros.unwrap_or(0).clamp(0, MOST),
         },
         follow_up: follow_up(task, &settlement, now),
         run: task.run.clone(),

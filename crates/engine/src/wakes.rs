@@ -66,7 +66,7 @@ impl Inner {
         request: WakeRequest,
     ) -> Result<Woken, EngineError> {
         // The place is taken before the claim and handed to the run, so that two wakes cannot take one.
-        let slot = self.slots.take();
+        let slot = if self.doorbell.is_starved() { None } else { self.slots.take() };
         let running = if slot.is_some() { 0 } else { self.settings.max_runs };
         let admission = self.admission(running, Chain::default());
         let (id, now) = (agent.clone(), admission.now);

@@ -8,27 +8,29 @@ use domain::moment::Moment;
 use crate::value::Value;
 use crate::{StoreError, Tx, p, sql, sql_list};
 
-/// Returns finished runs whose folder is still to be archived, the longest finished first.
-pub async fn to_archive(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<RunId>, StoreError> {
+/// Returns finished runs of a node whose folder is still to be archived, the longest finished first.
+pub async fn to_archive(tx: &mut Tx<'_>, node: &str, limit: i64) -> Result<Vec<RunId>, StoreError> {
     let rows = tx
         .rows(
             sql!(
-                "SELECT id FROM runs WHERE log_state = 'folder' AND finished_at IS NOT NULL ORDER BY finished_at, id LIMIT $1"
+                "SELECT id FROM runs WHERE log_state = 'folder' AND finished_at IS NOT NULL AND node_id = $1 \
+                 ORDER BY finished_at, id LIMIT $2"
             ),
-            p![limit],
+            p![node, limit],
         )
         .await?;
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Returns runs that finished before `before`, oldest first.
-pub async fn finished_before(tx: &mut Tx<'_>, before: Moment, limit: i64) -> Result<Vec<RunId>, StoreError> {
+/// Returns runs that finished before `before`, oldest first; none whose files lie on another node.
+pub async fn finished_before(tx: &mut Tx<'_>, node: &str, before: Moment, limit: i64) -> Result<Vec<RunId>, StoreError> {
     let rows = tx
         .rows(
             sql!(
-                "SELECT id FROM runs WHERE finished_at IS NOT NULL AND finished_at < $1 ORDER BY finished_at LIMIT $2"
+                "SELECT id FROM runs WHERE finished_at IS NOT NULL AND finished_at < $1 \
+                 AND (node_id = $2 OR log_state IN ('none', 'removed')) ORDER BY finished_at LIMIT $3"
             ),
-            p![before, limit],
+            p![before, node, limit],
         )
         .await?;
     rows.iter().map(|row| row.get(0)).collect()
@@ -43,14 +45,15 @@ pub async fn remove_runs(tx: &mut Tx<'_>, runs: &[RunId]) -> Result<u64, StoreEr
     tx.exec_in(sql_list!("DELETE FROM runs WHERE finished_at IS NOT NULL AND id IN ({list})"), p![], ids()).await
 }
 
-/// Returns archived logs, oldest first, for the byte limit.
-pub async fn oldest_logs(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<RunId>, StoreError> {
+/// Returns archived logs of a node, oldest first, for the byte limit.
+pub async fn oldest_logs(tx: &mut Tx<'_>, node: &str, limit: i64) -> Result<Vec<RunId>, StoreError> {
     let rows = tx
         .rows(
             sql!(
-                "SELECT id FROM runs WHERE finished_at IS NOT NULL AND log_state = 'archived' ORDER BY finished_at LIMIT $1"
+                "SELECT id FROM runs WHERE finished_at IS NOT NULL AND log_state = 'archived' AND node_id = $1 \
+                 ORDER BY finished_at LIMIT $2"
             ),
-            p![limit],
+            p![node, limit],
         )
         .await?;
     rows.iter().map(|row| row.get(0)).collect()

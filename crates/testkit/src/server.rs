@@ -100,8 +100,7 @@ impl Server {
     pub async fn kill(mut self, world: &World) {
         let runtime = self.runtime.take().expect("only the end takes it");
         // Threads that are in the middle of a step finish that step; a start that is held by the model goes on alone.
-        let ending =
-            tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(50)));
+        let ending = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_millis(50)));
         ending.await.unwrap();
         self.gone(world).await;
     }

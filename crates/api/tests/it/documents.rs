@@ -120,9 +120,9 @@ async fn long_answers_are_compressed_for_those_who_can_read_them() {
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up() {
-    let stage = Stage::with(|options| options.request_timeout = std::time::Duration::ZERO).await;
-    // Every answer that needs the store takes longer than nothing.
-    let refusal = stage.get("/api/companies").await.refusal();
+    let stage = Stage::with(|options| options.request_timeout = std::time::Duration::from_millis(50)).await;
+    let endless = reqwest::Body::wrap_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
+    let refusal = stage.send(stage.http.post(stage.url("/api/companies")).body(endless)).await.refusal();
     assert_eq!((refusal.0, refusal.1.as_str()), (504, "timeout"));
     stage.end().await;
 }

@@ -218,6 +218,8 @@ pub(crate) fn id_of(value: &Value) -> String {
 pub(crate) struct Events {
     body: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     buffer: String,
+    /// Of the buffer, what was given already.
+    read: usize,
     rest: Vec<u8>,
 }
 
@@ -244,20 +246,22 @@ impl Events {
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         assert!(!answer.headers().contains_key("content-encoding"));
-        Events { body: answer.bytes_stream().boxed(), buffer: String::new(), rest: Vec::new() }
+        Events { body: answer.bytes_stream().boxed(), buffer: String::new(), read: 0, rest: Vec::new() }
     }
 
     /// The next event; `None` when the stream has ended.
     pub(crate) async fn next(&mut self) -> Option<SentEvent> {
         loop {
-            if let Some((block, after)) = self.buffer.split_once("\n\n") {
-                let event = parse(block);
-                self.buffer = after.to_owned();
+            if let Some(length) = self.buffer[self.read..].find("\n\n") {
+                let event = parse(&self.buffer[self.read..self.read + length]);
+                self.read += length + 2;
                 if let Some(event) = event {
                     return Some(event);
                 }
                 continue;
             }
+            self.buffer.drain(..self.read);
+            self.read = 0;
             let bytes = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("the stream goes on")?;
             self.rest.extend_from_slice(&bytes.unwrap());
             // Chunks end anywhere, also within a code point.

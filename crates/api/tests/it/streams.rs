@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -36,9 +37,11 @@ async fn event(socket: &mut Socket) -> Option<Value> {
     }
 }
 
-/// Appends events numbered from 0 while others read.
-async fn produce(stage: &Stage, company: &str) {
+/// Appends events numbered from 0, a little ahead of who reads them: a server that has everything at hand sends all of
+/// it on each connection, which costs time and shows nothing.
+async fn produce(stage: &Stage, company: &str, mut read: watch::Receiver<i64>) {
     for batch in 0..EVENTS / 100 {
+        read.wait_for(|read| *read + 1500 > batch * 100).await.unwrap();
         let payloads = (0..100).map(|n| json!({ "n": batch * 100 + n }).to_string()).collect();
         stage.append_events(company, payloads).await;
     }
@@ -49,6 +52,7 @@ async fn server_sent_events_come_once_and_in_order_over_a_hundred_reconnects() {
     let stage = Stage::new().await;
     let company = stage.company("Acme").await;
     let path = format!("/api/companies/{company}/events");
+    let (progress, watched) = watch::channel(0);
     let read = async {
         let mut dice = StdRng::seed_from_u64(1);
         let (mut next, mut last) = (0, "0".to_owned());
@@ -62,6 +66,7 @@ async fn server_sent_events_come_once_and_in_order_over_a_hundred_reconnects() {
                 last = event.id.clone().unwrap();
                 assert_eq!(event.json()["id"].to_string(), last);
                 next += 1;
+                progress.send_replace(next);
                 if next == EVENTS {
                     return connection;
                 }
@@ -69,7 +74,7 @@ async fn server_sent_events_come_once_and_in_order_over_a_hundred_reconnects() {
         }
         unreachable!()
     };
-    let (connections, ()) = tokio::join!(read, produce(&stage, &company));
+    let (connections, ()) = tokio::join!(read, produce(&stage, &company, watched));
     assert!(connections >= RECONNECTS, "{connections}");
     stage.end().await;
 }
@@ -78,6 +83,7 @@ async fn server_sent_events_come_once_and_in_order_over_a_hundred_reconnects() {
 async fn socket_frames_come_once_and_in_order_over_a_hundred_reconnects() {
     let stage = Stage::new().await;
     let company = stage.company("Acme").await;
+    let (progress, watched) = watch::channel(0);
     let read = async {
         let mut dice = StdRng::seed_from_u64(2);
         let (mut next, mut last) = (0, 0);
@@ -89,6 +95,7 @@ async fn socket_frames_come_once_and_in_order_over_a_hundred_reconnects() {
                 assert_eq!((event["type"].as_str(), event["payload"]["n"].as_i64()), (Some("test.event"), Some(next)));
                 last = event["id"].as_i64().unwrap();
                 next += 1;
+                progress.send_replace(next);
                 if next == EVENTS {
                     return connection;
                 }
@@ -96,7 +103,7 @@ async fn socket_frames_come_once_and_in_order_over_a_hundred_reconnects() {
         }
         unreachable!()
     };
-    let (connections, ()) = tokio::join!(read, produce(&stage, &company));
+    let (connections, ()) = tokio::join!(read, produce(&stage, &company, watched));
     assert!(connections >= RECONNECTS, "{connections}");
     stage.end().await;
 }
@@ -106,6 +113,7 @@ async fn a_log_is_streamed_once_and_in_order_over_a_hundred_reconnects() {
     let stage = Stage::new().await;
     let (company, _, run) = stage.with_run().await;
     let path = format!("/api/heartbeat-runs/{run}/log/stream");
+    let (progress, mut watched) = watch::channel(0);
     let read = async {
         let mut dice = StdRng::seed_from_u64(3);
         let mut texts = [String::new(), String::new()];
@@ -127,6 +135,7 @@ async fn a_log_is_streamed_once_and_in_order_over_a_hundred_reconnects() {
                 }
                 let which = usize::from(data["stream"] == "stderr");
                 texts[which].push_str(data["chunk"].as_str().unwrap());
+                progress.send_modify(|pieces| *pieces += 1);
                 if let Some(id) = event.id {
                     assert_eq!(data["nextOffset"].to_string(), id);
                     last = Some(id);
@@ -137,9 +146,10 @@ async fn a_log_is_streamed_once_and_in_order_over_a_hundred_reconnects() {
     };
     let print = async {
         let mut dice = StdRng::seed_from_u64(4);
-        for _ in 0..20 {
-            babble(&stage, &run, &mut dice, 250);
-            tokio::task::yield_now().await;
+        for part in 0..50 {
+            // Ahead of the reader, but not by all there is.
+            watched.wait_for(|pieces| *pieces + 600 > part * 100).await.unwrap();
+            babble(&stage, &run, &mut dice, 100);
         }
         stage.puppets.end(&run, 0);
         stage.over(&company, &run).await;
@@ -205,12 +215,12 @@ async fn a_slow_socket_is_closed_with_its_cursor_while_others_go_on() {
     let mut slow = socket(&stage, &company, "?after=0").await.unwrap();
     let mut quick = socket(&stage, &company, "?after=0").await.unwrap();
     // More than both ends of a connection buffer.
-    const COUNT: i64 = 1500;
-    let padding = "x".repeat(32 << 10);
+    const COUNT: i64 = 160;
+    let padding = "x".repeat(256 << 10);
     let produce = async {
-        for batch in 0..COUNT / 50 {
-            let payload = |n| json!({ "n": batch * 50 + n, "padding": padding }).to_string();
-            stage.append_events(&company, (0..50).map(payload).collect()).await;
+        for batch in 0..COUNT / 20 {
+            let payload = |n| json!({ "n": batch * 20 + n, "padding": padding }).to_string();
+            stage.append_events(&company, (0..20).map(payload).collect()).await;
         }
     };
     let read = async {

@@ -70,7 +70,9 @@ impl Agent {
             Agent::List => list(context).await,
             Agent::Show(Named { agent }) => show(context, &agent).await,
             Agent::Set(set) => set.run(context).await,
-            Agent::Pause(Named { agent }) => order(context, &agent, "pause", "is paused; its queue is held").await,
+            Agent::Pause(Named { agent }) => {
+                order(context, &agent, "pause", "is paused; its queue is held").await
+            }
             Agent::Resume(Named { agent }) => order(context, &agent, "resume", "works again").await,
             Agent::Terminate(Terminate { agent, yes }) => {
                 confirm(context, &agent, yes)?;
@@ -128,7 +130,8 @@ async fn show(context: &mut Context, agent: &str) -> Result<(), Failure> {
     let title = context.screen.tint(Tone::Strong, text(&agent, "name"));
     let status_shown = context.screen.tint(tone(status), status);
     context.screen.line(&format!("{title}  {status_shown}"));
-    let slots = agent.pointer("/runtimeConfig/heartbeat/maxConcurrentRuns").map(Json::to_string).unwrap_or_default();
+    let slots =
+        agent.pointer("/runtimeConfig/heartbeat/maxConcurrentRuns").map(Json::to_string).unwrap_or_default();
     let mut facts = vec![
         ("id", text(&agent, "id").to_owned()),
         ("type", text(&agent, "adapterType").to_owned()),
@@ -173,7 +176,9 @@ async fn cancel_work(context: &mut Context, agent: &str) -> Result<(), Failure> 
     let count = |key: &str| report.get(key).and_then(Json::as_array).map_or(0, Vec::len);
     let (stopping, withdrawn) = (count("stopping"), count("withdrawn"));
     let name = text(&agent, "name");
-    context.screen.line(&format!("{name}: {stopping} runs are being stopped, {withdrawn} taken out of the queue"));
+    context
+        .screen
+        .line(&format!("{name}: {stopping} runs are being stopped, {withdrawn} taken out of the queue"));
     Ok(())
 }
 
@@ -210,12 +215,15 @@ impl Set {
         }
         if self.every.is_some() || self.max_concurrent.is_some() {
             // The server takes the runtime configuration as a whole.
-            let mut runtime = agent.get("runtimeConfig").cloned().filter(Json::is_object).unwrap_or_else(|| json!({}));
+            let mut runtime =
+                agent.get("runtimeConfig").cloned().filter(Json::is_object).unwrap_or_else(|| json!({}));
             heartbeat(&mut runtime, self.every, self.max_concurrent)?;
             patch.insert("runtimeConfig".into(), runtime);
         }
         if patch.is_empty() {
-            return Err(Failure::usage("usage", "nothing to change was given").hint("see: bugle agent set --help"));
+            return Err(
+                Failure::usage("usage", "nothing to change was given").hint("see: bugle agent set --help")
+            );
         }
         let changed = client.patch(&format!("/agents/{}", text(&agent, "id")), &Json::Object(patch)).await?;
         if context.global.json {
@@ -235,16 +243,23 @@ pub(super) fn heartbeat(runtime: &mut Json, every: Option<f64>, slots: Option<u3
     let heartbeat = &mut runtime["heartbeat"];
     if let Some(seconds) = every {
         if !seconds.is_finite() || seconds < 0.0 {
-            return Err(Failure::usage("every.invalid", format!("--every {seconds} is not a number of seconds"))
-                .hint("for example --every 300; 0 switches the timer off"));
+            return Err(Failure::usage(
+                "every.invalid",
+                format!("--every {seconds} is not a number of seconds"),
+            )
+            .hint("for example --every 300; 0 switches the timer off"));
         }
         heartbeat["enabled"] = json!(seconds > 0.0);
-        heartbeat["intervalSec"] = if seconds.fract() == 0.0 { json!(seconds as u64) } else { json!(seconds) };
+        heartbeat["intervalSec"] =
+            if seconds.fract() == 0.0 { json!(seconds as u64) } else { json!(seconds) };
     }
     if let Some(slots) = slots {
         if !(1..=10).contains(&slots) {
-            return Err(Failure::usage("max_concurrent.invalid", format!("--max-concurrent {slots} is not 1 to 10"))
-                .hint("how many runs a whole server carries is: bugle up --max-runs N"));
+            return Err(Failure::usage(
+                "max_concurrent.invalid",
+                format!("--max-concurrent {slots} is not 1 to 10"),
+            )
+            .hint("how many runs a whole server carries is: bugle up --max-runs N"));
         }
         heartbeat["maxConcurrentRuns"] = json!(slots);
     }
@@ -290,7 +305,12 @@ fn does(agent: &Json) -> String {
         let args = args.iter().filter_map(Json::as_str).map(quoted);
         std::iter::once(quoted(command)).chain(args).collect::<Vec<_>>().join(" ")
     } else {
-        ["url", "file", "script"].iter().map(|key| text(config, key)).find(|text| !text.is_empty()).unwrap_or_default().to_owned()
+        ["url", "file", "script"]
+            .iter()
+            .map(|key| text(config, key))
+            .find(|text| !text.is_empty())
+            .unwrap_or_default()
+            .to_owned()
     };
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(48) {
@@ -300,7 +320,8 @@ fn does(agent: &Json) -> String {
 }
 
 fn quoted(word: &str) -> String {
-    let is_plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c));
+    let is_plain =
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c));
     if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
@@ -311,7 +332,10 @@ mod tests {
     #[test]
     fn an_agent_says_in_one_line_what_it_does() {
         let config = |config: Json| does(&json!({ "adapterConfig": config }));
-        assert_eq!(config(json!({"command": "sh", "args": ["-c", "echo 'a  b'"]})), "sh -c 'echo '\\''a b'\\'''");
+        assert_eq!(
+            config(json!({"command": "sh", "args": ["-c", "echo 'a  b'"]})),
+            "sh -c 'echo '\\''a b'\\'''"
+        );
         assert_eq!(config(json!({"url": "https://example.org/run"})), "https://example.org/run");
         assert_eq!(config(json!({"script": "print a\nprint b"})), "print a print b");
         assert_eq!(config(json!({})), "");
@@ -322,7 +346,10 @@ mod tests {
     fn a_timer_is_switched_on_and_off_by_its_span() {
         let mut runtime = json!({"heartbeat": {"maxConcurrentRuns": 2}, "other": 1});
         heartbeat(&mut runtime, Some(300.0), None).unwrap();
-        assert_eq!(runtime, json!({"heartbeat": {"maxConcurrentRuns": 2, "enabled": true, "intervalSec": 300}, "other": 1}));
+        assert_eq!(
+            runtime,
+            json!({"heartbeat": {"maxConcurrentRuns": 2, "enabled": true, "intervalSec": 300}, "other": 1})
+        );
         heartbeat(&mut runtime, Some(0.0), Some(3)).unwrap();
         assert_eq!(runtime["heartbeat"], json!({"maxConcurrentRuns": 3, "enabled": false, "intervalSec": 0}));
         assert!(heartbeat(&mut runtime, Some(-1.0), None).is_err());

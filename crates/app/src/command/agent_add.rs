@@ -105,8 +105,11 @@ impl Add {
         };
         let kind = self.adapter.as_deref().unwrap_or(meant);
         let misfit = |what: &str, of: &str| {
-            Err(Failure::usage("agent.misfit", format!("{what} belongs to an agent of type {of}, not {kind}"))
-                .hint("see: bugle agent add --help"))
+            Err(Failure::usage(
+                "agent.misfit",
+                format!("{what} belongs to an agent of type {of}, not {kind}"),
+            )
+            .hint("see: bugle agent add --help"))
         };
         match kind {
             "process" if self.script.is_some() => misfit("--script", "scripted"),
@@ -196,7 +199,8 @@ async fn try_out(
         context.screen.note(&format!("{warning} {}", said(check)));
     }
     let Some(check) = checks.iter().find(|check| text(check, "level") == "error") else { return Ok(()) };
-    let failure = Failure::usage(text(check, "code"), format!("the server cannot run this agent: {}", said(check)));
+    let failure =
+        Failure::usage(text(check, "code"), format!("the server cannot run this agent: {}", said(check)));
     let advice = match text(check, "hint") {
         "" => "correct it".to_owned(),
         hint => hint.to_owned(),

@@ -21,7 +21,9 @@ pub(crate) enum Audit {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bugle audit head > /media/usb/head.json\n  bugle audit verify --head /media/usb/head.json")]
+#[command(
+    after_help = "Example:\n  bugle audit head > /media/usb/head.json\n  bugle audit verify --head /media/usb/head.json"
+)]
 pub(crate) struct Verify {
     /// A head that was printed earlier
     #[arg(long, value_name = "FILE")]
@@ -69,13 +71,17 @@ impl Verify {
             let word = context.screen.tint(Tone::Good, "whole");
             context.screen.line(&format!("the record is {word}: {checked} decisions checked"));
             if self.head.is_none() {
-                context.screen.note("a head kept elsewhere would also show a replaced record: bugle audit head");
+                context
+                    .screen
+                    .note("a head kept elsewhere would also show a replaced record: bugle audit head");
             }
         } else {
             let broken = report.get("firstBroken").unwrap_or(&Json::Null);
             let seq = broken.get("seq").and_then(Json::as_i64).unwrap_or_default();
             let word = context.screen.tint(Tone::Bad, "broken");
-            context.screen.line(&format!("the record is {word} at number {seq}: {}", meaning(text(broken, "why"))));
+            context
+                .screen
+                .line(&format!("the record is {word} at number {seq}: {}", meaning(text(broken, "why"))));
         }
         if is_whole { Ok(()) } else { Err(Failure::shown(Kind::Failed, "audit.broken")) }
     }

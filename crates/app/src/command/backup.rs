@@ -11,7 +11,9 @@ use crate::failure::Failure;
 use crate::when;
 
 #[derive(Debug, Args)]
-#[command(after_help = "The copy holds decisions and records. Logs of runs lie in the data folder, under runs/.")]
+#[command(
+    after_help = "The copy holds decisions and records. Logs of runs lie in the data folder, under runs/."
+)]
 pub(crate) struct Backup {
     /// Where the copy goes [default: bugle-backup-DATE in this folder]
     path: Option<PathBuf>,
@@ -27,7 +29,9 @@ impl Backup {
             PathBuf::from(format!("bugle-backup-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")))
         }));
         let Some(path) = path.to_str() else {
-            return Err(Failure::usage("path.not_utf8", format!("{} is not UTF-8", path.display())).hint("rename it"));
+            return Err(
+                Failure::usage("path.not_utf8", format!("{} is not UTF-8", path.display())).hint("rename it")
+            );
         };
         let client = context.client()?;
         let report = client.post("/backup", &json!({ "path": path })).await?;
@@ -37,7 +41,9 @@ impl Backup {
         }
         let bytes = report.get("bytes").and_then(Json::as_u64).unwrap_or_default();
         let shown = text(&report, "path");
-        context.screen.line(&format!("copied the store to {shown} ({}), and checked the copy", when::bytes(bytes)));
+        context
+            .screen
+            .line(&format!("copied the store to {shown} ({}), and checked the copy", when::bytes(bytes)));
         Ok(())
     }
 }

@@ -47,12 +47,17 @@ impl Demo {
     fn folder(&self) -> Result<PathBuf, Failure> {
         let folder = match &self.dir {
             Some(folder) if !folder.is_absolute() => {
-                return Err(Failure::usage("demo.dir", format!("{} is not an absolute path", folder.display()))
-                    .hint("write it from the root, for example --dir \"$PWD/bugle-demo\""));
+                return Err(Failure::usage(
+                    "demo.dir",
+                    format!("{} is not an absolute path", folder.display()),
+                )
+                .hint("write it from the root, for example --dir \"$PWD/bugle-demo\""));
             }
             Some(folder) if folder.exists() => {
                 return Err(Failure::usage("demo.dir", format!("{} is there already", folder.display()))
-                    .hint("name a folder that does not exist yet; the demo never touches what it did not make"));
+                    .hint(
+                        "name a folder that does not exist yet; the demo never touches what it did not make",
+                    ));
             }
             Some(folder) => folder.clone(),
             None => std::env::temp_dir().join(format!("bugle-demo-{:08x}", rand::random::<u32>())),
@@ -76,9 +81,11 @@ impl Stage {
     fn set(folder: PathBuf) -> Result<Stage, Failure> {
         let program = std::env::current_exe().map_err(|error| broken("find this program", &error))?;
         let repository = folder.join("repository");
-        std::fs::create_dir_all(&repository).map_err(|error| broken(&format!("make {}", repository.display()), &error))?;
+        std::fs::create_dir_all(&repository)
+            .map_err(|error| broken(&format!("make {}", repository.display()), &error))?;
         let readme = "# A small repository\n\nTwo agents work here.\n";
-        std::fs::write(repository.join("README.md"), readme).map_err(|error| broken("write a README", &error))?;
+        std::fs::write(repository.join("README.md"), readme)
+            .map_err(|error| broken("write a README", &error))?;
         let has_git = git(&repository, &["init", "--quiet"])
             && git(&repository, &["add", "."])
             && git(&repository, &["commit", "--quiet", "--message", "Begin"]);
@@ -98,7 +105,14 @@ impl Stage {
         let mut command = Command::new(&self.program);
         command.args(args).arg("--data-dir").arg(self.data());
         // What the person has set for their own server is not meant for this one.
-        for name in ["BUGLE_URL", "BUGLE_COMPANY", "BUGLE_LISTEN", "BUGLE_DATABASE_URL", "BUGLE_DATA_DIR", "BUGLE_MAX_RUNS"] {
+        for name in [
+            "BUGLE_URL",
+            "BUGLE_COMPANY",
+            "BUGLE_LISTEN",
+            "BUGLE_DATABASE_URL",
+            "BUGLE_DATA_DIR",
+            "BUGLE_MAX_RUNS",
+        ] {
             command.env_remove(name);
         }
         command
@@ -110,11 +124,19 @@ impl Stage {
             say(screen, "git is not installed: the agents work in a plain folder instead");
         }
         let client = self.start_server().await?;
-        step(screen, "2", &format!("a server, listening on http://{} (process {})", self.listen, self.server_pid()));
+        step(
+            screen,
+            "2",
+            &format!("a server, listening on http://{} (process {})", self.listen, self.server_pid()),
+        );
 
         let company = first_id(&client.get("/companies").await?)?;
         let narrator = self.add_agents(&client, &company).await?;
-        step(screen, "3", "two agents: `narrator` follows a script, `historian` is a shell command with a timer");
+        step(
+            screen,
+            "3",
+            "two agents: `narrator` follows a script, `historian` is a shell command with a timer",
+        );
 
         step(screen, "4", "waking the narrator by command: bugle wake narrator --follow");
         let mut follow = self
@@ -129,10 +151,19 @@ impl Stage {
 
         step(screen, "7", "waking the historian by HTTP:");
         let path = format!("/agents/historian/wakeup?companyId={company}");
-        say(screen, &format!("POST http://{}/api{path}  {{\"reason\":\"demo\",\"taskKey\":\"by-hand\"}}", self.listen));
+        say(
+            screen,
+            &format!(
+                "POST http://{}/api{path}  {{\"reason\":\"demo\",\"taskKey\":\"by-hand\"}}",
+                self.listen
+            ),
+        );
         client.post(&path, &json!({"reason": "demo", "taskKey": "by-hand"})).await?;
         let runs = self.wait_until_quiet(&client, &company).await?;
-        self.bugle(&["agent", "pause", "historian"]).stdout(Stdio::null()).status().map_err(|e| broken("run bugle", &e))?;
+        self.bugle(&["agent", "pause", "historian"])
+            .stdout(Stdio::null())
+            .status()
+            .map_err(|e| broken("run bugle", &e))?;
 
         step(screen, "8", "what the record says:");
         let runs = if runs.is_empty() { self.wait_until_quiet(&client, &company).await? } else { runs };
@@ -150,7 +181,8 @@ impl Stage {
         narrator: &str,
     ) -> Result<(i64, i64), Failure> {
         let run = wait_for("the narrator to work", || async {
-            let runs = client.get(&format!("/companies/{company}/heartbeat-runs?agentId={narrator}")).await.ok()?;
+            let runs =
+                client.get(&format!("/companies/{company}/heartbeat-runs?agentId={narrator}")).await.ok()?;
             let view = RunView::read(runs.as_array()?.first()?).ok()?;
             (view.process_pid.is_some() && view.last_output_at.is_some()).then_some(view)
         })
@@ -163,18 +195,31 @@ impl Stage {
         step(screen, "5", &format!("kill -9 {pid}: the server is gone in the middle of its work"));
         self.kill_server();
         let alive = is_alive(before);
-        say(screen, &format!("the agent's process {before} {}", if alive { "goes on without it" } else { "is gone" }));
+        say(
+            screen,
+            &format!("the agent's process {before} {}", if alive { "goes on without it" } else { "is gone" }),
+        );
         tokio::time::sleep(Duration::from_secs(1)).await;
 
         let client = self.start_server().await?;
-        step(screen, "6", &format!("the server is started again (process {}); it finds the run", self.server_pid()));
+        step(
+            screen,
+            "6",
+            &format!("the server is started again (process {}); it finds the run", self.server_pid()),
+        );
         let view = wait_for("the run to be found", || async {
             let run = client.get(&format!("/heartbeat-runs/{}", run.id)).await.ok()?;
             RunView::read(&run).ok()
         })
         .await?;
         let after = view.process_pid.unwrap_or_default();
-        say(screen, &format!("process before: {before}, process after: {after}: {}", if before == after { "the same" } else { "NOT the same" }));
+        say(
+            screen,
+            &format!(
+                "process before: {before}, process after: {after}: {}",
+                if before == after { "the same" } else { "NOT the same" }
+            ),
+        );
         Ok((before, after))
     }
 
@@ -199,7 +244,10 @@ impl Stage {
                 }),
             )
             .await?;
-        narrator["id"].as_str().map(str::to_owned).ok_or_else(|| Failure::failed("demo", "the server made no agent"))
+        narrator["id"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::failed("demo", "the server made no agent"))
     }
 
     /// Without git there is nothing to commit to.
@@ -254,7 +302,8 @@ impl Stage {
             let runs = client.get(&format!("/companies/{company}/heartbeat-runs?limit=100")).await.ok()?;
             let runs = runs.as_array()?.clone();
             let views: Vec<RunView> = runs.iter().filter_map(|run| RunView::read(run).ok()).collect();
-            let by = |source: &str| views.iter().any(|view| view.invocation_source.as_deref() == Some(source));
+            let by =
+                |source: &str| views.iter().any(|view| view.invocation_source.as_deref() == Some(source));
             let quiet = views.iter().all(RunView::is_final);
             let by_hand = views.iter().any(|view| view.task_key.as_deref() == Some("by-hand"));
             (quiet && by("timer") && by_hand).then_some(runs)
@@ -300,12 +349,20 @@ impl Stage {
     }
 }
 
-fn verdict(screen: &mut Screen, followed: bool, before: i64, after: i64, runs: &[Json]) -> Result<(), Failure> {
+fn verdict(
+    screen: &mut Screen,
+    followed: bool,
+    before: i64,
+    after: i64,
+    runs: &[Json],
+) -> Result<(), Failure> {
     let views: Vec<RunView> = runs.iter().filter_map(|run| RunView::read(run).ok()).collect();
-    let failed: Vec<&str> = views.iter().filter(|view| !view.has_succeeded()).map(|view| view.id.as_str()).collect();
+    let failed: Vec<&str> =
+        views.iter().filter(|view| !view.has_succeeded()).map(|view| view.id.as_str()).collect();
     let mut wrong = Vec::new();
     if before == 0 || before != after {
-        wrong.push(format!("the agent's process was {before} before the server was killed and {after} after"));
+        wrong
+            .push(format!("the agent's process was {before} before the server was killed and {after} after"));
     }
     if !followed {
         wrong.push("`bugle wake --follow` did not see its run succeed".to_owned());
@@ -317,7 +374,8 @@ fn verdict(screen: &mut Screen, followed: bool, before: i64, after: i64, runs: &
         say(screen, &format!("{} runs, all succeeded; none lost, none twice", views.len()));
         return Ok(());
     }
-    Err(Failure::failed("demo.failed", wrong.join("; ")).hint("please report it, with the folder of the demo"))
+    Err(Failure::failed("demo.failed", wrong.join("; "))
+        .hint("please report it, with the folder of the demo"))
 }
 
 fn table(screen: &mut Screen, runs: &[Json]) -> Result<(), Failure> {
@@ -377,8 +435,20 @@ fn is_alive(pid: i64) -> bool {
 
 fn git(folder: &Path, args: &[&str]) -> bool {
     let mut command = Command::new("git");
-    command.args(["-c", "user.name=Bugle demo", "-c", "user.email=demo@bugle.invalid", "-c", "commit.gpgsign=false"]);
-    let status = command.args(args).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args([
+        "-c",
+        "user.name=Bugle demo",
+        "-c",
+        "user.email=demo@bugle.invalid",
+        "-c",
+        "commit.gpgsign=false",
+    ]);
+    let status = command
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     status.status().is_ok_and(|status| status.success())
 }
 

@@ -11,7 +11,9 @@ use crate::follow::{Follower, Show, show_output};
 use crate::run_view;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bugle logs 0192f7a0 -f\n\nWithout a selection stdout and stderr are shown, each where it belongs.")]
+#[command(
+    after_help = "Example:\n  bugle logs 0192f7a0 -f\n\nWithout a selection stdout and stderr are shown, each where it belongs."
+)]
 pub(crate) struct Logs {
     /// Id of the run, or its first digits
     run: String,
@@ -42,10 +44,18 @@ struct Part {
 impl Logs {
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let client = context.client()?;
-        let run = client.get(&format!("/heartbeat-runs/{}", run_view::reference(&self.run)?)).await.map_err(unknown)?;
+        let run = client
+            .get(&format!("/heartbeat-runs/{}", run_view::reference(&self.run)?))
+            .await
+            .map_err(unknown)?;
         let run = run_view::RunView::read(&run)?.id;
         let both = !self.stdout && !self.stderr;
-        let show = Show { stdout: both || self.stdout, stderr: both || self.stderr, system: self.system, steps: false };
+        let show = Show {
+            stdout: both || self.stdout,
+            stderr: both || self.stderr,
+            system: self.system,
+            steps: false,
+        };
         if self.follow {
             Follower::new(&client, &run, show).watch(&mut context.screen).await?;
             return Ok(());

@@ -136,7 +136,12 @@ async fn show(context: &mut Context, run: &str) -> Result<(), Failure> {
     let state = context.screen.tint(Tone::of_status(&run.status), &run.state());
     context.screen.line(&format!("{id}  {state}"));
     let at = |at: &Option<String>| at.as_deref().map(when::local).unwrap_or_default();
-    let woken = [&run.invocation_source, &run.trigger_detail].into_iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+    let woken = [&run.invocation_source, &run.trigger_detail]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     let facts = [
         ("agent", agent.to_owned()),
         ("woken by", woken),
@@ -146,14 +151,20 @@ async fn show(context: &mut Context, run: &str) -> Result<(), Failure> {
         ("finished", at(&run.finished_at)),
         ("took", run.duration().unwrap_or_default()),
         ("process", run.process_pid.map(|pid| pid.to_string()).unwrap_or_default()),
-        ("start", run.attempt.filter(|attempt| *attempt > 1).map(|n| format!("number {n}")).unwrap_or_default()),
+        (
+            "start",
+            run.attempt.filter(|attempt| *attempt > 1).map(|n| format!("number {n}")).unwrap_or_default(),
+        ),
         ("retry of", run.retry_of_run_id.clone().unwrap_or_default()),
         ("ending", run.ending()),
         ("error", run.error.clone().unwrap_or_default()),
         ("session", run.session_id_after.clone().unwrap_or_default()),
         ("log", run.log_bytes.map(|bytes| when::bytes(bytes.unsigned_abs())).unwrap_or_default()),
         ("printed", at(&run.last_output_at)),
-        ("used", run.usage_json.as_ref().filter(|usage| !usage.is_null()).map(Json::to_string).unwrap_or_default()),
+        (
+            "used",
+            run.usage_json.as_ref().filter(|usage| !usage.is_null()).map(Json::to_string).unwrap_or_default(),
+        ),
         ("result", result(&run).unwrap_or_default()),
     ];
     for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -166,7 +177,11 @@ async fn show(context: &mut Context, run: &str) -> Result<(), Failure> {
 
 fn result(run: &RunView) -> Option<String> {
     let result = run.result_json.as_ref()?;
-    ["summary", "result", "message"].iter().map(|key| text(result, key)).find(|text| !text.is_empty()).map(str::to_owned)
+    ["summary", "result", "message"]
+        .iter()
+        .map(|key| text(result, key))
+        .find(|text| !text.is_empty())
+        .map(str::to_owned)
 }
 
 async fn cancel(context: &mut Context, run: &str) -> Result<(), Failure> {
@@ -183,7 +198,9 @@ async fn cancel(context: &mut Context, run: &str) -> Result<(), Failure> {
         context.screen.line(&format!("run {} is {}", after.id, after.status));
     } else {
         context.screen.line(&format!("run {} is being stopped", after.id));
-        context.screen.note(&format!("its processes get the agent's grace time; watch: bugle run show {}", after.id));
+        context
+            .screen
+            .note(&format!("its processes get the agent's grace time; watch: bugle run show {}", after.id));
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ const LAST_WORDS: usize = 15;
 
 pub(super) async fn explain(context: &mut Context, run: &str) -> Result<(), Failure> {
     let client = context.client()?;
-    let answer = client.get(&format!("/heartbeat-runs/{}/explain", reference(run)?)).await.map_err(unknown)?;
+    let answer =
+        client.get(&format!("/heartbeat-runs/{}/explain", reference(run)?)).await.map_err(unknown)?;
     if context.global.json {
         context.screen.answer(&answer);
         return Ok(());
@@ -32,7 +33,8 @@ fn print(screen: &mut Screen, run: &Json) {
         (false, "") => status.to_owned(),
         (false, reason) => format!("{status} ({reason})"),
     };
-    let (id, state) = (screen.tint(Tone::Strong, text(run, "runId")), screen.tint(Tone::of_status(status), &state));
+    let (id, state) =
+        (screen.tint(Tone::Strong, text(run, "runId")), screen.tint(Tone::of_status(status), &state));
     screen.line(&format!("{id}  {state}"));
     if !text(run, "waitsFor").is_empty() {
         screen.line(&format!("  waits     {}", text(run, "waitsFor")));
@@ -43,7 +45,10 @@ fn print(screen: &mut Screen, run: &Json) {
     if !text(run, "error").is_empty() {
         let code = text(run, "errorCode");
         let error = screen.tint(Tone::Bad, text(run, "error"));
-        screen.line(&format!("  error     {error}{}", if code.is_empty() { String::new() } else { format!(" ({code})") }));
+        screen.line(&format!(
+            "  error     {error}{}",
+            if code.is_empty() { String::new() } else { format!(" ({code})") }
+        ));
     }
     if let Some(wakes) = run.get("wakes").and_then(Json::as_u64).filter(|wakes| *wakes > 1) {
         screen.line(&format!("  carries   {wakes} wakes"));

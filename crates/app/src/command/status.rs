@@ -20,7 +20,8 @@ impl Status {
         if context.global.json {
             context.screen.answer(&json!({ "url": place, "health": health }));
         } else {
-            let (tone, word) = if is_well { (Tone::Good, "well") } else { (Tone::Bad, text(&health, "status")) };
+            let (tone, word) =
+                if is_well { (Tone::Good, "well") } else { (Tone::Bad, text(&health, "status")) };
             let word = context.screen.tint(tone, word);
             context.screen.line(&format!("bugle {} at {place} is {word}", text(&health, "version")));
             let number = |path: &str| health.pointer(path).and_then(Json::as_u64);

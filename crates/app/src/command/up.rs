@@ -54,7 +54,8 @@ impl Up {
     pub(crate) fn run(self, context: &mut Context) -> Result<(), Failure> {
         let data_dir = context.data_dir()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-            Failure::failed("runtime", format!("cannot start: {error}")).hint("is the machine out of files? ulimit -n")
+            Failure::failed("runtime", format!("cannot start: {error}"))
+                .hint("is the machine out of files? ulimit -n")
         })?;
         let served = runtime.block_on(async {
             let config = doctor::before_start(&data_dir, &self.flags).await?;
@@ -94,8 +95,10 @@ impl Server {
         let started_at = SystemClock.now();
         data_dir::make(&config.data_dir)?;
         let mut instance = Instance::take(&config.data_dir, &started_at.iso())?;
-        let node_id = data_dir::node_id(&config.data_dir).map_err(|error| failed("read the id of this node", &error))?;
-        let token = data_dir::board_token(&config.data_dir).map_err(|error| failed("read the board token", &error))?;
+        let node_id = data_dir::node_id(&config.data_dir)
+            .map_err(|error| failed("read the id of this node", &error))?;
+        let token = data_dir::board_token(&config.data_dir)
+            .map_err(|error| failed("read the board token", &error))?;
 
         let target = store_look::target(&config);
         let store = match Store::open(&target, store::Settings::default(), started_at.micros()).await {
@@ -110,8 +113,9 @@ impl Server {
         instance.listens(listen).map_err(|error| failed("write the lock", &error))?;
 
         let program = program();
-        let keepers = Keepers::new(&config.data_dir, program.clone())
-            .map_err(|error| Finding::fail("file watches", "watches.none", chain(&error), "see: bugle doctor"))?;
+        let keepers = Keepers::new(&config.data_dir, program.clone()).map_err(|error| {
+            Finding::fail("file watches", "watches.none", chain(&error), "see: bugle doctor")
+        })?;
         let settings = settings(&config, node_id, program, listen);
         let engine = Engine::start(
             Arc::clone(&store),
@@ -158,7 +162,9 @@ impl Server {
         let (running, _) = self.engine.capacity();
         let mut left = running as usize;
         if self.config.stop_runs && running > 0 {
-            context.screen.note(&format!("stopping; ending {running} runs first (again ctrl-c: leave them running)"));
+            context
+                .screen
+                .note(&format!("stopping; ending {running} runs first (again ctrl-c: leave them running)"));
             tokio::select! {
                 still = self.engine.stop_runs(STOPPING) => left = still,
                 () = self.interrupts.next() => left = self.engine.capacity().0 as usize,
@@ -232,7 +238,11 @@ impl Interrupts {
 /// The running code itself, also after the file on the disk was replaced by a newer program.
 fn program() -> PathBuf {
     let running = Path::new("/proc/self/exe");
-    if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bugle")) }
+    if running.exists() {
+        running.to_owned()
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bugle"))
+    }
 }
 
 fn settings(config: &Config, node_id: String, program: PathBuf, listen: SocketAddr) -> engine::Settings {
@@ -269,7 +279,8 @@ fn engine_failed(error: &engine::EngineError) -> Failure {
 }
 
 fn failed(what: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::failed("up.failed", format!("cannot {what}: {}", chain(error))).hint("see what is wrong with: bugle doctor")
+    Failure::failed("up.failed", format!("cannot {what}: {}", chain(error)))
+        .hint("see what is wrong with: bugle doctor")
 }
 
 fn start_logging(format: LogFormat) {

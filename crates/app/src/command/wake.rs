@@ -51,7 +51,10 @@ impl Wake {
         let client = context.client()?;
         let agent = find(context, &client, &self.agent).await?;
         let path = format!("/agents/{}/wakeup", text(&agent, "id"));
-        let answer = client.ask(Method::POST, &path, Some(&body), &[]).await.map_err(|failure| explained(failure, &agent))?;
+        let answer = client
+            .ask(Method::POST, &path, Some(&body), &[])
+            .await
+            .map_err(|failure| explained(failure, &agent))?;
         if text(&answer, "status") == "skipped" {
             return Err(skipped(context, &answer, &agent));
         }
@@ -123,7 +126,11 @@ fn explained(failure: Failure, agent: &Json) -> Failure {
     let name = text(agent, "urlKey");
     match failure.code.as_str() {
         "agent.not_invokable" => {
-            let status = failure.details.as_deref().map(|details| text(details, "status").to_owned()).unwrap_or_default();
+            let status = failure
+                .details
+                .as_deref()
+                .map(|details| text(details, "status").to_owned())
+                .unwrap_or_default();
             let hint = match status.as_str() {
                 "paused" => format!("let it work again: bugle agent resume {name}"),
                 "terminated" => "it was ended for good; add another: bugle agent add".to_owned(),

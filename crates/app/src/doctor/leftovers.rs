@@ -29,12 +29,18 @@ pub(super) fn look(data_dir: &Path, is_tended: bool) -> Finding {
     match (kept, orphaned, is_tended) {
         (_, 0, true) => Finding::ok(CHECK, format!("{kept} runs under way, all with their keeper")),
         (0, 0, false) => Finding::ok(CHECK, "no processes of earlier runs"),
-        (kept, 0, false) => Finding::ok(CHECK, format!("{kept} runs go on without a server; `bugle up` takes them over")),
+        (kept, 0, false) => {
+            Finding::ok(CHECK, format!("{kept} runs go on without a server; `bugle up` takes them over"))
+        }
         (_, orphaned, _) => Finding::warn(
             CHECK,
             "leftovers.orphaned",
             format!("{orphaned} runs have processes but no keeper any more"),
-            if is_tended { "wait a moment; the server ends them" } else { "start the server, which ends them: bugle up" },
+            if is_tended {
+                "wait a moment; the server ends them"
+            } else {
+                "start the server, which ends them: bugle up"
+            },
         ),
     }
 }
@@ -51,7 +57,8 @@ fn mark(environment: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     let (run, epoch) = text.split_once('/')?;
     // Part of a path: nothing but the names that we give.
-    let is_ours = domain::ids::looks_like_id(run) && !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_digit());
+    let is_ours =
+        domain::ids::looks_like_id(run) && !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_digit());
     is_ours.then(|| text.to_owned())
 }
 

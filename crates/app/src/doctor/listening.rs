@@ -17,7 +17,9 @@ pub(super) fn address(listen: SocketAddr) -> Finding {
     Finding::fail(
         "listen address",
         "listen.not_loopback",
-        format!("{listen} can be reached by other machines, and without a login everybody there would rule the agents"),
+        format!(
+            "{listen} can be reached by other machines, and without a login everybody there would rule the agents"
+        ),
         format!("listen on 127.0.0.1:{} and reach it through an ssh tunnel", listen.port()),
     )
 }
@@ -41,14 +43,19 @@ pub(crate) async fn busy(listen: SocketAddr, error: &io::Error) -> Finding {
                 let version = health.get("version").and_then(Json::as_str).unwrap_or("unknown");
                 fail(
                     "port.busy",
-                    format!("port {port} is in use: another bugle (version {version}) listens on http://{listen}"),
+                    format!(
+                        "port {port} is in use: another bugle (version {version}) listens on http://{listen}"
+                    ),
                     format!("use that one, stop it, or take another port: --listen {}:0", listen.ip()),
                 )
             }
             None => fail(
                 "port.busy",
                 format!("port {port} is in use by another program"),
-                format!("take another port: --listen {}:0, or find the program: ss -ltnp 'sport = {port}'", listen.ip()),
+                format!(
+                    "take another port: --listen {}:0, or find the program: ss -ltnp 'sport = {port}'",
+                    listen.ip()
+                ),
             ),
         },
         ErrorKind::PermissionDenied => fail(

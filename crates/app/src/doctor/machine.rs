@@ -64,7 +64,10 @@ pub(super) fn open_files() -> Finding {
             "open files",
             "files.few",
             format!("the server may open {files} files only"),
-            format!("raise the limit before the start: ulimit -n {}", limit.maximum.unwrap_or(FILES).max(FILES)),
+            format!(
+                "raise the limit before the start: ulimit -n {}",
+                limit.maximum.unwrap_or(FILES).max(FILES)
+            ),
         ),
         Some(files) => Finding::ok("open files", format!("up to {files}")),
         None => Finding::ok("open files", "no limit"),
@@ -85,9 +88,12 @@ pub(super) fn watches() -> Finding {
         return Finding::fail("file watches", "watches.none", message, raise);
     }
     match number("max_user_watches") {
-        Some(watches) if watches < FILES => {
-            Finding::warn("file watches", "watches.few", format!("only {watches} folders can be watched"), raise)
-        }
+        Some(watches) if watches < FILES => Finding::warn(
+            "file watches",
+            "watches.few",
+            format!("only {watches} folders can be watched"),
+            raise,
+        ),
         Some(watches) => Finding::ok("file watches", format!("up to {watches}")),
         None => Finding::ok("file watches", "available"),
     }
@@ -111,9 +117,10 @@ pub(super) fn containment() -> Finding {
         );
     }
     match own_cgroup() {
-        Some(folder) if is_writable(&folder) && folder.join("cgroup.kill").exists() => {
-            Finding::ok(CHECK, "cgroup v2: the kernel ends everything of a run, also when its keeper is killed")
-        }
+        Some(folder) if takes_children(&folder) => Finding::ok(
+            CHECK,
+            "cgroup v2: the kernel ends everything of a run, also when its keeper is killed",
+        ),
         _ => Finding::warn(
             CHECK,
             "containment.subreaper",
@@ -137,9 +144,17 @@ fn own_cgroup() -> Option<PathBuf> {
     Some(Path::new(&mount).join(inside))
 }
 
-fn is_writable(folder: &Path) -> bool {
-    // Asks the kernel, so that read-only mounts count too.
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
+/// Makes a cgroup as a keeper does, and removes it: rights and kernel version both show only so.
+fn takes_children(folder: &Path) -> bool {
+    let probe = folder.join(format!("bugle-probe-{}", std::process::id()));
+    if std::fs::create_dir(&probe).is_err() {
+        return false;
+    }
+    let can_kill = probe.join("cgroup.kill").exists();
+    let can_enter = std::fs::File::options().write(true).open(probe.join("cgroup.procs")).is_ok();
+    // One that stays is empty and harms nobody.
+    let _ = std::fs::remove_dir(&probe);
+    can_kill && can_enter
 }
 
 /// Git is there, for agents that work on repositories.

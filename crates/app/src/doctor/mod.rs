@@ -76,7 +76,11 @@ impl Finding {
 impl From<Finding> for Failure {
     fn from(finding: Finding) -> Failure {
         let typed = ["config.", "listen.", "database_url.", "data_dir.relative", "data_dir.unknown"];
-        let kind = if typed.iter().any(|prefix| finding.code.starts_with(prefix)) { Kind::Usage } else { Kind::Failed };
+        let kind = if typed.iter().any(|prefix| finding.code.starts_with(prefix)) {
+            Kind::Usage
+        } else {
+            Kind::Failed
+        };
         let failure = Failure::new(kind, finding.code, finding.message);
         match finding.fix {
             Some(fix) => failure.hint(fix),
@@ -121,7 +125,9 @@ pub(crate) async fn everything(data_dir: &Path, flags: &Flags) -> Vec<Finding> {
             findings.push(listening::address(config.listen));
             let is_own = holder.as_ref().is_some_and(|holder| serves(holder, config.listen));
             findings.push(match is_own {
-                true => Finding::ok("port", format!("{} is used by the server of this folder", config.listen)),
+                true => {
+                    Finding::ok("port", format!("{} is used by the server of this folder", config.listen))
+                }
                 false => listening::port(config.listen).await,
             });
         }

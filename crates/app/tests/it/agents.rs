@@ -7,7 +7,17 @@ use crate::scene::Scene;
 #[test]
 fn a_paused_agent_refuses_and_holds_and_says_how_to_go_on() {
     let scene = Scene::served();
-    scene.ok(&["agent", "add", "Slow One", "--max-concurrent", "1", "--", "sh", "-c", "echo on; exec sleep 1000"]);
+    scene.ok(&[
+        "agent",
+        "add",
+        "Slow One",
+        "--max-concurrent",
+        "1",
+        "--",
+        "sh",
+        "-c",
+        "echo on; exec sleep 1000",
+    ]);
     let first = scene.json(&["wake", "slow-one", "--task-key", "a"]);
     let second = scene.json(&["wake", "Slow One", "--task-key", "b"]);
     assert_eq!(second["status"], "queued");
@@ -39,7 +49,9 @@ fn a_paused_agent_refuses_and_holds_and_says_how_to_go_on() {
 fn a_key_that_was_used_gives_the_same_answer_and_another_body_is_refused() {
     let scene = Scene::served();
     scene.ok(&["agent", "add", "hello", "--", "true"]);
-    let wake = |reason: &str| scene.bugle(&["--json", "wake", "hello", "--idempotency-key", "k", "--reason", reason]);
+    let wake = |reason: &str| {
+        scene.bugle(&["--json", "wake", "hello", "--idempotency-key", "k", "--reason", reason])
+    };
     let first: serde_json::Value = serde_json::from_str(&wake("one").out).unwrap();
     scene.ended(first["id"].as_str().unwrap());
     let again: serde_json::Value = serde_json::from_str(&wake("one").out).unwrap();
@@ -56,7 +68,8 @@ fn a_wake_that_is_switched_off_is_skipped_with_its_reason() {
     let agent = scene.json(&["agent", "add", "sleepy", "--", "true"]);
     let listen: serde_json::Value =
         serde_json::from_slice(&std::fs::read(scene.data().join("server.json")).unwrap()).unwrap();
-    let url = format!("http://{}/api/agents/{}", listen["listen"].as_str().unwrap(), agent["id"].as_str().unwrap());
+    let url =
+        format!("http://{}/api/agents/{}", listen["listen"].as_str().unwrap(), agent["id"].as_str().unwrap());
     let body = json!({"runtimeConfig": {"heartbeat": {"wakeOnDemand": false}}});
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -67,7 +80,10 @@ fn a_wake_that_is_switched_off_is_skipped_with_its_reason() {
     let told = scene.bugle(&["--json", "wake", "sleepy"]);
     assert_eq!(told.code, Some(3), "{told:?}");
     let answer: serde_json::Value = serde_json::from_str(&told.out).unwrap();
-    assert_eq!((&answer["status"], &answer["skipReason"]), (&json!("skipped"), &json!("heartbeat.wakeOnDemand.disabled")));
+    assert_eq!(
+        (&answer["status"], &answer["skipReason"]),
+        (&json!("skipped"), &json!("heartbeat.wakeOnDemand.disabled"))
+    );
     assert_eq!(told.error()["code"], "wake.skipped");
 }
 
@@ -93,7 +109,11 @@ fn what_an_agent_cannot_be_is_refused_before_it_is_added() {
     std::fs::write(scene.place("file"), "not a step\n").unwrap();
     for (args, code, said) in [
         (&["agent", "add", "x"][..], "agent.no_command", "--"),
-        (&["agent", "add", "x", "--", "no-such-program-anywhere"], "process_command_unresolvable", "no-such-program-anywhere"),
+        (
+            &["agent", "add", "x", "--", "no-such-program-anywhere"],
+            "process_command_unresolvable",
+            "no-such-program-anywhere",
+        ),
         (&["agent", "add", "x", "--cwd", "missing", "--", "true"], "cwd.missing", "missing"),
         (&["agent", "add", "x", "--cwd", "file", "--", "true"], "cwd.not_a_folder", "file"),
         (&["agent", "add", "x", "--env", "NOVALUE", "--", "true"], "env.invalid", "KEY=VALUE"),
@@ -142,7 +162,19 @@ fn a_command_that_vanished_fails_its_run_with_words() {
 fn the_working_folder_and_the_command_are_taken_from_where_they_were_typed() {
     let scene = Scene::served();
     std::fs::create_dir(scene.place("work")).unwrap();
-    scene.ok(&["agent", "add", "where", "--cwd", "work", "--env", "LEVEL=full", "--", "sh", "-c", "pwd; echo $LEVEL"]);
+    scene.ok(&[
+        "agent",
+        "add",
+        "where",
+        "--cwd",
+        "work",
+        "--env",
+        "LEVEL=full",
+        "--",
+        "sh",
+        "-c",
+        "pwd; echo $LEVEL",
+    ]);
     let told = scene.ok(&["wake", "where", "--follow"]);
     let work = scene.place("work").canonicalize().unwrap();
     assert_eq!(told.out, format!("{}\nfull\n", work.display()));

@@ -38,9 +38,12 @@ impl Broken {
     /// Both commands, and whether they agree.
     fn check(&self, scene: &Scene) {
         let with = |command: &str| -> Told {
-            let args: Vec<&str> = ["--json", command].into_iter().chain(self.args.iter().map(String::as_str)).collect();
+            let args: Vec<&str> =
+                ["--json", command].into_iter().chain(self.args.iter().map(String::as_str)).collect();
             let mut command: Command = scene.command(&args);
-            if !self.args.iter().any(|arg| arg == "--listen") && !self.env.iter().any(|(name, _)| *name == "BUGLE_LISTEN") {
+            if !self.args.iter().any(|arg| arg == "--listen")
+                && !self.env.iter().any(|(name, _)| *name == "BUGLE_LISTEN")
+            {
                 command.env("BUGLE_LISTEN", "127.0.0.1:0");
             }
             command.envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -90,17 +93,24 @@ fn settings_that_cannot_be_meant() {
         std::fs::write(made(&scene).join("config.toml"), file).unwrap();
         let broken = Broken::new(file, code, 2, said);
         // The file must count here, not the environment.
-        let broken = if file.contains("0.0.0.0") { broken.args(&["--max-runs", "1"]).env("BUGLE_LISTEN", "0.0.0.0:3100") } else { broken };
+        let broken = if file.contains("0.0.0.0") {
+            broken.args(&["--max-runs", "1"]).env("BUGLE_LISTEN", "0.0.0.0:3100")
+        } else {
+            broken
+        };
         broken.check(&scene);
-        let left: Vec<_> = std::fs::read_dir(scene.data()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(scene.data()).unwrap().flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(left, ["config.toml"], "nothing was made");
     }
     let scene = Scene::bare();
     for broken in [
         Broken::new("not an address", "listen.invalid", 2, "here").args(&["--listen", "here"]),
-        Broken::new("not loopback", "listen.not_loopback", 2, "0.0.0.0:3100").args(&["--listen", "0.0.0.0:3100"]),
+        Broken::new("not loopback", "listen.not_loopback", 2, "0.0.0.0:3100")
+            .args(&["--listen", "0.0.0.0:3100"]),
         Broken::new("no number", "config.invalid", 2, "lots").env("BUGLE_MAX_RUNS", "lots"),
-        Broken::new("no database", "database_url.invalid", 2, "PostgreSQL").args(&["--database-url", "mysql://h/d"]),
+        Broken::new("no database", "database_url.invalid", 2, "PostgreSQL")
+            .args(&["--database-url", "mysql://h/d"]),
     ] {
         broken.check(&scene);
     }
@@ -146,7 +156,9 @@ fn ports_that_somebody_has() {
         }
     });
     let listen = format!("127.0.0.1:{port}");
-    Broken::new("another program", "port.busy", 1, port.to_string()).args(&["--listen", &listen]).check(&scene);
+    Broken::new("another program", "port.busy", 1, port.to_string())
+        .args(&["--listen", &listen])
+        .check(&scene);
     listening.join().unwrap();
 
     let other = Scene::served();
@@ -180,7 +192,8 @@ fn stores_that_cannot_be_used() {
 
     // Port 9 of this machine: nothing listens there.
     let url = "postgres://me:secret-password@127.0.0.1:9/none";
-    let broken = Broken::new("no database", "store.unreachable", 1, "PostgreSQL").env("BUGLE_DATABASE_URL", url);
+    let broken =
+        Broken::new("no database", "store.unreachable", 1, "PostgreSQL").env("BUGLE_DATABASE_URL", url);
     broken.check(&scene);
     let mut command = scene.command(&["up", "--listen", "127.0.0.1:0"]);
     command.env("BUGLE_DATABASE_URL", url);
@@ -210,9 +223,25 @@ fn a_machine_without_git_is_told_and_works() {
     let told = finish(command);
     assert_eq!(told.code, Some(0), "{told:?}");
     let report: serde_json::Value = serde_json::from_str(&told.out).unwrap();
-    let git = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "git").unwrap().clone();
+    let git =
+        report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "git").unwrap().clone();
     assert_eq!((git["level"].as_str(), git["code"].as_str()), (Some("warn"), Some("git.missing")));
     assert_eq!(report["upWouldStart"], true);
     assert!(!scene.data().exists(), "looking makes nothing");
     scene.up(&[]);
+}
+
+#[test]
+fn the_doctor_tells_the_containment_that_runs_really_get() {
+    let scene = Scene::served();
+    scene.ok(&["agent", "add", "hello", "--", "true"]);
+    let run = scene.json(&["wake", "hello"])["id"].as_str().unwrap().to_owned();
+    scene.ended(&run);
+    let log = scene.ok(&["--json", "logs", &run, "--system"]).out;
+    let had_cgroup = log.contains(r#"\"containment\":\"cgroup\""#);
+    assert!(had_cgroup || log.contains("containment"), "{log}");
+    let report = scene.json(&["doctor"]);
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["check"] == "containment").unwrap();
+    assert_eq!(check["code"] == "ok", had_cgroup, "{check}; {log}");
 }

@@ -12,12 +12,14 @@ fn the_first_start_makes_a_private_folder_with_a_company_and_the_second_finds_th
     let companies = scene.json(&["company", "list"]);
     assert_eq!(companies.as_array().unwrap().len(), 1);
     assert_eq!(companies[0]["name"], "My company");
-    let made_once = || ["board.token", "node-id"].map(|name| std::fs::read_to_string(scene.data().join(name)).unwrap());
+    let made_once =
+        || ["board.token", "node-id"].map(|name| std::fs::read_to_string(scene.data().join(name)).unwrap());
     let before = made_once();
     scene.stop(rustix::process::Signal::TERM);
     assert!(!scene.data().join("server.json").exists(), "a server that left is not advertised");
     scene.up(&[]);
-    let made_once = ["board.token", "node-id"].map(|name| std::fs::read_to_string(scene.data().join(name)).unwrap());
+    let made_once =
+        ["board.token", "node-id"].map(|name| std::fs::read_to_string(scene.data().join(name)).unwrap());
     assert_eq!(made_once, before);
     assert_eq!(scene.json(&["company", "list"]), companies);
 }
@@ -66,7 +68,15 @@ fn a_run_that_fails_makes_follow_fail_and_is_explained() {
 #[test]
 fn the_log_is_printed_again_whole_or_one_stream_of_it() {
     let scene = Scene::served();
-    scene.ok(&["agent", "add", "noisy", "--", "sh", "-c", "for i in 1 2 3; do echo out $i; echo err $i >&2; done"]);
+    scene.ok(&[
+        "agent",
+        "add",
+        "noisy",
+        "--",
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo out $i; echo err $i >&2; done",
+    ]);
     scene.ok(&["wake", "noisy", "--follow"]);
     let run = scene.json(&["run", "list"])[0]["id"].as_str().unwrap().to_owned();
     let whole = scene.ok(&["logs", &run]);
@@ -85,7 +95,8 @@ fn the_log_is_printed_again_whole_or_one_stream_of_it() {
 #[test]
 fn answers_for_scripts_are_json_and_so_are_failures() {
     let scene = Scene::served();
-    let agent = scene.json(&["agent", "add", "hello", "--every", "3600", "--max-concurrent", "2", "--", "true"]);
+    let agent =
+        scene.json(&["agent", "add", "hello", "--every", "3600", "--max-concurrent", "2", "--", "true"]);
     assert_eq!(agent["runtimeConfig"]["heartbeat"]["intervalSec"], 3600);
     assert_eq!(agent["runtimeConfig"]["heartbeat"]["maxConcurrentRuns"], 2);
     let woken = scene.json(&["wake", "hello"]);
@@ -112,7 +123,10 @@ fn answers_for_scripts_are_json_and_so_are_failures() {
         followed.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.first().unwrap()["type"], "run");
     let last = lines.last().unwrap();
-    assert_eq!((&last["type"], &last["status"], &last["exitCode"]), (&"end".into(), &"succeeded".into(), &0.into()));
+    assert_eq!(
+        (&last["type"], &last["status"], &last["exitCode"]),
+        (&"end".into(), &"succeeded".into(), &0.into())
+    );
     let unknown = scene.bugle(&["--json", "wake", "nobody"]);
     assert_eq!(unknown.code, Some(2), "{unknown:?}");
     assert_eq!(unknown.error()["code"], "agent.unknown");

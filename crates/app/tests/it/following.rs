@@ -5,7 +5,8 @@ use rustix::process::Signal;
 use crate::scene::Scene;
 
 /// Says its pid, counts while it waits for the file `go`, says so, and ends.
-const PATIENT: &str = "echo pid $$; i=0; until [ -e go ]; do i=$((i+1)); echo tick $i; sleep 0.05; done; echo went";
+const PATIENT: &str =
+    "echo pid $$; i=0; until [ -e go ]; do i=$((i+1)); echo tick $i; sleep 0.05; done; echo went";
 
 /// The lines without a gap or a repeat.
 fn assert_counts(out: &str) {
@@ -96,7 +97,7 @@ fn a_run_that_waits_is_followed_from_its_queue_to_its_end() {
     let mut first = scene.start(&["wake", "one", "--task-key", "a", "--follow"]);
     first.out("tick 1");
     let mut second = scene.start(&["wake", "one", "--task-key", "b", "--follow"]);
-    second.err("run ");
+    second.err("queued (slot)");
     std::fs::write(scene.place("go"), "").unwrap();
     assert_eq!(first.wait().code, Some(0));
     let told = second.wait();

@@ -77,7 +77,10 @@ impl Scene {
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("BUGLE_") || text.starts_with("XDG_") || text.to_lowercase().ends_with("_proxy") {
+            if text.starts_with("BUGLE_")
+                || text.starts_with("XDG_")
+                || text.to_lowercase().ends_with("_proxy")
+            {
                 command.env_remove(&name);
             }
         }
@@ -142,7 +145,8 @@ impl Scene {
 
     /// Asks the API itself.
     pub(crate) fn get(&self, path: &str) -> Json {
-        let note: Json = serde_json::from_slice(&std::fs::read(self.data().join("server.json")).unwrap()).unwrap();
+        let note: Json =
+            serde_json::from_slice(&std::fs::read(self.data().join("server.json")).unwrap()).unwrap();
         let listen = note["listen"].as_str().unwrap();
         let mut stream = std::net::TcpStream::connect(listen).unwrap();
         write!(stream, "GET /api{path} HTTP/1.0\r\nHost: {listen}\r\n\r\n").unwrap();
@@ -262,8 +266,12 @@ impl Lines {
         loop {
             match self.receiver.recv_timeout(PATIENCE) {
                 Ok(line) => self.seen.push_str(&line),
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return std::mem::take(&mut self.seen),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("no end came; so far:\n{}", self.seen),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                    return std::mem::take(&mut self.seen);
+                }
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("no end came; so far:\n{}", self.seen)
+                }
             }
         }
     }
@@ -286,13 +294,19 @@ fn processes_of(folder: &Path) -> Vec<i32> {
     let text = folder.to_str().unwrap();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let args = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let args: Vec<String> = args.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into()).collect();
-        let is_keeper = args.get(1).is_some_and(|arg| arg == "keep") && args.iter().any(|arg| arg.starts_with(text));
+        let args: Vec<String> =
+            args.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into()).collect();
+        let is_keeper =
+            args.get(1).is_some_and(|arg| arg == "keep") && args.iter().any(|arg| arg.starts_with(text));
         let env = std::fs::read(entry.path().join("environ")).unwrap_or_default();
         let mark = env.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(b"BUGLE_RUN="));
-        let is_ours = mark.is_some_and(|mark| folder.join("data/runs").join(String::from_utf8_lossy(mark).as_ref()).is_dir());
+        let is_ours = mark.is_some_and(|mark| {
+            folder.join("data/runs").join(String::from_utf8_lossy(mark).as_ref()).is_dir()
+        });
         if is_keeper || is_ours {
             found.push(pid);
         }

@@ -55,10 +55,14 @@ fn work_that_is_cancelled_starts_nothing_afterwards() {
         scene.ok(&["wake", "busy", "--task-key", key]);
     }
     let told = scene.json(&["agent", "cancel-work", "busy"]);
-    assert_eq!((told["stopping"].as_array().unwrap().len(), told["withdrawn"].as_array().unwrap().len()), (1, 2));
+    assert_eq!(
+        (told["stopping"].as_array().unwrap().len(), told["withdrawn"].as_array().unwrap().len()),
+        (1, 2)
+    );
     follow.wait();
     let runs = scene.json(&["run", "list"]);
-    let statuses: Vec<&str> = runs.as_array().unwrap().iter().map(|run| run["status"].as_str().unwrap()).collect();
+    let statuses: Vec<&str> =
+        runs.as_array().unwrap().iter().map(|run| run["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["cancelled"; 3]);
     assert_eq!(scene.processes(), Vec::<i32>::new());
 }

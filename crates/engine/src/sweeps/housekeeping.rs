@@ -51,7 +51,11 @@ pub(crate) async fn run(engine: Arc<Inner>) {
 
 /// Archives a batch; true when there may be more.
 async fn archive(engine: &Arc<Inner>) -> Result<bool, StoreError> {
-    let ready = engine.read((), |tx, ()| Box::pin(retention::to_archive(tx, ARCHIVES))).await?;
+    let ready = engine
+        .read(node(engine), |tx, node| {
+            Box::pin(async move { retention::to_archive(tx, &node, ARCHIVES).await })
+        })
+        .await?;
     let mut done = 0;
     for run in &ready {
         if engine.closing.is_cancelled() {
@@ -65,6 +69,11 @@ async fn archive(engine: &Arc<Inner>) -> Result<bool, StoreError> {
     }
     // A run that cannot be put away must not make the sweep spin.
     Ok(done > 0 && ready.len() as i64 == ARCHIVES)
+}
+
+/// Whose folders lie here.
+fn node(engine: &Inner) -> String {
+    engine.settings.node_id.clone()
 }
 
 async fn put_away(engine: &Arc<Inner>, run: &RunId) -> Result<bool, EngineError> {
@@ -100,7 +109,9 @@ async fn forget(engine: &Arc<Inner>) -> Result<(), EngineError> {
     let (settings, now) = (&engine.settings, engine.clock.now());
     let before = now.minus(settings.keep_runs_for);
     let old = engine
-        .read((), move |tx, ()| Box::pin(async move { retention::finished_before(tx, before, BATCH).await }))
+        .read(node(engine), move |tx, node| {
+            Box::pin(async move { retention::finished_before(tx, &node, before, BATCH).await })
+        })
         .await?;
     if !old.is_empty() {
         for run in &old {
@@ -130,7 +141,11 @@ async fn shrink(engine: &Arc<Inner>) -> Result<(), EngineError> {
     if size <= engine.settings.keep_log_bytes {
         return Ok(());
     }
-    let oldest = engine.read((), |tx, ()| Box::pin(retention::oldest_logs(tx, BATCH))).await?;
+    let oldest = engine
+        .read(node(engine), |tx, node| {
+            Box::pin(async move { retention::oldest_logs(tx, &node, BATCH).await })
+        })
+        .await?;
     for run in oldest {
         if size <= engine.settings.keep_log_bytes {
             break;

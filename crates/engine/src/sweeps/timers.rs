@@ -64,7 +64,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
 }
 
 async fn fire(engine: &Arc<Inner>, timer: &DueTimer) -> Result<(), StoreError> {
-    let slot = engine.slots.take();
+    let slot = if engine.doorbell.is_starved() { None } else { engine.slots.take() };
     let running = if slot.is_some() { 0 } else { engine.settings.max_runs };
     let admission = engine.admission(running, Chain::default());
     let fired = engine

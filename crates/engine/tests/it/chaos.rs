@@ -47,6 +47,8 @@ struct Round {
     agents: Vec<Agent>,
     /// Keys and the run that their wake was answered with.
     answered: HashMap<String, RunId>,
+    /// Every run that a caller was answered with.
+    promised: Vec<RunId>,
     asked: usize,
     seed: u64,
 }
@@ -58,7 +60,15 @@ impl Round {
 
     async fn play(world: World, seed: u64) {
         let dice = Arc::new(SimDice::seeded(seed));
-        let mut round = Round { world, dice, agents: Vec::new(), answered: HashMap::new(), asked: 0, seed };
+        let mut round = Round {
+            world,
+            dice,
+            agents: Vec::new(),
+            answered: HashMap::new(),
+            promised: Vec::new(),
+            asked: 0,
+            seed,
+        };
         let server = Server::start(&round.world, round.settings()).await;
         for number in 0..AGENTS {
             let slots = 1 + (number as u32 % 3);
@@ -79,7 +89,7 @@ impl Round {
             server.kill(&round.world).await;
             round.at_any_time().await;
         }
-        round.to_the_end().await;
+        round.until_quiet().await;
     }
 
     /// A stretch of life: things are asked, processes do something, and at some instant it is over.
@@ -124,8 +134,9 @@ impl Round {
                 // Some are answered, some callers go away first.
                 if self.dice.roll(2) == 0
                     && let Ok(Ok(Woken::Run(run))) = asked.await
-                    && let Some(key) = key
                 {
+                    self.promised.push(run.id.clone());
+                    let Some(key) = key else { return };
                     let known =
                         self.answered.entry(format!("{agent}/{key}")).or_insert_with(|| run.id.clone());
                     assert_eq!(*known, run.id, "seed {}: one key, two runs", self.seed);
@@ -266,7 +277,7 @@ impl Round {
     }
 
     /// Everything is let go; then nobody may be stuck.
-    async fn to_the_end(&mut self) {
+    async fn until_quiet(&mut self) {
         let seed = self.seed;
         self.world.model.release_starts();
         self.world.model.refuse_starts(None);
@@ -327,8 +338,8 @@ impl Round {
                 }
             }
         }
-        for (key, run) in &self.answered {
-            assert!(self.world.find_run(run).await.is_some(), "seed {seed}: the answer of {key} is gone");
+        for run in &self.promised {
+            assert!(self.world.find_run(run).await.is_some(), "seed {seed}: the answer {run} is gone");
         }
         server.leave(&self.world).await;
         self.say_what_it_was().await;

@@ -281,6 +281,38 @@ both_stores! {
         }
     }
 
+    async fn nothing_that_a_program_says_keeps_its_run_from_being_settled(world) {
+        let engine = world.engine().await;
+        let agent = world.agent(&engine, 1).await;
+        for round in 1..=2 {
+            let (run, process) = world.start(&engine, &agent.id, "a").await;
+            world.model.say_session(&process, "session\0one");
+            world.model.say_usage(&process, u64::MAX, u64::MAX, i64::MAX);
+            world.model.say_usage(&process, u64::MAX, u64::MAX, i64::MIN);
+            world.model.say_message(&process, "a\0b");
+            world.model.print(&process, "\0\u{1}\u{fffe}\n::bugle:: {\"type\":\"nonsense\"}\n");
+            let error = domain::telling::AgentError {
+                class: ErrorClass::Other,
+                message: "broke\0here".into(),
+                code: Some("no\0code".into()),
+                not_before: None,
+            };
+            let summary = Some("sum\0mary".to_owned());
+            let json = Some(json!({ "text": "in\0side" }));
+            world.model.say(
+                &process,
+                &domain::telling::AgentEvent::Result { error: Some(error), summary, plan_only: false, json },
+            );
+            world.model.exit(&process, 1);
+            let run = world.over(&run.id).await;
+            assert_eq!((run.status, run.error.as_deref()), (RunStatus::Failed, Some("broke\u{fffd}here")));
+            assert_eq!(run.session_after.as_deref(), Some("session\u{fffd}one"));
+            // What was told in earnest still adds up.
+            let state = world.runtime_state(&agent.id).await.unwrap();
+            assert!(state.input_tokens > 0 && state.cost_micros >= 0, "round {round}: {state:?}");
+        }
+    }
+
     async fn a_session_that_is_gone_gets_one_fresh_start_in_the_same_run(world) {
         let engine = world.engine().await;
         let (run, first) = with_session(&world, &engine).await;

@@ -183,6 +183,32 @@ both_stores! {
         world.model.until_alive(&World::first(&run.id)).await;
     }
 
+    async fn on_a_full_instance_every_agent_gets_its_turn(world) {
+        let engine = world.engine_with(Settings { max_runs: 1, ..world.settings() }).await;
+        let mut agents = Vec::new();
+        for _ in 0..4 {
+            agents.push(world.agent(&engine, 1).await);
+        }
+        for agent in &agents {
+            world.wake(&engine, &agent.id, "a").await;
+        }
+        let mut served = Vec::new();
+        while served.len() < 12 {
+            let alive = world.model.until("one alive", |model| model.alive().pop()).await;
+            let agent = world.run(&alive.run).await.agent_id;
+            // Whoever works has more to do at once.
+            world.wake(&engine, &agent, "a").await;
+            served.push(agent);
+            world.model.say_done(&alive);
+            world.model.exit(&alive, 0);
+            world.over(&alive.run).await;
+        }
+        for agent in &agents {
+            let turns = served.iter().filter(|id| **id == agent.id).count();
+            assert!(turns >= 2, "{served:?}");
+        }
+    }
+
     async fn a_caller_who_goes_away_changes_nothing(world) {
         let engine = world.engine().await;
         let agent = world.agent(&engine, 10).await;

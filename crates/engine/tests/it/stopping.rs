@@ -114,6 +114,35 @@ both_stores! {
         }
     }
 
+    async fn a_scheduled_retry_is_held_by_a_pause_and_ended_by_a_cancel(world) {
+        let engine = world.engine().await;
+        for cancel in [true, false] {
+            let agent = world.agent(&engine, 1).await;
+            let (run, process) = world.start(&engine, &agent.id, "a").await;
+            world.model.say_failed(&process, domain::telling::ErrorClass::Transient, None);
+            world.model.exit(&process, 1);
+            world.over(&run.id).await;
+            let retry = world.runs_of(&agent.id).await.pop().unwrap();
+            assert_eq!(retry.status, RunStatus::ScheduledRetry);
+            if cancel {
+                let report = engine.cancel_work(&agent.id, &board()).await.unwrap();
+                assert_eq!(report.withdrawn, std::slice::from_ref(&retry.id));
+                assert_eq!(world.run(&retry.id).await.status, RunStatus::Cancelled);
+                assert!(world.wakes_of(&agent.id).await.iter().all(|wake| wake.status.is_final()));
+                continue;
+            }
+            let report = engine.pause_agent(&agent.id, PauseReason::Manual, &board()).await;
+            assert_eq!(report.unwrap().status, AgentStatus::Paused);
+            world.clock.set(retry.retry_at.unwrap());
+            engine.nudge();
+            let due = world.until(&retry.id, RunStatus::Queued).await;
+            let held = engine.held_reasons(std::slice::from_ref(&due)).await.unwrap();
+            assert_eq!(held[0].unwrap().as_str(), "paused");
+            engine.resume_agent(&agent.id, &board()).await.unwrap();
+            world.model.until_alive(&World::first(&retry.id)).await;
+        }
+    }
+
     async fn a_terminated_agent_is_stopped_for_good(world) {
         let engine = world.engine().await;
         let agent = world.agent(&engine, 1).await;
