@@ -62,7 +62,12 @@ impl Caller {
 /// Lets a request pass with its [`Caller`], or refuses it.
 pub(crate) async fn admit(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let options = &state.options;
-    match examine(request.headers(), request.uri().authority().map(|it| it.as_str()), options.listen, options.board_token.as_deref()) {
+    match examine(
+        request.headers(),
+        request.uri().authority().map(|it| it.as_str()),
+        options.listen,
+        options.board_token.as_deref(),
+    ) {
         Ok(caller) => {
             tracing::trace!(proof = ?caller.proof, run = ?caller.run, "admitted");
             request.extensions_mut().insert(caller);
@@ -191,14 +196,30 @@ mod tests {
 
     #[test]
     fn hosts_of_this_machine_pass_and_others_do_not() {
-        for host in
-            ["localhost", "LOCALHOST:3100", "127.0.0.1:1", "127.9.9.9", "[::1]:3100", "[::1]", "10.1.2.3:3100", "[::ffff:127.0.0.1]"]
-        {
+        for host in [
+            "localhost",
+            "LOCALHOST:3100",
+            "127.0.0.1:1",
+            "127.9.9.9",
+            "[::1]:3100",
+            "[::1]",
+            "10.1.2.3:3100",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert_eq!(asked(&[("host", host)]), board(Proof::Loopback), "{host}");
         }
         for host in [
-            "", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "10.1.2.4", "0.0.0.0", "[::]", "127.0.0.1:80:80",
-            "localhost:x", "user@localhost", "2130706433",
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "10.1.2.4",
+            "0.0.0.0",
+            "[::]",
+            "127.0.0.1:80:80",
+            "localhost:x",
+            "user@localhost",
+            "2130706433",
         ] {
             assert_eq!(asked(&[("host", host)]), Err(403), "{host}");
         }
@@ -209,15 +230,31 @@ mod tests {
     fn a_forwarded_host_must_be_ours_too() {
         assert_eq!(asked(&[("host", "localhost"), ("x-forwarded-host", "bugle.example")]), Err(403));
         assert_eq!(asked(&[("host", "evil.example"), ("x-forwarded-host", "localhost")]), Err(403));
-        assert_eq!(asked(&[("host", "localhost"), ("x-forwarded-host", "127.0.0.1:80")]), board(Proof::Loopback));
+        assert_eq!(
+            asked(&[("host", "localhost"), ("x-forwarded-host", "127.0.0.1:80")]),
+            board(Proof::Loopback)
+        );
     }
 
     #[test]
     fn pages_of_other_sites_are_refused() {
-        for origin in ["http://localhost:5173", "https://127.0.0.1", "http://[::1]:3100", "http://10.1.2.3:3100"] {
-            assert_eq!(asked(&[("host", "localhost:3100"), ("origin", origin)]), board(Proof::Loopback), "{origin}");
+        for origin in
+            ["http://localhost:5173", "https://127.0.0.1", "http://[::1]:3100", "http://10.1.2.3:3100"]
+        {
+            assert_eq!(
+                asked(&[("host", "localhost:3100"), ("origin", origin)]),
+                board(Proof::Loopback),
+                "{origin}"
+            );
         }
-        for origin in ["https://evil.example", "null", "file://", "http://localhost.evil.example", "ftp://localhost", "localhost"] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "file://",
+            "http://localhost.evil.example",
+            "ftp://localhost",
+            "localhost",
+        ] {
             assert_eq!(asked(&[("host", "localhost:3100"), ("origin", origin)]), Err(403), "{origin}");
         }
     }
@@ -227,8 +264,13 @@ mod tests {
         let host = ("host", "localhost");
         let right = format!("Bearer {TOKEN}");
         assert_eq!(asked(&[host, ("authorization", &right)]), board(Proof::BoardToken));
-        assert_eq!(asked(&[host, ("authorization", &format!("bearer   {TOKEN} "))]), board(Proof::BoardToken));
-        for wrong in ["Bearer x", "Bearer ", "Bearer", "", TOKEN, &format!("Basic {TOKEN}"), &format!("{right}x")] {
+        assert_eq!(
+            asked(&[host, ("authorization", &format!("bearer   {TOKEN} "))]),
+            board(Proof::BoardToken)
+        );
+        for wrong in
+            ["Bearer x", "Bearer ", "Bearer", "", TOKEN, &format!("Basic {TOKEN}"), &format!("{right}x")]
+        {
             assert_eq!(asked(&[host, ("authorization", wrong)]), Err(401), "{wrong}");
         }
         // Neither order of a right and a wrong one helps.
@@ -246,6 +288,9 @@ mod tests {
         };
         assert_eq!(run(&[("x-paperclip-run-id", "$PAPERCLIP_RUN_ID")]), None);
         assert_eq!(run(&[("x-paperclip-run-id", id)]), Some(RunId(id.to_lowercase())));
-        assert_eq!(run(&[("x-bugle-run-id", "x"), ("x-paperclip-run-id", id)]), Some(RunId(id.to_lowercase())));
+        assert_eq!(
+            run(&[("x-bugle-run-id", "x"), ("x-paperclip-run-id", id)]),
+            Some(RunId(id.to_lowercase()))
+        );
     }
 }

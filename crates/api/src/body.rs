@@ -32,7 +32,8 @@ impl FromRequest<ApiState> for Payload {
 
 /// Reads a whole body, at most `limit` bytes of it.
 async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(ApiError::too_large(limit));
     }
@@ -113,7 +114,8 @@ impl Fields {
     /// A text that must be there and not be blank.
     pub(crate) fn required_text(&mut self, key: &str) -> String {
         if self.map.get(key).is_none_or(Value::is_null) {
-            let message = if self.map.contains_key(key) { "Expected string, received null" } else { "Required" };
+            let message =
+                if self.map.contains_key(key) { "Expected string, received null" } else { "Required" };
             self.map.shift_remove(key);
             self.mistake("invalid_type", key, message);
             return String::new();
@@ -241,7 +243,8 @@ impl Ignored {
         let mut list = String::new();
         for name in &self.0 {
             // A key may hold anything; a header may not.
-            let clean: String = name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect();
+            let clean: String =
+                name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect();
             if list.len() + clean.len() > LONGEST_LIST {
                 list.push_str(", ...");
                 break;

@@ -154,7 +154,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Failure { status, code, error, details, hint, retry_after } = *self.0;
-        let mut answer = (status, Json(ErrorBody { error, code: code.to_owned(), details, hint })).into_response();
+        let mut answer =
+            (status, Json(ErrorBody { error, code: code.to_owned(), details, hint })).into_response();
         if let Some(after) = retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
@@ -176,12 +177,11 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Budget(block) => ApiError::conflict("budget.blocked", text)
                 .details(json!({ "scopeType": block.scope_type, "scopeId": block.scope_id })),
-            EngineError::KeyReused { wake } => ApiError::conflict(
-                "idempotency_key_reused",
-                "Idempotency key was used for another request",
-            )
-            .details(json!({ "wakeupRequestId": wake }))
-            .hint("send the request of the first time again, or use a new key"),
+            EngineError::KeyReused { wake } => {
+                ApiError::conflict("idempotency_key_reused", "Idempotency key was used for another request")
+                    .details(json!({ "wakeupRequestId": wake }))
+                    .hint("send the request of the first time again, or use a new key")
+            }
             EngineError::Conflict { message, details } => {
                 let mut error = ApiError::conflict("conflict", message);
                 error.0.details = details;
@@ -199,8 +199,9 @@ impl From<EngineError> for ApiError {
 
 /// What a configuration or another row forbids is 422 with the text of the rule; a field of the wrong form is 400.
 fn of_problems(problems: &[Problem]) -> ApiError {
-    let is_semantic =
-        |problem: &Problem| ["adapterType", "adapterConfig", "reportsTo"].iter().any(|of| problem.path.starts_with(of));
+    let is_semantic = |problem: &Problem| {
+        ["adapterType", "adapterConfig", "reportsTo"].iter().any(|of| problem.path.starts_with(of))
+    };
     let issues: Vec<Issue> = problems.iter().map(Issue::of).collect();
     match problems.first() {
         Some(first) if problems.iter().all(is_semantic) => {
@@ -237,7 +238,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         const SOON: Duration = Duration::from_secs(1);
         match error {
-            StoreError::Busy { retry_after } => ApiError::unavailable("store_busy", "Store is busy", retry_after),
+            StoreError::Busy { retry_after } => {
+                ApiError::unavailable("store_busy", "Store is busy", retry_after)
+            }
             StoreError::Contention { .. } => ApiError::unavailable("store_busy", "Store is busy", SOON),
             StoreError::Closed => ApiError::unavailable("closing", "Server is shutting down", SOON * 2),
             StoreError::Unavailable { .. } => {
@@ -250,7 +253,10 @@ impl From<StoreError> for ApiError {
                     .hint("free space on the disk of the data folder")
             }
             StoreError::Unknown { .. } => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the outcome of a commit is unknown");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the outcome of a commit is unknown"
+                );
                 let text = "Outcome is unknown: the store was lost while it answered";
                 ApiError::unavailable("outcome_unknown", text, SOON)
                     .hint("look whether it was done; a wake may be sent again with the same idempotencyKey")
@@ -298,7 +304,12 @@ mod tests {
             (taken, 409, "conflict", "Cannot pause terminated agent"),
             (EngineError::Closing, 503, "closing", "Server is shutting down"),
             (EngineError::Process(ProcessError::NotThere), 404, "not_found", "Run log not found"),
-            (EngineError::Process(ProcessError::Other("x".into())), 500, "internal_error", "Internal server error"),
+            (
+                EngineError::Process(ProcessError::Other("x".into())),
+                500,
+                "internal_error",
+                "Internal server error",
+            ),
             (EngineError::Store(StoreError::Closed), 503, "closing", "Server is shutting down"),
             (EngineError::Store(StoreError::ForeignAwait), 500, "internal_error", "Internal server error"),
         ] {
@@ -319,15 +330,20 @@ mod tests {
 
     #[test]
     fn rules_of_a_configuration_are_422_and_forms_of_fields_400() {
-        let unknown = ApiError::from(EngineError::Invalid(vec![problem("adapterType", "Unknown adapter type: x")]));
+        let unknown =
+            ApiError::from(EngineError::Invalid(vec![problem("adapterType", "Unknown adapter type: x")]));
         assert_eq!((unknown.status().as_u16(), unknown.0.error.as_str()), (422, "Unknown adapter type: x"));
-        let missing = ApiError::from(EngineError::Invalid(vec![problem("adapterConfig.command", "must be a text")]));
+        let missing =
+            ApiError::from(EngineError::Invalid(vec![problem("adapterConfig.command", "must be a text")]));
         assert_eq!(missing.0.error, "adapterConfig.command: must be a text");
         assert_eq!(
             missing.0.details,
-            Some(json!([{"code": "custom", "path": ["adapterConfig", "command"], "message": "must be a text", "hint": "do this"}]))
+            Some(
+                json!([{"code": "custom", "path": ["adapterConfig", "command"], "message": "must be a text", "hint": "do this"}])
+            )
         );
-        let both = vec![problem("name", "must not be empty"), problem("adapterType", "Unknown adapter type: x")];
+        let both =
+            vec![problem("name", "must not be empty"), problem("adapterType", "Unknown adapter type: x")];
         let both = ApiError::from(EngineError::Invalid(both));
         assert_eq!((both.status().as_u16(), both.0.error.as_str()), (400, "Validation error"));
     }

@@ -90,9 +90,8 @@ impl ApiState {
 
 /// The whole surface as one service.
 pub fn router(state: ApiState) -> Router {
-    let ordinary = ordinary()
-        .layer(CompressionLayer::new())
-        .layer(from_fn_with_state(state.clone(), bounds::in_time));
+    let ordinary =
+        ordinary().layer(CompressionLayer::new()).layer(from_fn_with_state(state.clone(), bounds::in_time));
     let (router, _) = ordinary.merge(unhurried()).split_for_parts();
     router
         .fallback(|| async { ApiError::no_such_route() })

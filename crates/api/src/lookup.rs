@@ -40,7 +40,9 @@ pub(crate) async fn company(engine: &Engine, id: &str) -> Result<Company, ApiErr
         .store()
         .read(move |tx| {
             let id = id.clone();
-            Box::pin(async move { if looks_like_id(&id.0) { companies::get(tx, &id).await } else { Ok(None) } })
+            Box::pin(
+                async move { if looks_like_id(&id.0) { companies::get(tx, &id).await } else { Ok(None) } },
+            )
         })
         .await?;
     found.ok_or_else(|| ApiError::not_found("Company"))
@@ -77,7 +79,9 @@ pub(crate) async fn agent_named(engine: &Engine, company: &CompanyId, name: &str
         })
         .await?;
     match (found.pop(), found.is_empty()) {
-        (None, _) => Err(ApiError::not_found("Agent").hint("GET /api/companies/:companyId/agents lists all agents")),
+        (None, _) => {
+            Err(ApiError::not_found("Agent").hint("GET /api/companies/:companyId/agents lists all agents"))
+        }
         (Some(agent), true) => Ok(agent),
         (Some(_), false) => Err(ApiError::conflict(
             "agent_ambiguous",
@@ -87,8 +91,7 @@ pub(crate) async fn agent_named(engine: &Engine, company: &CompanyId, name: &str
 }
 
 async fn only_company(engine: &Engine) -> Result<CompanyId, ApiError> {
-    let mut found =
-        engine.store().read(|tx| Box::pin(async move { companies::list(tx, 2).await })).await?;
+    let mut found = engine.store().read(|tx| Box::pin(async move { companies::list(tx, 2).await })).await?;
     match (found.pop(), found.is_empty()) {
         (Some(company), true) => Ok(company.id),
         (None, _) => Err(ApiError::not_found("Agent").hint("there is no company yet")),
@@ -132,7 +135,10 @@ pub(crate) async fn run(engine: &Engine, reference: &str) -> Result<Run, ApiErro
             (None, _) => return Err(nobody()),
             (Some(id), true) => id,
             (Some(_), false) => {
-                return Err(ApiError::conflict("run_ambiguous", "Run prefix is ambiguous. Use more digits of its id."));
+                return Err(ApiError::conflict(
+                    "run_ambiguous",
+                    "Run prefix is ambiguous. Use more digits of its id.",
+                ));
             }
         }
     };

@@ -173,7 +173,8 @@ async fn counts(state: &ApiState) -> Option<Counts> {
 /// What can be said now; what the store does not answer is left out, not zero.
 fn gauges(state: &ApiState, counts: Option<&Counts>) -> Registry {
     let mut registry = Registry::with_prefix("bugle");
-    let mut gauge = |name: &str, help: &str, value: i64| registry.register(name, help, ConstGauge::new(value));
+    let mut gauge =
+        |name: &str, help: &str, value: i64| registry.register(name, help, ConstGauge::new(value));
     let (running, slots) = state.engine.capacity();
     gauge("slots", "Processes this node may run", slots.into());
     gauge("slots_used", "Processes this node runs", running.into());
@@ -208,4 +209,3 @@ fn gauges(state: &ApiState, counts: Option<&Counts>) -> Registry {
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
-

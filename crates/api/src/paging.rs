@@ -131,9 +131,17 @@ mod tests {
 
     #[test]
     fn limits_follow_the_table_of_existing_clients() {
-        for (query, limit) in
-            [("", 1000), ("limit=", 1000), ("limit=5", 5), ("limit=0", 1), ("limit=-3", 1), ("limit=5000", 1000), ("limit=ten", 200), ("limit=2.9", 2), ("limit=NaN", 200)]
-        {
+        for (query, limit) in [
+            ("", 1000),
+            ("limit=", 1000),
+            ("limit=5", 5),
+            ("limit=0", 1),
+            ("limit=-3", 1),
+            ("limit=5000", 1000),
+            ("limit=ten", 200),
+            ("limit=2.9", 2),
+            ("limit=NaN", 200),
+        ] {
             assert_eq!(asked(query).limit(200), limit, "{query}");
         }
     }

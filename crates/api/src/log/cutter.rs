@@ -229,9 +229,17 @@ impl Cutter {
     fn release(&mut self, out: &mut Vec<Piece>) {
         for mut open in std::mem::take(&mut self.open) {
             let kept = match self.last {
-                Some((stream, offset, length, _)) if stream == open.stream && open_char(&open.bytes) <= length => {
+                Some((stream, offset, length, _))
+                    if stream == open.stream && open_char(&open.bytes) <= length =>
+                {
                     let kept = open.bytes.split_off(open.bytes.len() - open_char(&open.bytes));
-                    Open { offset, tail: self.unit.open_char(), index: self.index, bytes: kept, ..open.clone() }
+                    Open {
+                        offset,
+                        tail: self.unit.open_char(),
+                        index: self.index,
+                        bytes: kept,
+                        ..open.clone()
+                    }
                 }
                 _ => Open { bytes: Vec::new(), ..open.clone() },
             };
@@ -256,7 +264,8 @@ fn open_char(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
         let end = &bytes[bytes.len() - back..];
         if end[0] & 0xC0 != 0x80 {
-            let is_open = std::str::from_utf8(end).is_err_and(|error| error.error_len().is_none() && error.valid_up_to() == 0);
+            let is_open = std::str::from_utf8(end)
+                .is_err_and(|error| error.error_len().is_none() && error.valid_up_to() == 0);
             return if is_open { back } else { 0 };
         }
     }
@@ -332,7 +341,8 @@ mod tests {
     #[test]
     fn a_code_point_split_over_frames_is_told_whole() {
         let euro = "€".as_bytes();
-        let frames = frames(&[(OUT, [b"a", &euro[..1]].concat()), (ERR, b"!".into()), (OUT, euro[1..].to_vec())]);
+        let frames =
+            frames(&[(OUT, [b"a", &euro[..1]].concat()), (ERR, b"!".into()), (OUT, euro[1..].to_vec())]);
         for lengths in [&[3][..], &[1, 1, 1], &[2, 1], &[1, 2]] {
             let told = in_sittings(&frames, Unit::Char, lengths).concat();
             assert_eq!(text_of(&told, OUT), "a€", "{lengths:?}");
@@ -370,7 +380,12 @@ mod tests {
 
     #[test]
     fn after_a_gap_everything_is_told() {
-        let mut frames = frames(&[(OUT, b"a\nb".into()), (ERR, b"x\n".into()), (OUT, b"c\n".into()), (OUT, b"d\n".into())]);
+        let mut frames = frames(&[
+            (OUT, b"a\nb".into()),
+            (ERR, b"x\n".into()),
+            (OUT, b"c\n".into()),
+            (OUT, b"d\n".into()),
+        ]);
         let mut cutter = Cutter::new(Place::border(1, 0), Unit::Line, false);
         let mut out = Vec::new();
         cutter.take(&frames[0], &mut out);
@@ -378,7 +393,12 @@ mod tests {
         let place = cutter.place();
         assert_eq!((place.offset, place.tail, place.seen), (64, Tail::OpenLine, 1));
         // The frame at the place was cut out: a gap frame stands there.
-        let gap = Frame { stream: FrameStream::Keeper, next_offset: frames[2].offset, bytes: b"{}".into(), ..frames[0].clone() };
+        let gap = Frame {
+            stream: FrameStream::Keeper,
+            next_offset: frames[2].offset,
+            bytes: b"{}".into(),
+            ..frames[0].clone()
+        };
         frames.splice(0..2, [Frame { offset: 60, ..gap }]);
         let mut cutter = Cutter::new(place, Unit::Line, false);
         let mut out = Vec::new();
@@ -409,7 +429,11 @@ mod tests {
                         frames.push((*stream, part.to_vec()));
                     }
                 }
-                frames.extend(left.iter().filter(|(_, rest)| !rest.is_empty()).map(|(stream, rest)| (*stream, rest.to_vec())));
+                frames.extend(
+                    left.iter()
+                        .filter(|(_, rest)| !rest.is_empty())
+                        .map(|(stream, rest)| (*stream, rest.to_vec())),
+                );
                 frames
             },
         )

@@ -40,7 +40,8 @@ pub(crate) async fn test_environment(
         return Err(ApiError::unprocessable("unknown_adapter", format!("Unknown adapter type: {kind}"))
             .hint(format!("known types: {}", known.join(", "))));
     };
-    let (config, host) = (Value::Object(read.adapter_config.unwrap_or_default()), state.engine.settings().host.clone());
+    let (config, host) =
+        (Value::Object(read.adapter_config.unwrap_or_default()), state.engine.settings().host.clone());
     let found = tokio::task::spawn_blocking(move || adapter.test_environment(&config, &host)).await;
     let found = found.map_err(|error| {
         tracing::error!(%error, kind, "testing an environment");

@@ -28,10 +28,47 @@ const LONGEST_CHAIN: usize = 50;
 
 /// Icons that clients can draw.
 const ICONS: [&str; 41] = [
-    "bot", "cpu", "brain", "zap", "rocket", "code", "terminal", "shield", "eye", "search", "wrench", "hammer", "lightbulb",
-    "sparkles", "star", "heart", "flame", "bug", "cog", "database", "globe", "lock", "mail", "message-square", "file-code",
-    "git-branch", "package", "puzzle", "target", "wand", "atom", "circuit-board", "radar", "swords", "telescope",
-    "microscope", "crown", "gem", "hexagon", "pentagon", "fingerprint",
+    "bot",
+    "cpu",
+    "brain",
+    "zap",
+    "rocket",
+    "code",
+    "terminal",
+    "shield",
+    "eye",
+    "search",
+    "wrench",
+    "hammer",
+    "lightbulb",
+    "sparkles",
+    "star",
+    "heart",
+    "flame",
+    "bug",
+    "cog",
+    "database",
+    "globe",
+    "lock",
+    "mail",
+    "message-square",
+    "file-code",
+    "git-branch",
+    "package",
+    "puzzle",
+    "target",
+    "wand",
+    "atom",
+    "circuit-board",
+    "radar",
+    "swords",
+    "telescope",
+    "microscope",
+    "crown",
+    "gem",
+    "hexagon",
+    "pentagon",
+    "fingerprint",
 ];
 
 /// The agents of a company that are not terminated, oldest first. Takes no query parameters; the cursor travels in the
@@ -47,7 +84,10 @@ pub(crate) async fn list(
     match asked.names()[..] {
         [] => {}
         [one] => {
-            return Err(ApiError::bad_request("unsupported_query", format!("Unsupported query parameter: {one}")));
+            return Err(ApiError::bad_request(
+                "unsupported_query",
+                format!("Unsupported query parameter: {one}"),
+            ));
         }
         ref several => {
             let text = format!("Unsupported query parameters: {}", several.join(", "));

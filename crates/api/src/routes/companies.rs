@@ -65,7 +65,8 @@ pub(crate) async fn create(
     };
     let ignored = fields.drop_rest()?;
     let budget = draft.budget_monthly_cents.unwrap_or(0);
-    let company = state.engine.create_company(&draft.name, draft.description, budget, &caller.actor()).await?;
+    let company =
+        state.engine.create_company(&draft.name, draft.description, budget, &caller.actor()).await?;
     Ok(naming(&ignored, (StatusCode::CREATED, Json(Company::from(company)))))
 }
 

@@ -34,8 +34,11 @@ pub(crate) async fn health(State(state): State<ApiState>) -> Response {
             if let Ok(Err(error)) = failed {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the store does not answer");
             }
-            let unhealthy =
-                Unhealthy { status: "unhealthy", version: options.version.clone(), error: "database_unreachable" };
+            let unhealthy = Unhealthy {
+                status: "unhealthy",
+                version: options.version.clone(),
+                error: "database_unreachable",
+            };
             return (StatusCode::SERVICE_UNAVAILABLE, Json(unhealthy)).into_response();
         }
     }
@@ -107,7 +110,10 @@ pub(crate) struct BackupBody {
 /// Makes a consistent copy of the store while it is in use.
 #[utoipa::path(post, path = "/backup", tag = "instance", request_body = BackupBody,
     responses((status = 201, body = Backup), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub(crate) async fn backup(State(state): State<ApiState>, Payload(body): Payload) -> Result<Response, ApiError> {
+pub(crate) async fn backup(
+    State(state): State<ApiState>,
+    Payload(body): Payload,
+) -> Result<Response, ApiError> {
     let mut fields = Fields::read(&body)?;
     let read = BackupBody { path: fields.required_text("path") };
     let path = PathBuf::from(&read.path);

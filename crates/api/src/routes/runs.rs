@@ -156,7 +156,11 @@ async fn exhausted(state: &ApiState, run: &rows::Run) -> Result<Option<String>, 
             Box::pin(async move { rows::events_after(tx, &id, 0, paging::MOST).await })
         })
         .await?;
-    Ok(events.into_iter().rev().filter_map(|event| event.message).find(|message| message.starts_with(EXHAUSTED)))
+    Ok(events
+        .into_iter()
+        .rev()
+        .filter_map(|event| event.message)
+        .find(|message| message.starts_with(EXHAUSTED)))
 }
 
 /// Why a run is as it is, what it waits for, and what happens next by itself.

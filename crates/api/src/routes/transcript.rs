@@ -31,9 +31,9 @@ pub(crate) async fn events(
     let limit = asked.number("limit", 1, paging::MOST).unwrap_or(200);
     let after = match asked.cursor() {
         None => asked.number("afterSeq", 0, i64::MAX).unwrap_or(0),
-        Some(cursor) => cursor.parse().map_err(|_| {
-            ApiError::bad_request("bad_cursor", "Cursor was not given by this server")
-        })?,
+        Some(cursor) => cursor
+            .parse()
+            .map_err(|_| ApiError::bad_request("bad_cursor", "Cursor was not given by this server"))?,
     };
     let found = state
         .engine
@@ -86,7 +86,8 @@ pub(crate) async fn log(
 pub(crate) fn place_of(offset: Option<&str>, run: &rows::Run) -> Result<Place, ApiError> {
     let Some(text) = offset else { return Ok(Place::border(1, 0)) };
     let number = text.parse::<u64>().map_err(|_| {
-        ApiError::bad_request("bad_offset", "Offset is not a number").hint("use 0, or the nextOffset of an earlier answer")
+        ApiError::bad_request("bad_offset", "Offset is not a number")
+            .hint("use 0, or the nextOffset of an earlier answer")
     })?;
     Place::read(number, run.lease_epoch).ok_or_else(|| bad_offset(number))
 }

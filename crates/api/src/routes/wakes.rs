@@ -103,7 +103,9 @@ fn key_of(headers: &HeaderMap, field: Option<String>) -> Result<Option<String>, 
         None => None,
         Some(value) => match value.to_str() {
             Ok(text) => given(text.to_owned()),
-            Err(_) => return Err(ApiError::bad_request("bad_idempotency_key", "Idempotency-Key is not ASCII text")),
+            Err(_) => {
+                return Err(ApiError::bad_request("bad_idempotency_key", "Idempotency-Key is not ASCII text"));
+            }
         },
     };
     let key = match (header, field.and_then(given)) {

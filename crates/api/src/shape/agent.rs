@@ -123,7 +123,12 @@ impl AgentDetail {
         AgentDetail {
             agent: row.into(),
             chain_of_command: managers.into_iter().map(manager).collect(),
-            access: Access { can_assign_tasks: true, task_assign_source, membership: None, grants: Vec::new() },
+            access: Access {
+                can_assign_tasks: true,
+                task_assign_source,
+                membership: None,
+                grants: Vec::new(),
+            },
         }
     }
 }

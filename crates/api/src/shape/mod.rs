@@ -21,7 +21,9 @@ pub(crate) fn cents(micros: i64) -> i64 {
 mod tests {
     #[test]
     fn half_a_cent_is_rounded_up() {
-        for (micros, cents) in [(0, 0), (4_999, 0), (5_000, 1), (10_000, 1), (14_999, 1), (15_000, 2), (-5_000, 0), (-5_001, -1)] {
+        for (micros, cents) in
+            [(0, 0), (4_999, 0), (5_000, 1), (10_000, 1), (14_999, 1), (15_000, 2), (-5_000, 0), (-5_001, -1)]
+        {
             assert_eq!(super::cents(micros), cents, "{micros}");
         }
     }

@@ -7,8 +7,20 @@ pub(crate) const REDACTED: &str = "***REDACTED***";
 
 /// Parts of keys whose values are secrets, in lower case without separators.
 const SECRET_KEYS: [&str; 14] = [
-    "apikey", "accesstoken", "authtoken", "authorization", "bearer", "secret", "passwd", "password", "credential", "jwt",
-    "privatekey", "cookie", "connectionstring", "refreshtoken",
+    "apikey",
+    "accesstoken",
+    "authtoken",
+    "authorization",
+    "bearer",
+    "secret",
+    "passwd",
+    "password",
+    "credential",
+    "jwt",
+    "privatekey",
+    "cookie",
+    "connectionstring",
+    "refreshtoken",
 ];
 
 /// Replaces what is secret by its key or its form. References to secrets stay: they hold none.
@@ -41,7 +53,8 @@ fn is_reference(map: &Map<String, Value>) -> bool {
 }
 
 fn is_secret_key(key: &str) -> bool {
-    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let plain: String =
+        key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     plain == "auth" || SECRET_KEYS.iter().any(|part| plain.contains(part))
 }
 
@@ -50,10 +63,15 @@ fn is_token(text: &str) -> bool {
     let mut parts = text.split('.');
     let is_part = |part: Option<&str>| {
         part.is_some_and(|part| {
-            part.len() >= 8 && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'='))
+            part.len() >= 8
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'='))
         })
     };
-    text.starts_with("eyJ") && is_part(parts.next()) && is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none()
+    text.starts_with("eyJ")
+        && is_part(parts.next())
+        && is_part(parts.next())
+        && is_part(parts.next())
+        && parts.next().is_none()
 }
 
 #[cfg(test)]

@@ -147,7 +147,12 @@ impl ListedRun {
 }
 
 impl RunDetail {
-    pub(crate) fn new(mut row: Row, held: Option<HeldReason>, exhausted: Option<String>, now: Moment) -> RunDetail {
+    pub(crate) fn new(
+        mut row: Row,
+        held: Option<HeldReason>,
+        exhausted: Option<String>,
+        now: Moment,
+    ) -> RunDetail {
         let output_silence = OutputSilence::of(&row, now);
         row.result = row.result.map(bounded);
         RunDetail { run: Run::new(row, held), retry_exhausted_reason: exhausted, output_silence }
@@ -318,7 +323,8 @@ pub(crate) struct OutputSilence {
 impl OutputSilence {
     fn of(row: &Row, now: Moment) -> OutputSilence {
         let is_running = row.status == RunStatus::Running;
-        let since = row.last_output_at.or(row.process_started_at).or(row.started_at).unwrap_or(row.created_at);
+        let since =
+            row.last_output_at.or(row.process_started_at).or(row.started_at).unwrap_or(row.created_at);
         let age = i64::try_from(now.since(since).as_millis()).unwrap_or(i64::MAX);
         let level = match age {
             _ if !is_running => "not_applicable",
@@ -346,7 +352,14 @@ impl OutputSilence {
 /// What a list shows of a context; none when there is nothing of it.
 fn digest_of(context: &Value) -> Option<Value> {
     const KEYS: [&str; 8] = [
-        "issueId", "taskId", "taskKey", "commentId", "wakeCommentId", "wakeReason", "wakeSource", "wakeTriggerDetail",
+        "issueId",
+        "taskId",
+        "taskKey",
+        "commentId",
+        "wakeCommentId",
+        "wakeReason",
+        "wakeSource",
+        "wakeTriggerDetail",
     ];
     let kept: Map<String, Value> = KEYS
         .iter()
@@ -395,7 +408,9 @@ fn texts_of(result: &Value, keys: &[&str], most: usize) -> Map<String, Value> {
 fn costs_of(result: &Value) -> Map<String, Value> {
     ["total_cost_usd", "cost_usd", "costUsd"]
         .iter()
-        .filter_map(|key| Some(((*key).to_owned(), result.get(*key).filter(|value| value.is_number())?.clone())))
+        .filter_map(|key| {
+            Some(((*key).to_owned(), result.get(*key).filter(|value| value.is_number())?.clone()))
+        })
         .collect()
 }
 
@@ -408,7 +423,8 @@ mod tests {
         let context = json!({"issueId": "i", "taskKey": "", "wakeReason": "r", "prompt": "long"});
         assert_eq!(digest_of(&context), Some(json!({"issueId": "i", "wakeReason": "r"})));
         assert_eq!(digest_of(&json!({"prompt": "x"})), None);
-        let result = json!({"summary": "s".repeat(600), "costUsd": 1.5, "total_cost_usd": "no", "stdout": "x"});
+        let result =
+            json!({"summary": "s".repeat(600), "costUsd": 1.5, "total_cost_usd": "no", "stdout": "x"});
         assert_eq!(summary_of(&result), Some(json!({"summary": "s".repeat(500), "costUsd": 1.5})));
         assert_eq!(summary_of(&json!({"stdout": "x"})), None);
     }

@@ -137,6 +137,10 @@ pub(crate) struct StopReport {
 impl From<engine::StopReport> for StopReport {
     fn from(report: engine::StopReport) -> StopReport {
         let ids = |runs: Vec<domain::ids::RunId>| runs.into_iter().map(|id| id.0).collect();
-        StopReport { stopping: ids(report.stopping), withdrawn: ids(report.withdrawn), held: ids(report.held) }
+        StopReport {
+            stopping: ids(report.stopping),
+            withdrawn: ids(report.withdrawn),
+            held: ids(report.held),
+        }
     }
 }

@@ -183,7 +183,8 @@ impl Follower {
         let (from, to) = (self.told_up_to, after.number());
         for (at, piece) in pieces.iter().enumerate() {
             let data = LogEvent::new(piece, from, to.unwrap_or(from));
-            let mut event = Event::default().event("log").data(serde_json::to_string(&data).expect("texts are JSON"));
+            let mut event =
+                Event::default().event("log").data(serde_json::to_string(&data).expect("texts are JSON"));
             // Pieces of one frame are seen when the last of them is.
             if let (true, Some(to)) = (at + 1 == pieces.len(), to) {
                 event = event.id(to.to_string());

@@ -61,10 +61,15 @@ const OUTPUT: &str = "heartbeat.run.log";
 /// What the client has seen: of the header of a reconnect, else of the query; `None` = from now on.
 fn resume_after(headers: &HeaderMap, asked: &Asked, name: &str) -> Result<Option<i64>, ApiError> {
     let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
-    let Some(text) = header.filter(|text| !text.is_empty()).or_else(|| asked.get(name)) else { return Ok(None) };
+    let Some(text) = header.filter(|text| !text.is_empty()).or_else(|| asked.get(name)) else {
+        return Ok(None);
+    };
     match text.parse::<i64>() {
         Ok(cursor) if cursor >= 0 => Ok(Some(cursor)),
-        _ => Err(ApiError::bad_request("bad_cursor", format!("'{}' is not the id of an event", text.escape_default()))
-            .hint("use the id of the last event that was seen, or 0 for all that are kept")),
+        _ => Err(ApiError::bad_request(
+            "bad_cursor",
+            format!("'{}' is not the id of an event", text.escape_default()),
+        )
+        .hint("use the id of the last event that was seen, or 0 for all that are kept")),
     }
 }

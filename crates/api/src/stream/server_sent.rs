@@ -35,7 +35,8 @@ pub(crate) async fn events(
     let company = lookup::company(&state.engine, &company).await?.id;
     let after = resume_after(&headers, &asked, "after")?;
     let subscription = state.engine.subscribe(&company, after).await?;
-    let listening = Listening { subscription, is_over: false, _counted: state.metrics.count_subscriber("sse") };
+    let listening =
+        Listening { subscription, is_over: false, _counted: state.metrics.count_subscriber("sse") };
     Ok(Sse::new(listening.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 

@@ -34,8 +34,11 @@ async fn each_described_method_is_served_and_no_other() {
     let document = api::openapi();
     let nobody = "0192f7a0-0000-4000-8000-00000000000a";
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let concrete: String =
-            path.split('/').map(|part| if part.starts_with('{') { nobody } else { part }).collect::<Vec<_>>().join("/");
+        let concrete: String = path
+            .split('/')
+            .map(|part| if part.starts_with('{') { nobody } else { part })
+            .collect::<Vec<_>>()
+            .join("/");
         for method in ["GET", "POST", "PATCH", "PUT", "DELETE"] {
             // A company that is not there is not created either, and a body that is none is refused.
             let request = stage.http.request(method.parse().unwrap(), stage.url(&concrete));
@@ -88,7 +91,8 @@ async fn figures_count_requests_by_route_and_what_the_engine_holds() {
     stage.get("/api/no/such/route").await;
     let answer = stage.get("/api/metrics").await;
     assert_eq!(answer.status, 200);
-    let has = |line: &str| assert!(answer.text.lines().any(|it| it == line), "{line} is not in\n{}", answer.text);
+    let has =
+        |line: &str| assert!(answer.text.lines().any(|it| it == line), "{line} is not in\n{}", answer.text);
     has("bugle_http_requests_total{method=\"POST\",route=\"/api/agents/{agent}/wakeup\",status=\"202\"} 2");
     has("bugle_http_requests_total{method=\"GET\",route=\"/api/agents/{agent}\",status=\"404\"} 1");
     has("bugle_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1");

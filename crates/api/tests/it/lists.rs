@@ -169,7 +169,8 @@ async fn the_first_digits_of_a_run_stand_for_it_where_they_mean_one_only() {
     assert_eq!(id_of(&found), run);
     assert_eq!(id_of(&stage.get(&format!("/api/heartbeat-runs/{}", run.to_uppercase())).await.good()), run);
     let other = stage.wake(&agent, "other").await;
-    let shared: String = run.chars().zip(other.chars()).take_while(|(one, two)| one == two).map(|(one, _)| one).collect();
+    let shared: String =
+        run.chars().zip(other.chars()).take_while(|(one, two)| one == two).map(|(one, _)| one).collect();
     assert!(shared.len() >= 8, "made within the same minute: {run} {other}");
     let refusal = stage.get(&format!("/api/heartbeat-runs/{shared}")).await.refusal();
     assert_eq!((refusal.0, refusal.1.as_str()), (409, "run_ambiguous"));

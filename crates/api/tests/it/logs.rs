@@ -36,7 +36,10 @@ async fn a_log_is_read_in_whole_lines_and_says_when_it_is_over() {
     stage.puppets.say(&run, Stdout, b"one\ntw");
     let first = read(&json!(0)).await;
     assert_eq!(lines(&first), [("stdout".into(), "one\n".into())]);
-    assert_eq!((&first["runId"], &first["store"], &first["endOfLog"]), (&json!(run), &json!("local_file"), &json!(false)));
+    assert_eq!(
+        (&first["runId"], &first["store"], &first["endOfLog"]),
+        (&json!(run), &json!("local_file"), &json!(false))
+    );
     assert_eq!(first["logRef"], format!("{run}/1"));
     let nothing = read(&first["nextOffset"]).await;
     assert_eq!((&nothing["content"], &nothing["nextOffset"]), (&json!(""), &first["nextOffset"]));
@@ -47,9 +50,15 @@ async fn a_log_is_read_in_whole_lines_and_says_when_it_is_over() {
     stage.puppets.end(&run, 0);
     assert_eq!(stage.over(&company, &run).await, "succeeded");
     let last = read(&second["nextOffset"]).await;
-    assert_eq!((lines(&last), &last["endOfLog"]), (vec![("stdout".to_owned(), "three".to_owned())], &json!(true)));
+    assert_eq!(
+        (lines(&last), &last["endOfLog"]),
+        (vec![("stdout".to_owned(), "three".to_owned())], &json!(true))
+    );
     let behind = read(&last["nextOffset"]).await;
-    assert_eq!((&behind["content"], &behind["endOfLog"], &behind["nextOffset"]), (&json!(""), &json!(true), &last["nextOffset"]));
+    assert_eq!(
+        (&behind["content"], &behind["endOfLog"], &behind["nextOffset"]),
+        (&json!(""), &json!(true), &last["nextOffset"])
+    );
     // From the start it is the same text, also without the prefix that some clients leave out.
     let whole = stage.get(&format!("/heartbeat-runs/{run}/log")).await.good();
     assert_eq!(text(std::slice::from_ref(&whole), "stdout"), "one\ntwo\nthree");
@@ -118,7 +127,8 @@ pub(crate) fn babble(stage: &Stage, run: &str, dice: &mut StdRng, pieces: usize)
 
 pub(crate) fn said(stage: &Stage, run: &str, stream: FrameStream) -> String {
     let frames = stage.puppets.frames(run);
-    let bytes: Vec<u8> = frames.iter().filter(|frame| frame.stream == stream).flat_map(|frame| frame.bytes.clone()).collect();
+    let bytes: Vec<u8> =
+        frames.iter().filter(|frame| frame.stream == stream).flat_map(|frame| frame.bytes.clone()).collect();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -146,7 +156,11 @@ async fn parts_of_any_size_give_the_whole_log_and_end_with_whole_lines() {
                 }
                 // More than was asked for only when it is a single frame, or the line it completes.
                 let size = part["content"].as_str().unwrap().len();
-                assert!(size <= limit || lines(&part).len() == 1, "{limit}: {size} in {}", lines(&part).len());
+                assert!(
+                    size <= limit || lines(&part).len() == 1,
+                    "{limit}: {size} in {}",
+                    lines(&part).len()
+                );
             }
             parts.push(part);
             if is_over {
@@ -184,7 +198,8 @@ async fn the_log_of_a_second_process_follows_that_of_the_first() {
     stage.puppets.say_as(&run, 2, Stdout, b"fresh\n");
     let whole = stage.get(&format!("/api/heartbeat-runs/{run}/log")).await.good();
     assert_eq!(text(std::slice::from_ref(&whole), "stdout"), "no such sessionfresh\n");
-    let rest = stage.get(&format!("/api/heartbeat-runs/{run}/log?offset={}", first["nextOffset"])).await.good();
+    let rest =
+        stage.get(&format!("/api/heartbeat-runs/{run}/log?offset={}", first["nextOffset"])).await.good();
     let both = [first, rest];
     assert_eq!(text(&both, "stdout"), "no such sessionfresh\n");
     assert_eq!(both[1]["endOfLog"], true);

@@ -15,7 +15,11 @@ async fn unknown_routes_and_wrong_methods_have_the_envelope() {
     }
     for path in ["/api/companies", "/api/health", "/metrics"] {
         let answer = stage.send(stage.http.delete(stage.url(path))).await;
-        assert_eq!(answer.refusal(), (405, "method_not_allowed".into(), "Method not allowed".into()), "{path}");
+        assert_eq!(
+            answer.refusal(),
+            (405, "method_not_allowed".into(), "Method not allowed".into()),
+            "{path}"
+        );
         assert!(answer.header("allow").unwrap().contains("GET"), "{path}");
     }
     let answer = stage.get("/api/agents/%FF%FE").await;
@@ -42,7 +46,11 @@ async fn things_that_are_not_there_are_named() {
         (format!("/api/heartbeat-runs/{NOBODY}/log/stream"), "Heartbeat run"),
         (format!("/api/heartbeat-runs/{NOBODY}/explain"), "Heartbeat run"),
     ] {
-        assert_eq!(stage.get(&path).await.refusal(), (404, "not_found".into(), format!("{thing} not found")), "{path}");
+        assert_eq!(
+            stage.get(&path).await.refusal(),
+            (404, "not_found".into(), format!("{thing} not found")),
+            "{path}"
+        );
     }
     stage.end().await;
 }
@@ -97,8 +105,13 @@ async fn the_body_is_looked_at_before_the_agent() {
 async fn malformed_json_says_where_and_the_content_type_does_not_matter() {
     let stage = Stage::new().await;
     let post = |body: &'static str| stage.http.post(stage.url("/api/companies")).body(body);
-    let answer = stage.send(post("{\"name\": \"x\",\n \"budgetMonthlyCents\": }").header("Content-Type", "text/plain")).await;
-    assert_eq!(answer.refusal(), (400, "malformed_json".into(), "Malformed JSON in line 2, column 24".into()));
+    let answer = stage
+        .send(post("{\"name\": \"x\",\n \"budgetMonthlyCents\": }").header("Content-Type", "text/plain"))
+        .await;
+    assert_eq!(
+        answer.refusal(),
+        (400, "malformed_json".into(), "Malformed JSON in line 2, column 24".into())
+    );
     assert_eq!(answer.json()["details"]["line"], 2);
     assert_eq!(stage.send(post("{\"name\": \"x\"}")).await.status, 201);
     assert_eq!(stage.send(post("{\"name\": \"y\"}").header("Content-Type", "text/plain")).await.status, 201);
@@ -112,7 +125,8 @@ async fn a_body_that_is_too_large_is_413() {
     let answer = stage.send(stage.http.post(stage.url("/api/companies")).body(large.clone())).await;
     assert_eq!(answer.refusal(), (413, "body_too_large".into(), "Request body is too large".into()));
     // The same without a length: it is counted.
-    let chunks = futures_util::stream::iter(large.into_bytes().chunks(512).map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let chunks =
+        futures_util::stream::iter(large.into_bytes().chunks(512).map(<[u8]>::to_vec).collect::<Vec<_>>());
     let chunks = futures_util::StreamExt::map(chunks, Ok::<_, std::io::Error>);
     let body = reqwest::Body::wrap_stream(chunks);
     let answer = stage.send(stage.http.post(stage.url("/api/companies")).body(body)).await;
@@ -133,7 +147,10 @@ async fn fields_that_nobody_reads_are_named_and_our_own_routes_refuse_them() {
     assert_eq!((answer.status, answer.header("bugle-ignored-fields")), (202, Some("priority")));
     let patch = json!({"title": "Dr", "status": "idle", "spentMonthlyCents": 5});
     let answer = stage.patch(&format!("/api/agents/{agent}"), patch).await;
-    assert_eq!((answer.status, answer.header("bugle-ignored-fields")), (200, Some("status, spentMonthlyCents")));
+    assert_eq!(
+        (answer.status, answer.header("bugle-ignored-fields")),
+        (200, Some("status, spentMonthlyCents"))
+    );
     let known_only = stage.post(&format!("/api/agents/{agent}/wakeup"), json!({})).await;
     assert_eq!(known_only.header("bugle-ignored-fields"), None);
     let answer = stage.post("/api/backup", json!({"path": "/nonexistent/x", "compress": true})).await;
@@ -153,7 +170,11 @@ async fn an_agent_that_cannot_be_is_refused_by_rule() {
     for (body, status, error) in [
         (json!({"name": "A", "adapterType": "telepathy"}), 422, "Unknown adapter type: telepathy"),
         (json!({"name": "A", "adapterConfig": config, "reportsTo": NOBODY}), 404, "Manager not found"),
-        (json!({"name": "A", "adapterConfig": config, "reportsTo": stranger}), 422, "Manager must belong to same company"),
+        (
+            json!({"name": "A", "adapterConfig": config, "reportsTo": stranger}),
+            422,
+            "Manager must belong to same company",
+        ),
         (json!({"adapterConfig": config}), 400, "Validation error"),
         (json!({"name": "  ", "adapterConfig": config}), 400, "Validation error"),
         (json!({"name": "A", "role": "king"}), 400, "Validation error"),
@@ -169,7 +190,8 @@ async fn an_agent_that_cannot_be_is_refused_by_rule() {
     assert_eq!(missing.status, 422, "{}", missing.text);
     assert_eq!(missing.json()["details"][0]["path"], json!(["adapterConfig", "command"]));
     let agent = stage.agent(&company, "A", 1).await;
-    let (status, _, error) = stage.patch(&format!("/api/agents/{agent}"), json!({"permissions": {}})).await.refusal();
+    let (status, _, error) =
+        stage.patch(&format!("/api/agents/{agent}"), json!({"permissions": {}})).await.refusal();
     assert_eq!((status, error.as_str()), (400, "Validation error"));
     let own = stage.patch(&format!("/api/agents/{agent}"), json!({"reportsTo": agent})).await;
     assert_eq!((own.status, own.refusal().2.as_str()), (422, "Agent cannot report to itself"));
@@ -190,7 +212,10 @@ async fn short_names_are_resolved_where_they_mean_one_agent() {
     let two = stage.company("Two").await;
     let second = stage.agent(&two, "Release Engineer", 1).await;
     let refusal = stage.get("/api/agents/release-engineer").await.refusal();
-    assert_eq!((refusal.0, refusal.2.as_str()), (422, "Agent shortname lookup requires companyId query parameter"));
+    assert_eq!(
+        (refusal.0, refusal.2.as_str()),
+        (422, "Agent shortname lookup requires companyId query parameter")
+    );
     for (company, agent) in [(one, first), (two, second)] {
         let path = format!("/api/agents/release-engineer?companyId={company}");
         assert_eq!(found(stage.get(&path).await.good()), agent);
@@ -209,7 +234,8 @@ async fn a_backup_is_a_whole_new_file_at_an_absolute_path() {
     let again = stage.post("/api/backup", json!({ "path": file })).await;
     assert_eq!((again.status, again.refusal().1.as_str()), (409, "backup_exists"));
     assert_eq!(stage.post("/api/backup", json!({"path": "copy.sqlite"})).await.status, 400);
-    let nowhere = stage.post("/api/backup", json!({"path": stage.folder.path().join("no/such/folder/x")})).await;
+    let nowhere =
+        stage.post("/api/backup", json!({"path": stage.folder.path().join("no/such/folder/x")})).await;
     assert_eq!((nowhere.status, nowhere.refusal().1.as_str()), (422, "backup_failed"));
     stage.end().await;
 }

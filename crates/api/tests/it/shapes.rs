@@ -93,14 +93,17 @@ async fn a_run_in_all_its_forms() {
     // The list form is the detail without what is left out for size.
     let (detail, in_list) = (detail.as_object_mut().unwrap(), in_list.as_object().unwrap());
     for (key, value) in in_list {
-        if !["stdoutExcerpt", "stderrExcerpt", "contextSnapshot", "resultJson", "updatedAt", "logCompressed"].contains(&key.as_str()) {
+        if !["stdoutExcerpt", "stderrExcerpt", "contextSnapshot", "resultJson", "updatedAt", "logCompressed"]
+            .contains(&key.as_str())
+        {
             assert_eq!(detail[key], *value, "{key}");
         }
     }
     let events = stage.get(&format!("/api/heartbeat-runs/{run}/events")).await.good();
     let first = events[0].clone();
     shape!("run_event", first);
-    let seqs: Vec<i64> = events.as_array().unwrap().iter().map(|event| event["seq"].as_i64().unwrap()).collect();
+    let seqs: Vec<i64> =
+        events.as_array().unwrap().iter().map(|event| event["seq"].as_i64().unwrap()).collect();
     assert_eq!(seqs, (1..=seqs.len() as i64).collect::<Vec<_>>());
     let after = stage.get(&format!("/heartbeat-runs/{run}/events?afterSeq=1&limit=1")).await.good();
     assert_eq!(after, json!([events[1]]));
@@ -171,7 +174,10 @@ async fn the_instance() {
     assert_eq!(stage.get(&other).await.good(), broken);
     assert_eq!(stage.get("/api/audit/verify?seq=1").await.status, 400);
     let test = |kind: &str| format!("/api/companies/{company}/adapters/{kind}/test-environment");
-    let tested = stage.post(&test("process"), json!({"adapterConfig": {"command": "no-such-program-here"}})).await.good();
+    let tested = stage
+        .post(&test("process"), json!({"adapterConfig": {"command": "no-such-program-here"}}))
+        .await
+        .good();
     assert_eq!((&tested["adapterType"], &tested["status"]), (&json!("process"), &json!("fail")));
     let codes: Vec<&str> =
         tested["checks"].as_array().unwrap().iter().map(|check| check["code"].as_str().unwrap()).collect();

@@ -178,7 +178,8 @@ impl Stage {
 
     /// Waits until a run is over; its status. Follows the events of its company, as a client would.
     pub(crate) async fn over(&self, company: &str, run: &str) -> String {
-        let mut events = Events::open(self, &format!("/api/companies/{company}/events"), Some("0".to_owned())).await;
+        let mut events =
+            Events::open(self, &format!("/api/companies/{company}/events"), Some("0".to_owned())).await;
         loop {
             let event = events.next().await.expect("the stream goes on");
             let payload = &event.json()["payload"];
@@ -262,7 +263,8 @@ impl Events {
             }
             self.buffer.drain(..self.read);
             self.read = 0;
-            let bytes = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("the stream goes on")?;
+            let bytes =
+                tokio::time::timeout(PATIENCE, self.body.next()).await.expect("the stream goes on")?;
             self.rest.extend_from_slice(&bytes.unwrap());
             // Chunks end anywhere, also within a code point.
             let whole = match std::str::from_utf8(&self.rest) {

@@ -22,7 +22,9 @@ async fn a_foreign_host_is_named_in_the_refusal_on_every_route() {
 #[tokio::test]
 async fn a_page_of_another_site_may_not_even_read() {
     let stage = Stage::new().await;
-    let with = |origin: &str| stage.http.post(stage.url("/api/companies")).json(&json!({"name": "X"})).header("Origin", origin);
+    let with = |origin: &str| {
+        stage.http.post(stage.url("/api/companies")).json(&json!({"name": "X"})).header("Origin", origin)
+    };
     for origin in ["https://evil.example", "null"] {
         let (status, code, error) = stage.send(with(origin)).await.refusal();
         assert_eq!((status, code.as_str()), (403, "origin_not_allowed"));
@@ -36,7 +38,9 @@ async fn a_page_of_another_site_may_not_even_read() {
 #[tokio::test]
 async fn a_token_that_matches_nothing_is_401_and_never_the_board() {
     let stage = Stage::new().await;
-    for credential in ["Bearer pcp_0123456789", "Bearer", "Basic Ym9hcmQ6eA==", &format!("Bearer {BOARD_TOKEN}x")] {
+    for credential in
+        ["Bearer pcp_0123456789", "Bearer", "Basic Ym9hcmQ6eA==", &format!("Bearer {BOARD_TOKEN}x")]
+    {
         let answer =
             stage.send(stage.http.get(stage.url("/api/companies")).header("Authorization", credential)).await;
         assert_eq!(answer.refusal(), (401, "unauthorized".into(), "Unauthorized".into()), "{credential}");

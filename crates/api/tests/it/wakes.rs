@@ -14,9 +14,15 @@ async fn a_wake_answers_with_its_run_and_a_second_one_joins_it() {
     let answer = stage.post(&path, body.clone()).await;
     assert_eq!(answer.status, 202);
     let run = answer.good();
-    assert_eq!((&run["status"], &run["invocationSource"], &run["triggerDetail"]), (&json!("running"), &json!("on_demand"), &json!("manual")));
+    assert_eq!(
+        (&run["status"], &run["invocationSource"], &run["triggerDetail"]),
+        (&json!("running"), &json!("on_demand"), &json!("manual"))
+    );
     let context = &run["contextSnapshot"];
-    assert_eq!((&context["triggeredBy"], &context["actorId"], &context["forceFreshSession"]), (&json!("board"), &json!("local-board"), &json!(false)));
+    assert_eq!(
+        (&context["triggeredBy"], &context["actorId"], &context["forceFreshSession"]),
+        (&json!("board"), &json!("local-board"), &json!(false))
+    );
     assert_eq!((&context["wakeReason"], &context["issueId"]), (&json!("look"), &body["payload"]["issueId"]));
     let follow_up = stage.post(&path, body.clone()).await.good();
     assert_ne!(id_of(&follow_up), id_of(&run));
@@ -32,10 +38,14 @@ async fn the_same_key_gives_the_same_answer_and_another_body_is_409() {
     let company = stage.company("Acme").await;
     let agent = stage.agent(&company, "Engineer", 5).await;
     let path = format!("/api/agents/{agent}/wakeup");
-    let first = stage.post(&path, json!({"idempotencyKey": "k1", "reason": "a", "payload": {"x": 1, "y": 2}})).await.good();
+    let first = stage
+        .post(&path, json!({"idempotencyKey": "k1", "reason": "a", "payload": {"x": 1, "y": 2}}))
+        .await
+        .good();
     // The order of keys is no other body, and the header is as good as the field.
     let text = r#"{"payload": {"y": 2, "x": 1}, "reason": "a"}"#;
-    let again = stage.send(stage.http.post(stage.url(&path)).header("Idempotency-Key", "k1").body(text)).await.good();
+    let again =
+        stage.send(stage.http.post(stage.url(&path)).header("Idempotency-Key", "k1").body(text)).await.good();
     assert_eq!(id_of(&again), id_of(&first));
     let runs = stage.get(&format!("/api/companies/{company}/heartbeat-runs")).await.good();
     assert_eq!(runs.as_array().unwrap().len(), 1);
@@ -51,7 +61,11 @@ async fn the_same_key_gives_the_same_answer_and_another_body_is_409() {
         assert_eq!(answer.refusal().1, "idempotency_key_reused");
         assert_eq!(answer.json()["details"]["wakeupRequestId"], wakes[0]["id"]);
     }
-    let both = stage.http.post(stage.url(&path)).header("Idempotency-Key", "k2").json(&json!({"idempotencyKey": "k3"}));
+    let both = stage
+        .http
+        .post(stage.url(&path))
+        .header("Idempotency-Key", "k2")
+        .json(&json!({"idempotencyKey": "k3"}));
     assert_eq!(stage.send(both).await.refusal().1, "bad_idempotency_key");
     stage.end().await;
 }
@@ -91,7 +105,8 @@ async fn a_wake_that_is_not_wanted_says_why_nothing_starts() {
         });
         assert_eq!(skipped, expected);
     }
-    let invoked = stage.send(stage.http.post(stage.url(&format!("/api/agents/{agent}/heartbeat/invoke")))).await;
+    let invoked =
+        stage.send(stage.http.post(stage.url(&format!("/api/agents/{agent}/heartbeat/invoke")))).await;
     assert_eq!((invoked.status, invoked.json()), (202, json!({"status": "skipped"})));
     stage.end().await;
 }
@@ -119,7 +134,8 @@ async fn a_terminated_agent_stays_so() {
     let stage = Stage::new().await;
     let company = stage.company("Acme").await;
     let agent = stage.agent(&company, "Engineer", 1).await;
-    let switch = |which: &'static str| stage.send(stage.http.post(stage.url(&format!("/api/agents/{agent}/{which}"))));
+    let switch =
+        |which: &'static str| stage.send(stage.http.post(stage.url(&format!("/api/agents/{agent}/{which}"))));
     assert_eq!(switch("terminate").await.good()["status"], "terminated");
     assert_eq!(switch("pause").await.refusal().2, "Cannot pause terminated agent");
     assert_eq!(switch("resume").await.refusal().2, "Cannot resume terminated agent");
@@ -132,14 +148,16 @@ async fn a_cancelled_run_is_cancelling_until_its_process_is_gone() {
     let stage = Stage::new().await;
     let (company, agent, run) = stage.with_run().await;
     let waiting = stage.wake(&agent, "task").await;
-    let cancel = |run: String| stage.send(stage.http.post(stage.url(&format!("/api/heartbeat-runs/{run}/cancel"))));
+    let cancel =
+        |run: String| stage.send(stage.http.post(stage.url(&format!("/api/heartbeat-runs/{run}/cancel"))));
     let asked = cancel(run.clone()).await.good();
     assert!(asked["status"] == "cancelled" || asked["cancelRequestedAt"].is_string(), "{asked}");
     assert_eq!(stage.over(&company, &run).await, "cancelled");
     let again = cancel(run).await.good();
     assert_eq!((&again["status"], &again["cancelRequestedAt"]), (&json!("cancelled"), &Value::Null));
     stage.started(&waiting).await;
-    let report = stage.send(stage.http.post(stage.url(&format!("/api/agents/{agent}/cancel-work")))).await.good();
+    let report =
+        stage.send(stage.http.post(stage.url(&format!("/api/agents/{agent}/cancel-work")))).await.good();
     assert_eq!(report, json!({"stopping": [waiting], "withdrawn": [], "held": []}));
     assert_eq!(stage.over(&company, &waiting).await, "cancelled");
     stage.end().await;

@@ -23,22 +23,27 @@ const AGENTS: usize = 10;
 const KILLS: usize = 20;
 const RUNS: usize = 50;
 
-fn rounds(short: u64) -> u64 {
-    short * std::env::var("BUGLE_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+/// Plays so many rounds, or as many times more as a soak asks for; they mostly wait, so a few go side by side.
+fn play_all(first: u64, short: u64, play: fn(u64)) {
+    let times = std::env::var("BUGLE_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let seeds: Vec<u64> = (first..first + short * times).collect();
+    for some in seeds.chunks(3) {
+        std::thread::scope(|scope| {
+            for &seed in some {
+                scope.spawn(move || play(seed));
+            }
+        });
+    }
 }
 
 #[test]
 fn a_server_killed_at_any_instant_loses_nothing_and_doubles_nothing_on_sqlite() {
-    for seed in 0..rounds(3) {
-        on_sqlite(|world| Round::play(world, seed));
-    }
+    play_all(0, 3, |seed| on_sqlite(|world| Round::play(world, seed)));
 }
 
 #[test]
 fn a_server_killed_at_any_instant_loses_nothing_and_doubles_nothing_on_postgres() {
-    for seed in 1000..1000 + rounds(2) {
-        on_postgres(|world| Round::play(world, seed));
-    }
+    play_all(1000, 3, |seed| on_postgres(|world| Round::play(world, seed)));
 }
 
 struct Round {
