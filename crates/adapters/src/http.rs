@@ -220,7 +220,7 @@ impl Adapter for Http {
     }
 
     fn reader(&self, _setup: &Setup<'_>) -> Box<dyn Reader> {
-        Box::new(PlainReader)
+        Box::new(PlainReader { prose: false })
     }
 
     fn test_environment(&self, config: &Value, _host: &Host) -> Vec<Check> {

@@ -41,7 +41,7 @@ impl Speech {
     /// The reader that understands this speech.
     pub(crate) fn reader(self) -> Box<dyn Reader> {
         match self {
-            Speech::Plain => Box::new(PlainReader),
+            Speech::Plain => Box::new(PlainReader { prose: true }),
         }
     }
 }

@@ -104,7 +104,10 @@ fn key_of(headers: &HeaderMap, field: Option<String>) -> Result<Option<String>, 
         Some(value) => match value.to_str() {
             Ok(text) => given(text.to_owned()),
             Err(_) => {
-                return Err(ApiError::bad_request("bad_idempotency_key", "Idempotency-Key is not ASCII text"));
+                return Err(ApiError::bad_request(
+                    "bad_idempotency_key",
+                    "Idempotency-Key is not ASCII text",
+                ));
             }
         },
     };

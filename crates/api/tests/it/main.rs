@@ -1,5 +1,8 @@
 //! The surface as clients see it: a real engine on a store in memory, processes that the tests play, real HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::cloned_ref_to_slice_refs, reason = "expected lists read better written out")]
+
 mod documents;
 mod lists;
 mod logs;

@@ -86,6 +86,9 @@ async fn a_run_in_all_its_forms() {
     stage.puppets.end(&run, 7);
     assert_eq!(stage.over(&company, &run).await, "failed");
     let mut detail = stage.get(&format!("/api/heartbeat-runs/{run}")).await.good();
+    // What stands in a result is the engine's to say.
+    assert!(detail["resultJson"].is_object());
+    detail["resultJson"] = json!("[result]");
     shape!("run_detail", detail.clone());
     let list = stage.get(&format!("/api/companies/{company}/heartbeat-runs")).await.good();
     let in_list = list.as_array().unwrap().iter().find(|listed| listed["id"] == run).unwrap().clone();

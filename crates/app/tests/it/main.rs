@@ -5,8 +5,12 @@
 
 mod agents;
 mod broken_setups;
+mod crash;
 mod first_steps;
 mod following;
+mod outcomes;
 mod restarts;
 mod scene;
+mod stage;
+mod stop;
 mod stopping;

@@ -86,7 +86,7 @@ async fn a_time_limit_ends_the_run_as_timed_out() {
 async fn a_session_that_is_gone_costs_one_more_process_in_the_same_run() {
     let mut stage = Stage::set(None);
     stage.start();
-    let ledger = crate::stage::beside(&stage, "ledger");
+    let ledger = stage.place("ledger");
     let script = format!(
         "ledger {} ${{SESSION}}\nif-resuming {{\n  session-gone\n  exit 1\n}}\nsession fresh-${{RUN_ID}}\nmessage hi\nresult success ok",
         ledger.display()

@@ -1,99 +1,97 @@
-//! A real server in a folder of its own, driven over HTTP, killed and started again as a test likes.
-//!
-//! Everything that it started is gone when it is dropped: the server, its keepers, and every process that carries the
-//! mark of one of its runs.
+//! A scene driven over HTTP by many hands at once: servers that are killed and started again while clients go on asking.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+
+use crate::scene::Scene;
 
 /// What never takes this long is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Stage {
-    pub(crate) folder: tempfile::TempDir,
-    database: Option<String>,
-    server: Option<Child>,
-    base: String,
-    http: reqwest::Client,
+    scene: Scene,
+    wire: Wire,
     /// What `up` is given besides.
     extra: Vec<String>,
+}
+
+/// The way to the server, wherever it listens now. Clones stay with it over its restarts.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    base: Arc<Mutex<String>>,
+    http: reqwest::Client,
+}
+
+impl std::ops::Deref for Stage {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.wire
+    }
 }
 
 impl Stage {
     /// A stage on the embedded store, or on PostgreSQL.
     pub(crate) fn set(database: Option<String>) -> Stage {
-        let folder = tempfile::tempdir().expect("a temporary folder");
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client");
-        Stage { folder, database, server: None, base: String::new(), http, extra: Vec::new() }
+        let extra = database.into_iter().flat_map(|url| ["--database-url".to_owned(), url]).collect();
+        Stage { scene: Scene::bare(), wire: Wire { base: Arc::default(), http }, extra }
     }
 
     pub(crate) fn with(mut self, extra: &[&str]) -> Stage {
-        self.extra = extra.iter().map(|arg| (*arg).to_owned()).collect();
+        self.extra.extend(extra.iter().map(|arg| (*arg).to_owned()));
         self
     }
 
-    pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    /// Starts the server and waits until it listens; returns how long that took.
-    pub(crate) fn start(&mut self) -> Duration {
-        let began = Instant::now();
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("server.log"));
-        let log = log.expect("the server's log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bugle"));
-        command.args(["up", "--listen", "127.0.0.1:0", "--data-dir"]).arg(self.data()).args(&self.extra);
-        if let Some(database) = &self.database {
-            command.args(["--database-url", database]);
-        }
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BUGLE_")) {
-            command.env_remove(name);
-        }
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
-        let server = command.spawn().expect("the program starts");
-        let pid = i64::from(server.id());
-        self.server = Some(server);
-        let note = self.data().join("server.json");
-        let listen = wait_for("the server to listen", || {
-            if let Some(status) = self.server.as_mut().and_then(|server| server.try_wait().ok().flatten()) {
-                panic!("the server ended with {status}:\n{}", self.log());
-            }
-            let note: Json = serde_json::from_slice(&std::fs::read(&note).ok()?).ok()?;
-            (note["pid"].as_i64() == Some(pid)).then(|| note["listen"].as_str().map(str::to_owned)).flatten()
-        });
-        self.base = format!("http://{listen}/api");
-        began.elapsed()
-    }
-
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+    /// Starts the server and waits until it listens.
+    pub(crate) fn start(&mut self) {
+        let extra: Vec<&str> = self.extra.iter().map(String::as_str).collect();
+        self.scene.up(&extra);
+        let note = std::fs::read(self.scene.data().join("server.json")).expect("the note of the server");
+        let note: Json = serde_json::from_slice(&note).expect("JSON");
+        *self.base.lock().expect("no panic") = format!("http://{}/api", note["listen"].as_str().expect("an address"));
     }
 
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            server.kill().expect("the server can be killed");
-            server.wait().expect("and is gone");
-        }
+        self.scene.kill();
     }
 
-    /// SIGTERM; returns how long it took to leave.
-    pub(crate) fn terminate(&mut self) -> Duration {
-        let began = Instant::now();
-        if let Some(mut server) = self.server.take() {
-            signal(server.id().cast_signed(), rustix::process::Signal::TERM);
-            server.wait().expect("the server leaves");
-        }
-        began.elapsed()
+    /// The way to the server.
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire.clone()
     }
 
+    /// Living processes of runs of this stage, keepers not among them.
+    pub(crate) fn agents(&self) -> Vec<i32> {
+        let keepers = self.keepers();
+        self.scene.processes().into_iter().filter(|pid| !keepers.contains(pid)).collect()
+    }
+
+    /// Living keepers of this stage.
+    pub(crate) fn keepers(&self) -> Vec<i32> {
+        let is_keeper = |pid: &i32| {
+            let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            arguments.split(|byte| *byte == 0).nth(1).is_some_and(|first| first == b"keep")
+        };
+        self.scene.processes().into_iter().filter(is_keeper).collect()
+    }
+
+    /// A place for other files.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        self.scene.place(name)
+    }
+}
+
+impl Wire {
     /// Asks; an answer that did not come (the server was killed) is `None`.
     pub(crate) async fn try_ask(&self, method: reqwest::Method, path: &str, body: Option<&Json>) -> Option<(u16, Json)> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        let base = self.base.lock().expect("no panic").clone();
+        let mut request = self.http.request(method, format!("{base}{path}"));
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -104,13 +102,13 @@ impl Stage {
 
     pub(crate) async fn get(&self, path: &str) -> Json {
         let (status, answer) = self.try_ask(reqwest::Method::GET, path, None).await.expect("an answer");
-        assert!(status < 300, "GET {path}: {status} {answer}\n{}", self.log());
+        assert!(status < 300, "GET {path}: {status} {answer}");
         answer
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Json) -> Json {
         let (status, answer) = self.try_ask(reqwest::Method::POST, path, Some(body)).await.expect("an answer");
-        assert!(status < 300, "POST {path} {body}: {status} {answer}\n{}", self.log());
+        assert!(status < 300, "POST {path} {body}: {status} {answer}");
         answer
     }
 
@@ -156,7 +154,7 @@ impl Stage {
             if wish(&found) {
                 return found;
             }
-            assert!(Instant::now() < deadline, "waited in vain for {what}: {found:#}\n{}", self.log());
+            assert!(Instant::now() < deadline, "waited in vain for {what}: {found:#}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -185,44 +183,6 @@ impl Stage {
         let events = self.get(&format!("/heartbeat-runs/{run}/events?limit=1000")).await;
         events.as_array().expect("a list").iter().map(|event| event["seq"].as_i64().expect("a number")).collect()
     }
-
-    /// Living processes that carry the mark of a run of this stage, keepers not among them.
-    pub(crate) fn marked(&self, runs: &[String]) -> Vec<i32> {
-        processes(|pid| {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|entry| {
-                let mark = entry.strip_prefix(b"BUGLE_RUN=").map(String::from_utf8_lossy);
-                mark.is_some_and(|mark| runs.iter().any(|run| mark.starts_with(run.as_str())))
-            })
-        })
-    }
-
-    /// Living keepers of this stage.
-    pub(crate) fn keepers(&self) -> Vec<i32> {
-        let folder = self.data().join("runs").display().to_string();
-        processes(|pid| {
-            let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-            arguments.get(1).is_some_and(|first| first == "keep") && arguments.iter().any(|arg| arg.starts_with(&folder))
-        })
-    }
-
-    fn own_runs(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.data().join("runs")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-        for pid in self.keepers().into_iter().chain(self.marked(&self.own_runs())) {
-            signal(pid, rustix::process::Signal::KILL);
-        }
-    }
 }
 
 pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
@@ -248,19 +208,7 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Pids of living processes (not of zombies) that are as wished.
-fn processes(wish: impl Fn(i32) -> bool) -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| !is_zombie(*pid) && wish(*pid)).collect()
-}
-
-fn is_zombie(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z'))
-}
-
-/// Runs a test on the embedded store and on PostgreSQL.
+/// The embedded store, and PostgreSQL.
 pub(crate) fn databases() -> Vec<Option<String>> {
     let mut databases = vec![None];
     if let Some(database) = testkit::postgres::database() {
@@ -269,9 +217,4 @@ pub(crate) fn databases() -> Vec<Option<String>> {
         std::mem::forget(database);
     }
     databases
-}
-
-/// A file beside the data folder.
-pub(crate) fn beside(stage: &Stage, name: &str) -> PathBuf {
-    Path::new(stage.folder.path()).join(name)
 }

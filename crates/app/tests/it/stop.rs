@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::stage::{Stage, beside, databases};
+use crate::stage::{Stage, databases};
 
 /// Leader, wrapper, child and a grandchild in a session of its own, all deaf to SIGTERM.
 const STUBBORN: &str = "\
@@ -31,8 +31,7 @@ async fn a_tree_that_ignores_sigterm_is_gone_after_a_cancel() {
         stage.start();
         let agent = stage.scripted("stubborn", STUBBORN, json!({"graceSec": 1})).await;
         let run = stage.wake(&agent, &json!({})).await;
-        let runs = [run.clone()];
-        crate::stage::wait_for("the whole tree", || (stage.marked(&runs).len() >= 4).then_some(()));
+        crate::stage::wait_for("the whole tree", || (stage.agents().len() >= 4).then_some(()));
 
         let began = Instant::now();
         let asked = stage.post(&format!("/heartbeat-runs/{run}/cancel"), &json!({})).await;
@@ -40,7 +39,7 @@ async fn a_tree_that_ignores_sigterm_is_gone_after_a_cancel() {
         let ended = stage.over(&run).await;
         let took = began.elapsed();
         assert_eq!((&ended["status"], &ended["errorCode"]), (&json!("cancelled"), &json!("cancelled")), "{ended:#}");
-        assert_eq!(stage.marked(&runs), Vec::<i32>::new(), "processes that were left behind");
+        assert_eq!(stage.agents(), Vec::<i32>::new(), "processes that were left behind");
         // Grace and two seconds, five times over: the machine is shared.
         assert!(took < Duration::from_secs(15), "stopping took {took:?}");
         assert_eq!(ended["resultJson"]["stopReason"], "cancelled");
@@ -52,7 +51,7 @@ async fn wakes_from_before_a_cancel_of_an_agents_work_start_nothing_after_it() {
     for database in databases() {
         let mut stage = Stage::set(database);
         stage.start();
-        let ledger = beside(&stage, "ledger");
+        let ledger = stage.place("ledger");
         let script = format!("ledger {} start\nmessage up\nhang", ledger.display());
         let body = json!({
             "name": "busy", "adapterType": "scripted", "adapterConfig": {"script": script, "graceSec": 1},
