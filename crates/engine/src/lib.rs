@@ -16,6 +16,7 @@ mod keepers;
 mod processes;
 mod progress;
 mod run_task;
+mod sessions;
 mod settings;
 mod settlement;
 mod signals;
@@ -26,6 +27,7 @@ mod wakes;
 mod world;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) retries: Notify,
     pub(crate) housekeeping: Notify,
     pub(crate) stop_orders: Notify,
+    /// Somebody asked to stop a run whose task was not there: the next task that comes has the record looked at again.
+    pub(crate) stop_unheard: AtomicBool,
     pub(crate) recovery: Mutex<Recovery>,
     /// No work is taken in any more.
     pub(crate) closing: CancellationToken,
@@ -124,6 +128,7 @@ impl Engine {
             retries: Notify::new(),
             housekeeping: Notify::new(),
             stop_orders: Notify::new(),
+            stop_unheard: AtomicBool::new(false),
             recovery: Mutex::default(),
             closing: CancellationToken::new(),
             leaving: CancellationToken::new(),

@@ -4,6 +4,7 @@
 //! same way for a new run, for one found again after a restart, and for one whose keeper died. When the lease turns out
 //! to be somebody else's the task leaves and touches nothing.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,6 +111,9 @@ pub(crate) fn spawn(engine: &Arc<Inner>, run: Run, agent: Agent, lease: Lease, e
         handle.ask_to_stop(words);
     }
     lock(&engine.tended).insert(run.id.clone(), Arc::clone(&handle));
+    if engine.stop_unheard.swap(false, Ordering::SeqCst) {
+        engine.stop_orders.notify_one();
+    }
     let inner = Arc::clone(engine);
     engine.tasks.spawn(async move {
         let id = run.id.clone();

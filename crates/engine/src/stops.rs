@@ -4,6 +4,7 @@
 //! server that dies in between asks again when it comes back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use domain::agent::{AgentStatus, HeartbeatPolicy, PauseReason};
 use domain::cancel::{Fate, Stop, fate};
@@ -230,7 +231,10 @@ impl Inner {
             match self.handle_of(run) {
                 Some(handle) => handle.ask_to_stop(words),
                 // Its task is of another server, or is being made this moment.
-                None => self.stop_orders.notify_one(),
+                None => {
+                    self.stop_unheard.store(true, Ordering::SeqCst);
+                    self.stop_orders.notify_one();
+                }
             }
         }
         if let Some(agent) = agent {

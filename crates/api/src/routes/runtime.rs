@@ -1,14 +1,15 @@
 //! What agents carry from run to run: looking at it, and forgetting sessions.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use store::sessions;
 use utoipa::ToSchema;
 
 use super::naming;
 use crate::ApiState;
+use crate::actor::Caller;
 use crate::body::{Fields, Payload};
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
@@ -77,6 +78,7 @@ pub(crate) async fn reset(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
+    Extension(caller): Extension<Caller>,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::read_or_empty(&body)?;
@@ -84,25 +86,7 @@ pub(crate) async fn reset(
     let read = ResetBody { task_key };
     let ignored = fields.drop_rest()?;
     let agent = lookup::agent(&state.engine, &reference, &asked).await?;
-    let (id, now) = (agent.id.clone(), state.engine.now());
-    let (cleared, row) = state
-        .engine
-        .store()
-        .write(move |tx| {
-            let (id, task) = (id.clone(), read.task_key.clone());
-            Box::pin(async move {
-                let cleared = match &task {
-                    Some(task) => {
-                        let cleared = sessions::forget(tx, &id, task, None).await?;
-                        sessions::forget_runtime_session(tx, &id, now).await?;
-                        cleared
-                    }
-                    None => sessions::forget_all(tx, &id, now).await?,
-                };
-                Ok((cleared, sessions::runtime_state(tx, &id).await?))
-            })
-        })
-        .await?;
+    let (cleared, row) = state.engine.forget_sessions(&agent.id, read.task_key, &caller.actor()).await?;
     let shaped = ResetState { state: RuntimeState::new(&agent, row, None), cleared_task_sessions: cleared };
     Ok(naming(&ignored, Json(shaped)))
 }
