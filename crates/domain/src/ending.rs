@@ -376,6 +376,9 @@ mod tests {
         }
     }
 
+    /// Name, ending, outcome, error code, follow-up, warnings.
+    type Row = (&'static str, Ending, Outcome, Option<&'static str>, FollowUp, Vec<Warning>);
+
     /// The outcome table D6: name, ending, outcome, error code, follow-up, warnings.
     #[test]
     fn every_row_of_the_outcome_table() {
@@ -388,7 +391,7 @@ mod tests {
             |code| ProcessEnd::Ended { code, signal: None, by: EndedBy::StopOrder, out_of_memory: false };
         let oom = ProcessEnd::Ended { code: None, signal: Some(9), by: EndedBy::Itself, out_of_memory: true };
         let ok = || said(&[message(), success_event()]);
-        let rows: Vec<(&str, Ending, Outcome, Option<&str>, FollowUp, Vec<Warning>)> = vec![
+        let rows: Vec<Row> = vec![
             ("success, 0", cli(exit(0), ok()), Succeeded, None, Nothing, vec![]),
             (
                 "success, then our signal (lingering)",

@@ -35,9 +35,28 @@ pub struct Agent {
     pub updated_at: Moment,
 }
 from_row!(Agent {
-    id, company_id, name, url_key, role, title, icon, status, reports_to, capabilities, adapter_type, adapter_config,
-    runtime_config, budget_monthly_cents, pause_reason, paused_at, permissions, metadata, last_heartbeat_at,
-    next_timer_at, created_at, updated_at
+    id,
+    company_id,
+    name,
+    url_key,
+    role,
+    title,
+    icon,
+    status,
+    reports_to,
+    capabilities,
+    adapter_type,
+    adapter_config,
+    runtime_config,
+    budget_monthly_cents,
+    pause_reason,
+    paused_at,
+    permissions,
+    metadata,
+    last_heartbeat_at,
+    next_timer_at,
+    created_at,
+    updated_at
 });
 
 macro_rules! columns {
@@ -53,15 +72,34 @@ pub async fn insert(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> 
     let added = tx
         .exec(
             sql!(concat!(
-                "INSERT INTO agents (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+                "INSERT INTO agents (",
+                columns!(),
+                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                  $14, $15, $16, $17, $18, $19, $20, $21, $22) \
                  ON CONFLICT (company_id, url_key) WHERE status <> 'terminated' DO NOTHING"
             )),
             p![
-                &agent.id, &agent.company_id, &agent.name, &agent.url_key, agent.role, &agent.title, &agent.icon,
-                agent.status, &agent.reports_to, &agent.capabilities, &agent.adapter_type, &agent.adapter_config,
-                &agent.runtime_config, agent.budget_monthly_cents, agent.pause_reason, agent.paused_at,
-                &agent.permissions, &agent.metadata, agent.last_heartbeat_at, agent.next_timer_at, agent.created_at,
+                &agent.id,
+                &agent.company_id,
+                &agent.name,
+                &agent.url_key,
+                agent.role,
+                &agent.title,
+                &agent.icon,
+                agent.status,
+                &agent.reports_to,
+                &agent.capabilities,
+                &agent.adapter_type,
+                &agent.adapter_config,
+                &agent.runtime_config,
+                agent.budget_monthly_cents,
+                agent.pause_reason,
+                agent.paused_at,
+                &agent.permissions,
+                &agent.metadata,
+                agent.last_heartbeat_at,
+                agent.next_timer_at,
+                agent.created_at,
                 agent.updated_at
             ],
         )
@@ -88,7 +126,8 @@ pub async fn some(tx: &mut Tx<'_>, ids: &[AgentId]) -> Result<Vec<Agent>, StoreE
 
 /// Returns one agent and locks its row until the transaction ends: first in the order of locks (D15).
 pub async fn lock(tx: &mut Tx<'_>, id: &AgentId) -> Result<Option<Agent>, StoreError> {
-    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM agents WHERE id = $1 /*+for_update*/")), p![id]).await
+    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM agents WHERE id = $1 /*+for_update*/")), p![id])
+        .await
 }
 
 /// Returns the agents of a company that are not terminated, oldest first, after the given place.
@@ -101,7 +140,9 @@ pub async fn list(
     let (at, id) = after.map_or((Moment::from_micros(i64::MIN), String::new()), |(at, id)| (at, id.0));
     tx.rows_as(
         sql!(concat!(
-            "SELECT ", columns!(), " FROM agents WHERE company_id = $1 AND status <> 'terminated' \
+            "SELECT ",
+            columns!(),
+            " FROM agents WHERE company_id = $1 AND status <> 'terminated' \
              AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4"
         )),
         p![company, at, id, limit],
@@ -110,10 +151,17 @@ pub async fn list(
 }
 
 /// Returns the agents that a short name or a whole name stands for: none, one, or several with one name.
-pub async fn named(tx: &mut Tx<'_>, company: &CompanyId, name: &str, url_key: &str) -> Result<Vec<Agent>, StoreError> {
+pub async fn named(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    name: &str,
+    url_key: &str,
+) -> Result<Vec<Agent>, StoreError> {
     tx.rows_as(
         sql!(concat!(
-            "SELECT ", columns!(), " FROM agents WHERE company_id = $1 AND status <> 'terminated' \
+            "SELECT ",
+            columns!(),
+            " FROM agents WHERE company_id = $1 AND status <> 'terminated' \
              AND (url_key = $2 OR name = $3) ORDER BY created_at, id LIMIT 3"
         )),
         p![company, url_key, name],
@@ -169,7 +217,12 @@ pub async fn mark_running(tx: &mut Tx<'_>, id: &AgentId, now: Moment) -> Result<
 }
 
 /// Notes the end of a run on its agent: the last heartbeat, and the status unless it is paused or terminated.
-pub async fn mark_rested(tx: &mut Tx<'_>, id: &AgentId, status: AgentStatus, now: Moment) -> Result<(), StoreError> {
+pub async fn mark_rested(
+    tx: &mut Tx<'_>,
+    id: &AgentId,
+    status: AgentStatus,
+    now: Moment,
+) -> Result<(), StoreError> {
     tx.run(
         sql!(
             "UPDATE agents SET last_heartbeat_at = $3, updated_at = $3, \
@@ -223,13 +276,17 @@ pub async fn advance_timer(
     next: Option<Moment>,
 ) -> Result<bool, StoreError> {
     let moved = tx
-        .exec(sql!("UPDATE agents SET next_timer_at = $3 WHERE id = $1 AND next_timer_at = $2"), p![id, seen, next])
+        .exec(
+            sql!("UPDATE agents SET next_timer_at = $3 WHERE id = $1 AND next_timer_at = $2"),
+            p![id, seen, next],
+        )
         .await?;
     Ok(moved == 1)
 }
 
 /// Counts agents by status, for metrics.
 pub async fn count_by_status(tx: &mut Tx<'_>) -> Result<Vec<(AgentStatus, i64)>, StoreError> {
-    let rows = tx.rows(sql!("SELECT status, COUNT(*) FROM agents GROUP BY status ORDER BY status"), p![]).await?;
+    let rows =
+        tx.rows(sql!("SELECT status, COUNT(*) FROM agents GROUP BY status ORDER BY status"), p![]).await?;
     rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }

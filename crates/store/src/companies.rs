@@ -21,8 +21,17 @@ pub struct Company {
     pub updated_at: Moment,
 }
 from_row!(Company {
-    id, name, description, status, issue_prefix, issue_counter, budget_monthly_cents, require_approval, brand_color,
-    created_at, updated_at
+    id,
+    name,
+    description,
+    status,
+    issue_prefix,
+    issue_counter,
+    budget_monthly_cents,
+    require_approval,
+    brand_color,
+    created_at,
+    updated_at
 });
 
 macro_rules! columns {
@@ -37,13 +46,23 @@ pub async fn insert(tx: &mut Tx<'_>, company: &Company) -> Result<bool, StoreErr
     let added = tx
         .exec(
             sql!(concat!(
-                "INSERT INTO companies (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                "INSERT INTO companies (",
+                columns!(),
+                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
                  ON CONFLICT (issue_prefix) DO NOTHING"
             )),
             p![
-                &company.id, &company.name, &company.description, &company.status, &company.issue_prefix,
-                company.issue_counter, company.budget_monthly_cents, company.require_approval, &company.brand_color,
-                company.created_at, company.updated_at
+                &company.id,
+                &company.name,
+                &company.description,
+                &company.status,
+                &company.issue_prefix,
+                company.issue_counter,
+                company.budget_monthly_cents,
+                company.require_approval,
+                &company.brand_color,
+                company.created_at,
+                company.updated_at
             ],
         )
         .await?;
@@ -57,7 +76,11 @@ pub async fn get(tx: &mut Tx<'_>, id: &CompanyId) -> Result<Option<Company>, Sto
 
 /// Returns all companies, oldest first, at most `limit`.
 pub async fn list(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<Company>, StoreError> {
-    tx.rows_as(sql!(concat!("SELECT ", columns!(), " FROM companies ORDER BY created_at, id LIMIT $1")), p![limit]).await
+    tx.rows_as(
+        sql!(concat!("SELECT ", columns!(), " FROM companies ORDER BY created_at, id LIMIT $1")),
+        p![limit],
+    )
+    .await
 }
 
 /// Returns companies, oldest first, after the given place.
@@ -69,7 +92,9 @@ pub async fn page(
     let (at, id) = after.map_or((Moment::from_micros(i64::MIN), String::new()), |(at, id)| (at, id.0));
     tx.rows_as(
         sql!(concat!(
-            "SELECT ", columns!(), " FROM companies WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3"
+            "SELECT ",
+            columns!(),
+            " FROM companies WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3"
         )),
         p![at, id, limit],
     )

@@ -54,12 +54,18 @@ pub async fn incarnate(
 
 /// Counts the running runs of a node, whoever holds them.
 pub async fn count_held(tx: &mut Tx<'_>, node: &str) -> Result<u32, StoreError> {
-    let row = tx.one(sql!("SELECT COUNT(*) FROM runs WHERE node_id = $1 AND status = 'running'"), p![node]).await?;
+    let row =
+        tx.one(sql!("SELECT COUNT(*) FROM runs WHERE node_id = $1 AND status = 'running'"), p![node]).await?;
     row.map_or(Ok(0), |row| row.get(0))
 }
 
 /// Gives a slot to a queued run: `queued` to `running`, the epoch rises. `None`: it is not queued any more.
-pub async fn claim(tx: &mut Tx<'_>, run: &RunId, by: &Claimer, now: Moment) -> Result<Option<Claimed>, StoreError> {
+pub async fn claim(
+    tx: &mut Tx<'_>,
+    run: &RunId,
+    by: &Claimer,
+    now: Moment,
+) -> Result<Option<Claimed>, StoreError> {
     let row = tx
         .one(
             sql!(
@@ -71,7 +77,10 @@ pub async fn claim(tx: &mut Tx<'_>, run: &RunId, by: &Claimer, now: Moment) -> R
         )
         .await?;
     row.map(|row| {
-        Ok(Claimed { lease: Lease { run: run.clone(), epoch: row.get(0)?, holder: by.holder }, seq: row.get(1)? })
+        Ok(Claimed {
+            lease: Lease { run: run.clone(), epoch: row.get(0)?, holder: by.holder },
+            seq: row.get(1)?,
+        })
     })
     .transpose()
 }
@@ -104,7 +113,12 @@ pub async fn held_by_others(
 }
 
 /// Takes a run over from an earlier incarnation, by compare-and-set; the process goes on.
-pub async fn reattach(tx: &mut Tx<'_>, held: &Held, by: &Claimer, now: Moment) -> Result<Option<Claimed>, StoreError> {
+pub async fn reattach(
+    tx: &mut Tx<'_>,
+    held: &Held,
+    by: &Claimer,
+    now: Moment,
+) -> Result<Option<Claimed>, StoreError> {
     let row = tx
         .one(
             sql!(
@@ -166,7 +180,12 @@ pub struct Progress {
 }
 
 /// Saves progress, all of it the absolute state at `log_offset`: written twice it is the same.
-pub async fn progress(tx: &mut Tx<'_>, lease: &Lease, progress: &Progress, now: Moment) -> Result<bool, StoreError> {
+pub async fn progress(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    progress: &Progress,
+    now: Moment,
+) -> Result<bool, StoreError> {
     let changed = tx
         .exec(
             sql!(
@@ -220,7 +239,12 @@ pub struct End {
 
 /// Ends a running run; returns the number of its last event. `None`: the lease is not ours any more, or the run was
 /// asked to stop and `end` does not know it ([`stop_words`] tells).
-pub async fn settle(tx: &mut Tx<'_>, lease: &Lease, end: &End, now: Moment) -> Result<Option<i64>, StoreError> {
+pub async fn settle(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    end: &End,
+    now: Moment,
+) -> Result<Option<i64>, StoreError> {
     let row = tx
         .one(
             sql!(
@@ -248,7 +272,12 @@ pub async fn settle(tx: &mut Tx<'_>, lease: &Lease, end: &End, now: Moment) -> R
 }
 
 /// Asks a running run to stop; returns the number for the event. `None`: it is not running, or was asked before.
-pub async fn ask_to_stop(tx: &mut Tx<'_>, run: &RunId, words: &str, now: Moment) -> Result<Option<i64>, StoreError> {
+pub async fn ask_to_stop(
+    tx: &mut Tx<'_>,
+    run: &RunId,
+    words: &str,
+    now: Moment,
+) -> Result<Option<i64>, StoreError> {
     let row = tx
         .one(
             sql!(
@@ -262,7 +291,11 @@ pub async fn ask_to_stop(tx: &mut Tx<'_>, run: &RunId, words: &str, now: Moment)
 }
 
 /// Returns the runs of a holder that were asked to stop, with the words.
-pub async fn asked_to_stop(tx: &mut Tx<'_>, node: &str, holder: i64) -> Result<Vec<(RunId, String)>, StoreError> {
+pub async fn asked_to_stop(
+    tx: &mut Tx<'_>,
+    node: &str,
+    holder: i64,
+) -> Result<Vec<(RunId, String)>, StoreError> {
     let rows = tx
         .rows(
             sql!(
@@ -356,11 +389,8 @@ pub async fn promote(tx: &mut Tx<'_>, run: &RunId, now: Moment) -> Result<Option
 
 /// Notes what became of the folder of a finished run.
 pub async fn set_log_state(tx: &mut Tx<'_>, run: &RunId, state: &'static str) -> Result<(), StoreError> {
-    tx.run(
-        sql!("UPDATE runs SET log_state = $2 WHERE id = $1 AND finished_at IS NOT NULL"),
-        p![run, state],
-    )
-    .await
+    tx.run(sql!("UPDATE runs SET log_state = $2 WHERE id = $1 AND finished_at IS NOT NULL"), p![run, state])
+        .await
 }
 
 /// The status of a run and whether this lease still holds it.

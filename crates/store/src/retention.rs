@@ -23,7 +23,12 @@ pub async fn to_archive(tx: &mut Tx<'_>, node: &str, limit: i64) -> Result<Vec<R
 }
 
 /// Returns runs that finished before `before`, oldest first; none whose files lie on another node.
-pub async fn finished_before(tx: &mut Tx<'_>, node: &str, before: Moment, limit: i64) -> Result<Vec<RunId>, StoreError> {
+pub async fn finished_before(
+    tx: &mut Tx<'_>,
+    node: &str,
+    before: Moment,
+    limit: i64,
+) -> Result<Vec<RunId>, StoreError> {
     let rows = tx
         .rows(
             sql!(
@@ -42,7 +47,8 @@ pub async fn remove_runs(tx: &mut Tx<'_>, runs: &[RunId]) -> Result<u64, StoreEr
     let ids = || runs.iter().map(Value::from).collect::<Vec<_>>();
     tx.exec_in(sql_list!("DELETE FROM run_events WHERE run_id IN ({list})"), p![], ids()).await?;
     tx.exec_in(sql_list!("DELETE FROM wakes WHERE run_id IN ({list})"), p![], ids()).await?;
-    tx.exec_in(sql_list!("DELETE FROM runs WHERE finished_at IS NOT NULL AND id IN ({list})"), p![], ids()).await
+    tx.exec_in(sql_list!("DELETE FROM runs WHERE finished_at IS NOT NULL AND id IN ({list})"), p![], ids())
+        .await
 }
 
 /// Returns archived logs of a node, oldest first, for the byte limit.

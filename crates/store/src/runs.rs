@@ -67,12 +67,54 @@ pub struct Run {
     pub event_seq: i64,
 }
 from_row!(Run {
-    id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, wake_id, context,
-    retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, created_at, updated_at, started_at,
-    finished_at, lease_epoch, lease_holder, node_id, boot_id, fresh_start_used, stop_asked_at, stop_words, error,
-    error_code, exit_code, signal, usage, result, session_before, session_after, process_pid, process_group_id,
-    process_started_at, log_offset, log_bytes, log_sha256, log_state, last_output_at, last_output_seq,
-    last_output_stream, last_output_bytes, stdout_excerpt, stderr_excerpt, event_seq
+    id,
+    company_id,
+    agent_id,
+    invocation_source,
+    trigger_detail,
+    status,
+    task_key,
+    issue_id,
+    wake_id,
+    context,
+    retry_of_run_id,
+    process_loss_retries,
+    retry_at,
+    retry_attempt,
+    retry_reason,
+    created_at,
+    updated_at,
+    started_at,
+    finished_at,
+    lease_epoch,
+    lease_holder,
+    node_id,
+    boot_id,
+    fresh_start_used,
+    stop_asked_at,
+    stop_words,
+    error,
+    error_code,
+    exit_code,
+    signal,
+    usage,
+    result,
+    session_before,
+    session_after,
+    process_pid,
+    process_group_id,
+    process_started_at,
+    log_offset,
+    log_bytes,
+    log_sha256,
+    log_state,
+    last_output_at,
+    last_output_seq,
+    last_output_stream,
+    last_output_bytes,
+    stdout_excerpt,
+    stderr_excerpt,
+    event_seq
 });
 
 macro_rules! columns {
@@ -116,7 +158,11 @@ pub async fn lock(tx: &mut Tx<'_>, id: &RunId) -> Result<Option<Run>, StoreError
 }
 
 /// Returns the runs of an agent that are not over, in one scope, newest first.
-pub async fn in_scope(tx: &mut Tx<'_>, agent: &AgentId, task_key: &str) -> Result<Vec<(RunId, RunStatus, bool)>, StoreError> {
+pub async fn in_scope(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    task_key: &str,
+) -> Result<Vec<(RunId, RunStatus, bool)>, StoreError> {
     let rows = tx
         .rows(
             sql!(
@@ -132,7 +178,9 @@ pub async fn in_scope(tx: &mut Tx<'_>, agent: &AgentId, task_key: &str) -> Resul
 
 /// Counts the runs of an agent that hold a slot.
 pub async fn count_running(tx: &mut Tx<'_>, agent: &AgentId) -> Result<u32, StoreError> {
-    let row = tx.one(sql!("SELECT COUNT(*) FROM runs WHERE agent_id = $1 AND status = 'running'"), p![agent]).await?;
+    let row = tx
+        .one(sql!("SELECT COUNT(*) FROM runs WHERE agent_id = $1 AND status = 'running'"), p![agent])
+        .await?;
     row.map_or(Ok(0), |row| row.get(0))
 }
 
@@ -159,12 +207,22 @@ pub async fn load_of_agent(tx: &mut Tx<'_>, agent: &AgentId) -> Result<Load, Sto
 }
 
 /// Sets the session that a waiting run is to resume.
-pub async fn set_session_before(tx: &mut Tx<'_>, id: &RunId, session: Option<&str>) -> Result<(), StoreError> {
-    tx.run(sql!("UPDATE runs SET session_before = $2 WHERE id = $1 AND status = 'queued'"), p![id, session]).await
+pub async fn set_session_before(
+    tx: &mut Tx<'_>,
+    id: &RunId,
+    session: Option<&str>,
+) -> Result<(), StoreError> {
+    tx.run(sql!("UPDATE runs SET session_before = $2 WHERE id = $1 AND status = 'queued'"), p![id, session])
+        .await
 }
 
 /// Replaces the context of a run that has not started; returns false when it has.
-pub async fn replace_context(tx: &mut Tx<'_>, id: &RunId, context: &Json, now: Moment) -> Result<bool, StoreError> {
+pub async fn replace_context(
+    tx: &mut Tx<'_>,
+    id: &RunId,
+    context: &Json,
+    now: Moment,
+) -> Result<bool, StoreError> {
     let changed = tx
         .exec(
             sql!(
@@ -214,7 +272,9 @@ pub async fn agents_with_queue(tx: &mut Tx<'_>, after: &str, limit: i64) -> Resu
 pub async fn live_of_agent(tx: &mut Tx<'_>, agent: &AgentId) -> Result<Vec<Run>, StoreError> {
     tx.rows_as(
         sql!(concat!(
-            "SELECT ", columns!(), " FROM runs WHERE agent_id = $1 \
+            "SELECT ",
+            columns!(),
+            " FROM runs WHERE agent_id = $1 \
              AND status IN ('queued', 'scheduled_retry', 'running') ORDER BY created_at, id"
         )),
         p![agent],
@@ -235,7 +295,9 @@ pub async fn page(
     let (at, id) = before.unwrap_or((Moment::from_micros(i64::MAX), "~".to_owned()));
     tx.rows_as(
         sql!(concat!(
-            "SELECT ", columns!(), " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
+            "SELECT ",
+            columns!(),
+            " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
              ORDER BY created_at DESC, id DESC LIMIT $4"
         )),
         p![company, at, id, limit],
@@ -253,7 +315,9 @@ pub async fn page_of_agent(
     let (at, id) = before.unwrap_or((Moment::from_micros(i64::MAX), "~".to_owned()));
     tx.rows_as(
         sql!(concat!(
-            "SELECT ", columns!(), " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
+            "SELECT ",
+            columns!(),
+            " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
              ORDER BY created_at DESC, id DESC LIMIT $4"
         )),
         p![agent, at, id, limit],
@@ -292,28 +356,36 @@ pub async fn listed(
     let (sql, params) = match (of, status) {
         (Listed::Company(company), None) => (
             sql!(concat!(
-                "SELECT ", list_columns!(), " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
+                "SELECT ",
+                list_columns!(),
+                " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
                  ORDER BY created_at DESC, id DESC LIMIT $4"
             )),
             p![company, at, id, limit],
         ),
         (Listed::Company(company), Some(status)) => (
             sql!(concat!(
-                "SELECT ", list_columns!(), " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
+                "SELECT ",
+                list_columns!(),
+                " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
                  AND status = $5 ORDER BY created_at DESC, id DESC LIMIT $4"
             )),
             p![company, at, id, limit, status],
         ),
         (Listed::Agent(agent), None) => (
             sql!(concat!(
-                "SELECT ", list_columns!(), " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
+                "SELECT ",
+                list_columns!(),
+                " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
                  ORDER BY created_at DESC, id DESC LIMIT $4"
             )),
             p![agent, at, id, limit],
         ),
         (Listed::Agent(agent), Some(status)) => (
             sql!(concat!(
-                "SELECT ", list_columns!(), " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
+                "SELECT ",
+                list_columns!(),
+                " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
                  AND status = $5 ORDER BY created_at DESC, id DESC LIMIT $4"
             )),
             p![agent, at, id, limit, status],
@@ -335,7 +407,12 @@ pub async fn live(tx: &mut Tx<'_>, company: &CompanyId, limit: i64) -> Result<Ve
 }
 
 /// Returns the runs whose ids begin with `prefix`: people type the first digits.
-pub async fn with_prefix(tx: &mut Tx<'_>, company: &CompanyId, prefix: &str, limit: i64) -> Result<Vec<RunId>, StoreError> {
+pub async fn with_prefix(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    prefix: &str,
+    limit: i64,
+) -> Result<Vec<RunId>, StoreError> {
     let above = format!("{prefix}~");
     let rows = tx
         .rows(
@@ -347,10 +424,15 @@ pub async fn with_prefix(tx: &mut Tx<'_>, company: &CompanyId, prefix: &str, lim
 }
 
 /// What the gates need to know of the agents of waiting runs: how many runs hold a slot, and in which scopes.
-pub async fn running_scopes(tx: &mut Tx<'_>, agents: &[AgentId]) -> Result<Vec<(AgentId, String)>, StoreError> {
+pub async fn running_scopes(
+    tx: &mut Tx<'_>,
+    agents: &[AgentId],
+) -> Result<Vec<(AgentId, String)>, StoreError> {
     let rows = tx
         .rows_in(
-            sql_list!("SELECT agent_id, task_key FROM runs WHERE status = 'running' AND agent_id IN ({list})"),
+            sql_list!(
+                "SELECT agent_id, task_key FROM runs WHERE status = 'running' AND agent_id IN ({list})"
+            ),
             p![],
             agents.iter().map(Value::from).collect(),
         )
@@ -388,7 +470,17 @@ pub struct RunEvent {
     pub created_at: Moment,
 }
 from_row!(RunEvent {
-    id, company_id, run_id, agent_id, seq, event_type, stream, level, message, payload, created_at
+    id,
+    company_id,
+    run_id,
+    agent_id,
+    seq,
+    event_type,
+    stream,
+    level,
+    message,
+    payload,
+    created_at
 });
 
 /// An event to be added; its number comes from the run's counter, which the move that caused it has raised.
@@ -424,13 +516,21 @@ pub async fn add_event(
 /// Draws the next `count` event numbers of a run; returns the last of them.
 pub async fn draw_seq(tx: &mut Tx<'_>, run: &RunId, count: i64) -> Result<i64, StoreError> {
     let row = tx
-        .one(sql!("UPDATE runs SET event_seq = event_seq + $2 WHERE id = $1 RETURNING event_seq"), p![run, count])
+        .one(
+            sql!("UPDATE runs SET event_seq = event_seq + $2 WHERE id = $1 RETURNING event_seq"),
+            p![run, count],
+        )
         .await?;
     row.map_or(Ok(0), |row: Row| row.get(0))
 }
 
 /// Returns events of a run after a number, in order.
-pub async fn events_after(tx: &mut Tx<'_>, run: &RunId, after: i64, limit: i64) -> Result<Vec<RunEvent>, StoreError> {
+pub async fn events_after(
+    tx: &mut Tx<'_>,
+    run: &RunId,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<RunEvent>, StoreError> {
     tx.rows_as(
         sql!(
             "SELECT id, company_id, run_id, agent_id, seq, event_type, stream, level, message, payload, created_at \

@@ -26,8 +26,20 @@ pub struct RuntimeState {
     pub updated_at: Moment,
 }
 from_row!(RuntimeState {
-    agent_id, company_id, adapter_type, session_id, state, last_run_id, last_run_status, last_error, input_tokens,
-    cached_input_tokens, output_tokens, cost_micros, created_at, updated_at
+    agent_id,
+    company_id,
+    adapter_type,
+    session_id,
+    state,
+    last_run_id,
+    last_run_status,
+    last_error,
+    input_tokens,
+    cached_input_tokens,
+    output_tokens,
+    cost_micros,
+    created_at,
+    updated_at
 });
 
 /// What the end of a run adds to the runtime state.
@@ -99,7 +111,16 @@ pub struct TaskSession {
     pub updated_at: Moment,
 }
 from_row!(TaskSession {
-    id, company_id, agent_id, adapter_type, task_key, session_id, last_run_id, last_error, created_at, updated_at
+    id,
+    company_id,
+    agent_id,
+    adapter_type,
+    task_key,
+    session_id,
+    last_run_id,
+    last_error,
+    created_at,
+    updated_at
 });
 
 /// Saves the session of a task.
@@ -149,7 +170,12 @@ pub async fn of_agent(tx: &mut Tx<'_>, agent: &AgentId, limit: i64) -> Result<Ve
 }
 
 /// Forgets the session of one task, for one adapter or (with `None`) for all; returns how many were forgotten.
-pub async fn forget(tx: &mut Tx<'_>, agent: &AgentId, task_key: &str, adapter_type: Option<&str>) -> Result<u64, StoreError> {
+pub async fn forget(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    task_key: &str,
+    adapter_type: Option<&str>,
+) -> Result<u64, StoreError> {
     tx.exec(
         sql!(
             "DELETE FROM task_sessions WHERE agent_id = $1 AND task_key = $2 \
@@ -163,7 +189,9 @@ pub async fn forget(tx: &mut Tx<'_>, agent: &AgentId, task_key: &str, adapter_ty
 /// Forgets all sessions of an agent and its runtime session; returns how many task sessions were forgotten.
 pub async fn forget_all(tx: &mut Tx<'_>, agent: &AgentId, now: Moment) -> Result<u64, StoreError> {
     tx.run(
-        sql!("UPDATE runtime_states SET session_id = NULL, state = '{}', updated_at = $2 WHERE agent_id = $1"),
+        sql!(
+            "UPDATE runtime_states SET session_id = NULL, state = '{}', updated_at = $2 WHERE agent_id = $1"
+        ),
         p![agent, now],
     )
     .await?;

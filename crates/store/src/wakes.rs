@@ -30,8 +30,24 @@ pub struct Wake {
     pub error: Option<String>,
 }
 from_row!(Wake {
-    id, company_id, agent_id, source, trigger_detail, reason, payload, status, coalesced_count, actor_kind, actor_id,
-    idempotency_key, body_hash, run_id, requested_at, claimed_at, finished_at, error
+    id,
+    company_id,
+    agent_id,
+    source,
+    trigger_detail,
+    reason,
+    payload,
+    status,
+    coalesced_count,
+    actor_kind,
+    actor_id,
+    idempotency_key,
+    body_hash,
+    run_id,
+    requested_at,
+    claimed_at,
+    finished_at,
+    error
 });
 
 macro_rules! columns {
@@ -45,13 +61,30 @@ macro_rules! columns {
 pub async fn insert(tx: &mut Tx<'_>, wake: &Wake) -> Result<(), StoreError> {
     tx.run(
         sql!(concat!(
-            "INSERT INTO wakes (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+            "INSERT INTO wakes (",
+            columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
              $15, $16, $17, $18)"
         )),
         p![
-            &wake.id, &wake.company_id, &wake.agent_id, wake.source, wake.trigger_detail, &wake.reason, &wake.payload,
-            wake.status, wake.coalesced_count, wake.actor_kind, &wake.actor_id, &wake.idempotency_key,
-            &wake.body_hash, &wake.run_id, wake.requested_at, wake.claimed_at, wake.finished_at, &wake.error
+            &wake.id,
+            &wake.company_id,
+            &wake.agent_id,
+            wake.source,
+            wake.trigger_detail,
+            &wake.reason,
+            &wake.payload,
+            wake.status,
+            wake.coalesced_count,
+            wake.actor_kind,
+            &wake.actor_id,
+            &wake.idempotency_key,
+            &wake.body_hash,
+            &wake.run_id,
+            wake.requested_at,
+            wake.claimed_at,
+            wake.finished_at,
+            &wake.error
         ],
     )
     .await
@@ -71,7 +104,9 @@ pub async fn with_key(
 ) -> Result<Option<Wake>, StoreError> {
     tx.one_as(
         sql!(concat!(
-            "SELECT ", columns!(), " FROM wakes WHERE company_id = $1 AND agent_id = $2 AND idempotency_key = $3"
+            "SELECT ",
+            columns!(),
+            " FROM wakes WHERE company_id = $1 AND agent_id = $2 AND idempotency_key = $3"
         )),
         p![company, agent, key],
     )
@@ -81,7 +116,11 @@ pub async fn with_key(
 /// Returns the wakes delivered by, or merged into, a run, oldest first.
 pub async fn of_run(tx: &mut Tx<'_>, run: &RunId, limit: i64) -> Result<Vec<Wake>, StoreError> {
     tx.rows_as(
-        sql!(concat!("SELECT ", columns!(), " FROM wakes WHERE run_id = $1 ORDER BY requested_at, id LIMIT $2")),
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM wakes WHERE run_id = $1 ORDER BY requested_at, id LIMIT $2"
+        )),
         p![run, limit],
     )
     .await
@@ -97,7 +136,9 @@ pub async fn of_agent(
     let (at, id) = before.map_or((Moment::from_micros(i64::MAX), "~".to_owned()), |(at, id)| (at, id.0));
     tx.rows_as(
         sql!(concat!(
-            "SELECT ", columns!(), " FROM wakes WHERE agent_id = $1 AND (requested_at, id) < ($2, $3) \
+            "SELECT ",
+            columns!(),
+            " FROM wakes WHERE agent_id = $1 AND (requested_at, id) < ($2, $3) \
              ORDER BY requested_at DESC, id DESC LIMIT $4"
         )),
         p![agent, at, id, limit],

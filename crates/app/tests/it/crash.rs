@@ -135,7 +135,9 @@ async fn processes_of(stage: &Stage) -> BTreeMap<String, (i64, i64)> {
     let runs = listed(stage).await;
     let running = runs.iter().filter(|run| run["status"] == "running");
     running
-        .filter_map(|run| Some((run["id"].as_str()?.to_owned(), (run["attempt"].as_i64()?, run["processPid"].as_i64()?))))
+        .filter_map(|run| {
+            Some((run["id"].as_str()?.to_owned(), (run["attempt"].as_i64()?, run["processPid"].as_i64()?)))
+        })
         .collect()
 }
 
@@ -172,7 +174,8 @@ async fn check(stage: &Stage, asked: &[Asked], runs: &[Json], ledger: &std::path
     for line in ledger.lines() {
         assert!(starts.insert(line), "started twice: {line}");
     }
-    let by_id: BTreeMap<&str, &Json> = runs.iter().map(|run| (run["id"].as_str().expect("an id"), run)).collect();
+    let by_id: BTreeMap<&str, &Json> =
+        runs.iter().map(|run| (run["id"].as_str().expect("an id"), run)).collect();
     let mut lost = 0;
     for (number, asked) in asked.iter().enumerate() {
         let id = asked.run.as_deref().expect("it was answered");

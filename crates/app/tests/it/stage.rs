@@ -37,7 +37,8 @@ impl Stage {
     /// A stage on the embedded store, or on PostgreSQL.
     pub(crate) fn set(database: Option<String>) -> Stage {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client");
+        let http =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client");
         let extra = database.into_iter().flat_map(|url| ["--database-url".to_owned(), url]).collect();
         Stage { scene: Scene::bare(), wire: Wire { base: Arc::default(), http }, extra }
     }
@@ -53,7 +54,8 @@ impl Stage {
         self.scene.up(&extra);
         let note = std::fs::read(self.scene.data().join("server.json")).expect("the note of the server");
         let note: Json = serde_json::from_slice(&note).expect("JSON");
-        *self.base.lock().expect("no panic") = format!("http://{}/api", note["listen"].as_str().expect("an address"));
+        *self.base.lock().expect("no panic") =
+            format!("http://{}/api", note["listen"].as_str().expect("an address"));
     }
 
     /// `kill -9`.
@@ -89,7 +91,12 @@ impl Stage {
 
 impl Wire {
     /// Asks; an answer that did not come (the server was killed) is `None`.
-    pub(crate) async fn try_ask(&self, method: reqwest::Method, path: &str, body: Option<&Json>) -> Option<(u16, Json)> {
+    pub(crate) async fn try_ask(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Json>,
+    ) -> Option<(u16, Json)> {
         let base = self.base.lock().expect("no panic").clone();
         let mut request = self.http.request(method, format!("{base}{path}"));
         if let Some(body) = body {
@@ -107,7 +114,8 @@ impl Wire {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Json) -> Json {
-        let (status, answer) = self.try_ask(reqwest::Method::POST, path, Some(body)).await.expect("an answer");
+        let (status, answer) =
+            self.try_ask(reqwest::Method::POST, path, Some(body)).await.expect("an answer");
         assert!(status < 300, "POST {path} {body}: {status} {answer}");
         answer
     }
@@ -163,7 +171,8 @@ impl Wire {
     pub(crate) async fn output(&self, run: &str, stream: &str) -> String {
         let (mut offset, mut text) = (0, String::new());
         loop {
-            let page = self.get(&format!("/heartbeat-runs/{run}/log?offset={offset}&limitBytes=200000")).await;
+            let page =
+                self.get(&format!("/heartbeat-runs/{run}/log?offset={offset}&limitBytes=200000")).await;
             for line in page["content"].as_str().expect("content").lines() {
                 let piece: Json = serde_json::from_str(line).expect("whole lines of JSON");
                 if piece["stream"] == stream {
@@ -181,7 +190,12 @@ impl Wire {
     /// The numbers of the events of a run.
     pub(crate) async fn event_numbers(&self, run: &str) -> Vec<i64> {
         let events = self.get(&format!("/heartbeat-runs/{run}/events?limit=1000")).await;
-        events.as_array().expect("a list").iter().map(|event| event["seq"].as_i64().expect("a number")).collect()
+        events
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|event| event["seq"].as_i64().expect("a number"))
+            .collect()
     }
 }
 

@@ -38,7 +38,11 @@ async fn a_tree_that_ignores_sigterm_is_gone_after_a_cancel() {
         assert!(asked["cancelRequestedAt"].is_string(), "shown as cancelling at once: {asked:#}");
         let ended = stage.over(&run).await;
         let took = began.elapsed();
-        assert_eq!((&ended["status"], &ended["errorCode"]), (&json!("cancelled"), &json!("cancelled")), "{ended:#}");
+        assert_eq!(
+            (&ended["status"], &ended["errorCode"]),
+            (&json!("cancelled"), &json!("cancelled")),
+            "{ended:#}"
+        );
         assert_eq!(stage.agents(), Vec::<i32>::new(), "processes that were left behind");
         // Grace and two seconds, five times over: the machine is shared.
         assert!(took < Duration::from_secs(15), "stopping took {took:?}");

@@ -10,6 +10,10 @@ pub(crate) mod stop_orders;
 pub(crate) mod timers;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use store::StoreError;
+use tokio::sync::Notify;
 
 use crate::{Inner, dispatcher};
 
@@ -26,4 +30,22 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     tasks.spawn(stop_orders::run(Arc::clone(engine)));
     let inner = Arc::clone(engine);
     tasks.spawn(async move { inner.feed.tail(&inner.store, &inner.leaving).await });
+}
+
+/// Rests after a pass: until its bell rings, or as long as the pass said there is nothing to do. False: the engine closes.
+pub(crate) async fn rest(
+    engine: &Inner,
+    what: &'static str,
+    bell: &Notify,
+    pass: Result<Duration, StoreError>,
+) -> bool {
+    let wait = pass.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot look at {what}");
+        engine.settings.period
+    });
+    tokio::select! {
+        () = engine.closing.cancelled() => false,
+        () = bell.notified() => true,
+        () = tokio::time::sleep(wait) => true,
+    }
 }

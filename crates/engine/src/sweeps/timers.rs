@@ -23,17 +23,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(engine: Arc<Inner>) {
     loop {
-        let wait = match pass(&engine).await {
-            Ok(wait) => wait,
-            Err(error) => {
-                tracing::warn!(%error, "cannot look at the timers");
-                engine.settings.period
-            }
-        };
-        tokio::select! {
-            () = engine.closing.cancelled() => return,
-            () = engine.timers.notified() => {}
-            () = tokio::time::sleep(wait) => {}
+        let pass = pass(&engine).await;
+        if !super::rest(&engine, "the timers", &engine.timers, pass).await {
+            return;
         }
     }
 }

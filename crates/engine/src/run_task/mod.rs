@@ -1,0 +1,320 @@
+//! Tending one running run: its process is started or found again, its log is read, its end is settled.
+//!
+//! One task per run of this node, under one lease. What is known of the process comes from its folder and its log, the
+//! same way for a new run, for one found again after a restart, and for one whose keeper died. When the lease turns out
+//! to be somebody else's the task leaves and touches nothing.
+
+mod start;
+mod watch;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use adapters::Adapter;
+use domain::ending::ProcessEnd;
+use domain::ids::RunId;
+use serde_json::json;
+use store::agents::Agent;
+use store::leases::{self, Lease};
+use store::runs::{NewRunEvent, Run};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::processes::{ExitFacts, ProcessError, ProcessId};
+use crate::progress::Account;
+use crate::settlement::{self, Settled};
+use crate::slots::Slot;
+use crate::{Inner, signals};
+
+/// How a task comes to its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// It was claimed a moment ago: start its process.
+    Launch,
+    /// Another incarnation may have started it: look first.
+    Attach,
+}
+
+/// What others may do with a tended run.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    /// Rung by the watch on the run's folder, and by whoever wants the task to look.
+    bell: Arc<Notify>,
+    /// Rung by the task when it has read on.
+    log: Arc<Notify>,
+    stop: Mutex<Option<String>>,
+    stderr: Mutex<String>,
+    ended: tokio_util::sync::CancellationToken,
+}
+
+impl Handle {
+    fn new() -> Handle {
+        Handle {
+            bell: Arc::new(Notify::new()),
+            log: Arc::new(Notify::new()),
+            stop: Mutex::default(),
+            stderr: Mutex::default(),
+            ended: tokio_util::sync::CancellationToken::new(),
+        }
+    }
+
+    /// Tells the task that the record asks to stop.
+    pub(crate) fn ask_to_stop(&self, words: &str) {
+        lock(&self.stop).get_or_insert_with(|| words.to_owned());
+        self.bell.notify_one();
+    }
+
+    /// Rings when the log may have grown.
+    pub(crate) fn log_bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.log)
+    }
+
+    /// The end of its stderr.
+    pub(crate) fn stderr_tail(&self) -> String {
+        lock(&self.stderr).clone()
+    }
+
+    /// Waits until the task has left.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    fn stop_words(&self) -> Option<String> {
+        lock(&self.stop).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tends a run in a task of its own.
+pub(crate) fn spawn(engine: &Arc<Inner>, run: Run, agent: Agent, lease: Lease, entry: Entry, slot: Slot) {
+    let handle = Arc::new(Handle::new());
+    if let Some(words) = run.stop_asked_at.and(run.stop_words.as_deref()) {
+        handle.ask_to_stop(words);
+    }
+    lock(&engine.tended).insert(run.id.clone(), Arc::clone(&handle));
+    if engine.stop_unheard.swap(false, Ordering::SeqCst) {
+        engine.stop_orders.notify_one();
+    }
+    let inner = Arc::clone(engine);
+    engine.tasks.spawn(async move {
+        let id = run.id.clone();
+        let agent_id = agent.id.clone();
+        // Whatever ends the task, a panic too, its entry goes with it; the sweep then finds the run again.
+        let _entry = Registered { engine: Arc::clone(&inner), run: id, handle: Arc::clone(&handle) };
+        let mut tending = Tending::new(&inner, run, agent, lease, &handle);
+        let queue = tending.tend(entry).await;
+        drop(slot);
+        if queue {
+            inner.doorbell.ring(&agent_id);
+        }
+        inner.doorbell.freed();
+    });
+}
+
+struct Registered {
+    engine: Arc<Inner>,
+    run: RunId,
+    handle: Arc<Handle>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        lock(&self.engine.tended).remove(&self.run);
+        self.handle.ended.cancel();
+        self.handle.log.notify_waiters();
+    }
+}
+
+/// Why a task stops looking at its process.
+enum Over {
+    /// The process is over.
+    Ended(ProcessEnd, Option<Box<ExitFacts>>),
+    /// Nobody ever started it, and now nobody can.
+    NeverStarted,
+    /// Somebody else holds the lease.
+    Stale,
+    /// The server is leaving; the process goes on.
+    Leaving,
+}
+
+/// What became of opening the next epoch.
+enum Next {
+    Open,
+    /// The record asks to stop the run: nothing is started any more.
+    AskedToStop(String),
+    /// The lease is not ours, or the server leaves.
+    Lost,
+}
+
+/// The state of a task.
+pub(crate) struct Tending<'a> {
+    pub(crate) engine: &'a Arc<Inner>,
+    pub(crate) run: Run,
+    pub(crate) agent: Agent,
+    pub(crate) lease: Lease,
+    handle: &'a Arc<Handle>,
+    adapter: Option<&'static dyn Adapter>,
+    pub(crate) account: Account,
+    /// Events of the run that wait for the next write.
+    pub(crate) events: Vec<NewRunEvent<'static>>,
+    launched_at: Option<Instant>,
+    saved_at: Instant,
+    stop_ordered: Option<Instant>,
+    linger_ordered: bool,
+    grace: Duration,
+    asked_at: Instant,
+    /// Frames up to here were told to live subscribers by an earlier incarnation.
+    told_up_to: u64,
+}
+
+impl<'a> Tending<'a> {
+    fn new(
+        engine: &'a Arc<Inner>,
+        run: Run,
+        agent: Agent,
+        lease: Lease,
+        handle: &'a Arc<Handle>,
+    ) -> Tending<'a> {
+        let adapter = adapters::find(&agent.adapter_type);
+        let account = Account::new(Box::new(start::Deaf));
+        let grace = Duration::from_secs(15);
+        let told_up_to = u64::try_from(run.log_offset).unwrap_or(0);
+        Tending {
+            engine,
+            run,
+            agent,
+            lease,
+            handle,
+            adapter,
+            account,
+            events: Vec::new(),
+            launched_at: None,
+            saved_at: Instant::now(),
+            stop_ordered: None,
+            linger_ordered: false,
+            grace,
+            asked_at: Instant::now(),
+            told_up_to,
+        }
+    }
+
+    fn process(&self) -> ProcessId {
+        ProcessId { run: self.run.id.clone(), epoch: self.lease.epoch }
+    }
+
+    pub(crate) fn adapter(&self) -> Option<&'static dyn Adapter> {
+        self.adapter
+    }
+
+    pub(crate) fn stop_words(&self) -> Option<String> {
+        self.handle.stop_words()
+    }
+
+    /// Tends the run to its end; true when another run of its agent may start now.
+    async fn tend(&mut self, mut entry: Entry) -> bool {
+        loop {
+            let over = match entry {
+                Entry::Launch => match self.launch().await {
+                    Ok(()) => self.watch().await,
+                    Err(words) => Over::Ended(ProcessEnd::NeverStarted { error: words }, None),
+                },
+                Entry::Attach => {
+                    self.prepare_reader();
+                    self.watch().await
+                }
+            };
+            self.engine.processes.unwatch(&self.process());
+            let (end, exit) = match over {
+                Over::Stale | Over::Leaving => return false,
+                Over::NeverStarted => match self.stop_words() {
+                    Some(_) => (ProcessEnd::NeverStarted { error: "it had not been started".into() }, None),
+                    None => match self.next_epoch(false).await {
+                        Next::Open => {
+                            entry = Entry::Launch;
+                            continue;
+                        }
+                        Next::AskedToStop(words) => {
+                            self.handle.ask_to_stop(&words);
+                            (ProcessEnd::NeverStarted { error: "it had not been started".into() }, None)
+                        }
+                        Next::Lost => return false,
+                    },
+                },
+                Over::Ended(end, exit) => (end, exit),
+            };
+            // Judged again when somebody asked to stop it in the meantime: that can be once.
+            loop {
+                match settlement::settle(self, end.clone(), exit.as_deref()).await {
+                    Settled::Over { queue } => return queue,
+                    Settled::Stale | Settled::Leaving => return false,
+                    Settled::AskedToStop(words) => self.handle.ask_to_stop(&words),
+                    Settled::StartFresh => match self.next_epoch(true).await {
+                        Next::Open => break,
+                        Next::AskedToStop(words) => self.handle.ask_to_stop(&words),
+                        Next::Lost => return false,
+                    },
+                }
+            }
+            entry = Entry::Launch;
+        }
+    }
+
+    /// Opens the next epoch for a second process.
+    async fn next_epoch(&mut self, fresh: bool) -> Next {
+        let now = self.engine.clock.now();
+        let context = (self.lease.clone(), self.run.clone(), self.engine.claimer.boot_id.clone());
+        let written = self
+            .engine
+            .write_patiently(context, move |tx, (lease, run, boot)| {
+                Box::pin(async move {
+                    let Some(next) = leases::next_epoch(tx, &lease, fresh, &boot, now).await? else {
+                        return Ok(Err(leases::stop_words(tx, &lease).await?));
+                    };
+                    if fresh {
+                        store::sessions::forget(tx, &run.agent_id, &run.task_key, None).await?;
+                    }
+                    let message = if fresh {
+                        "the session is gone; starting once more without it"
+                    } else {
+                        "the process had not been started before the server stopped; starting it now"
+                    };
+                    let event =
+                        signals::lifecycle("warn", message, Some(json!({ "attempt": next.lease.epoch })));
+                    signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), next.seq, event, now)
+                        .await?;
+                    Ok(Ok(next))
+                })
+            })
+            .await;
+        let next = match written {
+            Some(Ok(next)) => next,
+            Some(Err(Some(words))) => return Next::AskedToStop(words),
+            Some(Err(None)) | None => return Next::Lost,
+        };
+        self.engine.feed.ring();
+        self.lease = next.lease;
+        self.run.lease_epoch = self.lease.epoch;
+        self.run.log_offset = 0;
+        self.told_up_to = 0;
+        if fresh {
+            self.run.fresh_start_used = true;
+            self.run.session_before = None;
+        }
+        (self.launched_at, self.stop_ordered, self.linger_ordered) = (None, None, false);
+        Next::Open
+    }
+
+    /// Gives an order that may block; the future borrows nothing of the task.
+    fn order(
+        &self,
+        order: impl FnOnce(&dyn crate::Processes, &ProcessId, i64) -> Result<(), ProcessError> + Send + 'static,
+    ) -> impl Future<Output = Result<(), ProcessError>> + Send + 'static {
+        let (engine, id, holder) = (Arc::clone(self.engine), self.process(), self.lease.holder);
+        let given = tokio::task::spawn_blocking(move || order(&*engine.processes, &id, holder));
+        async move { given.await.unwrap_or_else(|error| Err(ProcessError::Other(error.to_string()))) }
+    }
+}

@@ -1,0 +1,329 @@
+//! Watching the process of a run: its log is read along, orders are given, progress is saved, and its end is found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ending::{EndedBy, ProcessEnd};
+use serde_json::json;
+use store::{leases, runs};
+use tokio::time::Instant;
+
+use super::{Over, Tending, lock};
+use crate::feed::LogPiece;
+use crate::processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, Seen};
+use crate::signals;
+
+/// Runs shorter than this save no progress: their end says it all.
+const FIRST_SAVE: Duration = Duration::from_millis(250);
+/// Output alone is saved this often.
+const SAVE_OUTPUT: Duration = Duration::from_secs(5);
+/// The keeper may take this long to show itself after it was executed.
+const KEEPER_SHOWS: Duration = Duration::from_secs(10);
+/// Beyond grace and linger, a keeper may take this long to end its run (D28).
+const KEEPER_ENDS: Duration = Duration::from_secs(2);
+/// Without any ring the folder is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// A living keeper is asked this often whether it holds a record that it could not write.
+const ASK_FOR_EXIT: Duration = Duration::from_secs(10);
+/// Frames taken in before others get a turn.
+const TURN: usize = 256;
+/// Live events carry at most this much of a piece of output (spec/heartbeat.md 15).
+const LIVE_CHUNK: usize = 8192;
+
+impl Tending<'_> {
+    /// Reads along until the process is over.
+    pub(super) async fn watch(&mut self) -> Over {
+        let id = self.process();
+        if let Err(error) = self.engine.processes.watch(&id, Arc::clone(&self.handle.bell)) {
+            // The period finds everything that the bell would have told, only later.
+            tracing::debug!(run = %id.run, %error, "cannot watch the run folder");
+        }
+        if self.launched_at.is_none() {
+            let greeted = self.order(|processes, id, holder| processes.greet(id, holder)).await;
+            if let Err(ProcessError::Refused) = greeted {
+                return Over::Stale;
+            }
+        }
+        self.saved_at = Instant::now();
+        let mut log = None;
+        loop {
+            let more = self.read_on(&mut log);
+            if let Some(over) = self.orders().await {
+                return over;
+            }
+            if more {
+                tokio::task::yield_now().await;
+            } else if let Some(over) = self.look(&mut log).await {
+                return over;
+            }
+            if !self.save_when_due().await {
+                return Over::Stale;
+            }
+            if more {
+                continue;
+            }
+            let wait = self.next_look();
+            tokio::select! {
+                () = self.handle.bell.notified() => {}
+                () = self.engine.leaving.cancelled() => return Over::Leaving,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Takes in what the log has; true when there may be more right now.
+    fn read_on(&mut self, log: &mut Option<Box<dyn LogSource>>) -> bool {
+        if log.is_none() {
+            *log = self.engine.processes.log(&self.process(), 0).ok();
+        }
+        let Some(source) = log else { return false };
+        let mut taken = 0;
+        while taken < TURN {
+            match source.next() {
+                Ok(Some(frame)) => {
+                    self.account.take(&frame);
+                    self.tell(&frame);
+                    taken += 1;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(run = %self.run.id, %error, "cannot read the log");
+                    *log = None;
+                    break;
+                }
+            }
+        }
+        if taken > 0 {
+            if let Some(text) = self.account.stderr_tail.text() {
+                *lock(&self.handle.stderr) = text;
+            }
+            self.handle.log.notify_waiters();
+        }
+        taken == TURN
+    }
+
+    /// Tells live subscribers of a piece of output, once over all incarnations.
+    fn tell(&self, frame: &Frame) {
+        let stream = match frame.stream {
+            FrameStream::Stdout => "stdout",
+            FrameStream::Stderr => "stderr",
+            FrameStream::Stdin | FrameStream::Keeper => return,
+        };
+        if frame.offset < self.told_up_to || self.engine.feed.is_idle() {
+            return;
+        }
+        let mut from = frame.bytes.len().saturating_sub(LIVE_CHUNK);
+        while from > 0 && from < frame.bytes.len() && frame.bytes[from] & 0xc0 == 0x80 {
+            from += 1;
+        }
+        let payload = json!({
+            "runId": self.run.id, "agentId": self.run.agent_id, "ts": frame.at, "stream": stream,
+            "chunk": String::from_utf8_lossy(&frame.bytes[from..]), "truncated": from > 0,
+            "offset": frame.offset, "nextOffset": frame.next_offset,
+        });
+        self.engine.feed.tell(LogPiece { company_id: self.run.company_id.clone(), payload, at: frame.at });
+    }
+
+    /// Gives the orders that are due: stop, linger, or the end of patience with a keeper.
+    async fn orders(&mut self) -> Option<Over> {
+        if let Some(words) = self.handle.stop_words()
+            && self.stop_ordered.is_none()
+        {
+            match self.order(move |processes, id, holder| processes.stop(id, holder, &words)).await {
+                Ok(()) => self.stop_ordered = Some(Instant::now()),
+                Err(ProcessError::Refused) => return Some(Over::Stale),
+                // No socket yet, or not any more: the look at the folder says which.
+                Err(ProcessError::NotThere) => {}
+                Err(error) => {
+                    tracing::warn!(run = %self.run.id, %error, "the keeper did not take the stop order");
+                    self.stop_ordered = Some(Instant::now());
+                }
+            }
+        }
+        if self.account.told.is_done()
+            && !self.linger_ordered
+            && self.adapter.is_some_and(|a| a.has_terminal_event())
+        {
+            self.linger_ordered = true;
+            if let Err(ProcessError::Refused) =
+                self.order(|processes, id, holder| processes.linger(id, holder)).await
+            {
+                return Some(Over::Stale);
+            }
+        }
+        let patience = self.grace + KEEPER_ENDS;
+        if self.stop_ordered.is_some_and(|at| at.elapsed() > patience) {
+            tracing::warn!(run = %self.run.id, "the keeper did not end its run; killing it");
+            match self.order(|processes, id, holder| processes.kill_keeper(id, holder)).await {
+                Err(ProcessError::Refused) => return Some(Over::Stale),
+                Ok(()) | Err(_) => self.stop_ordered = Some(Instant::now()),
+            }
+        }
+        None
+    }
+
+    /// Looks at the folder; `Some` when the process is over.
+    async fn look(&mut self, log: &mut Option<Box<dyn LogSource>>) -> Option<Over> {
+        let id = self.process();
+        let seen = match self.engine.processes.probe(&id) {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::warn!(run = %id.run, %error, "cannot look at the run folder");
+                return None;
+            }
+        };
+        match seen {
+            Seen::Alive => self.unwritten_exit().await.map(|exit| self.end(log, exit)),
+            Seen::Ended(exit) => Some(self.end(log, exit)),
+            Seen::NotStarted | Seen::Revoked => self.nobody_started(&seen).await,
+            Seen::Gone => {
+                if let Err(error) = self.order(|processes, id, _| processes.sweep(id)).await {
+                    tracing::warn!(run = %id.run, %error, "cannot end what a lost keeper left; trying again");
+                    return None;
+                }
+                while self.read_on(log) {}
+                self.account.finish();
+                Some(Over::Ended(ProcessEnd::Lost, None))
+            }
+            Seen::Damaged(what) => {
+                tracing::warn!(run = %id.run, what, "the run folder is damaged");
+                if let Err(error) = self.order(|processes, id, _| processes.sweep(id)).await {
+                    tracing::warn!(run = %id.run, %error, "cannot end what is left of the run; trying again");
+                    return None;
+                }
+                while self.read_on(log) {}
+                self.account.finish();
+                Some(Over::Ended(ProcessEnd::Lost, None))
+            }
+        }
+    }
+
+    /// Everything was written before the record: one more reading is the whole log.
+    fn end(&mut self, log: &mut Option<Box<dyn LogSource>>, exit: Box<ExitFacts>) -> Over {
+        while self.read_on(log) {}
+        self.account.finish();
+        Over::Ended(ended(&exit), Some(exit))
+    }
+
+    /// A keeper whose disk is full keeps its record and stays; asked seldom, because it hardly ever happens.
+    async fn unwritten_exit(&mut self) -> Option<Box<ExitFacts>> {
+        if self.asked_at.elapsed() < ASK_FOR_EXIT {
+            return None;
+        }
+        self.asked_at = Instant::now();
+        let (engine, id) = (Arc::clone(self.engine), self.process());
+        let asked = tokio::task::spawn_blocking(move || engine.processes.unwritten_exit(&id)).await;
+        asked.ok()?.ok()?.map(Box::new)
+    }
+
+    /// No keeper has shown itself. Ours may be on its way; one of an earlier incarnation is not waited for.
+    async fn nobody_started(&mut self, seen: &Seen) -> Option<Over> {
+        if self.launched_at.is_some_and(|at| at.elapsed() < KEEPER_SHOWS) && *seen == Seen::NotStarted {
+            return None;
+        }
+        match self.order(|processes, id, _| processes.revoke(id).map(|_| ())).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(run = %self.run.id, %error, "cannot take back the start");
+                return None;
+            }
+        }
+        match self.engine.processes.probe(&self.process()) {
+            Ok(Seen::Revoked) => {}
+            // It came after all, in this very moment; the next look sees how far it is.
+            Ok(_) | Err(_) => return None,
+        }
+        if self.launched_at.is_some() {
+            let error = "its keeper did not come up; see keeper.err in the run folder".to_owned();
+            return Some(Over::Ended(ProcessEnd::NeverStarted { error }, None));
+        }
+        if self.run.boot_id.as_deref() != Some(self.engine.claimer.boot_id.as_str()) {
+            // The folder of another boot may have lost what was not flushed: it may have run (D10).
+            return Some(Over::Ended(ProcessEnd::Lost, None));
+        }
+        Some(Over::NeverStarted)
+    }
+
+    /// Saves progress when it is due; false when the lease is not ours any more.
+    async fn save_when_due(&mut self) -> bool {
+        let due = if self.account.news || !self.events.is_empty() {
+            FIRST_SAVE
+        } else if self.account.output {
+            SAVE_OUTPUT
+        } else {
+            return true;
+        };
+        if self.saved_at.elapsed() < due {
+            return true;
+        }
+        self.saved_at = Instant::now();
+        let now = self.engine.clock.now();
+        let events = std::mem::take(&mut self.events);
+        let context = (self.lease.clone(), self.run.clone(), self.account.progress(), events.clone());
+        let saved = self.engine.write(context, move |tx, (lease, run, progress, events)| {
+            Box::pin(async move {
+                if !leases::progress(tx, &lease, &progress, now).await? {
+                    return Ok(false);
+                }
+                let count = i64::try_from(events.len()).unwrap_or(0);
+                if count > 0 {
+                    let first = runs::draw_seq(tx, &run.id, count).await? - count + 1;
+                    for (seq, event) in (first..).zip(events) {
+                        signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now)
+                            .await?;
+                    }
+                }
+                Ok(true)
+            })
+        });
+        match saved.await {
+            Ok(true) => {
+                (self.account.news, self.account.output) = (false, false);
+                self.engine.feed.ring();
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                // Nothing is lost: the next save writes the same, and more.
+                tracing::warn!(run = %self.run.id, %error, "cannot save progress");
+                self.events = events;
+                true
+            }
+        }
+    }
+
+    fn next_look(&self) -> Duration {
+        let since = self.saved_at.elapsed();
+        if self.launched_at.is_some()
+            && self.account.process == Default::default()
+            && self.account.offset == 0
+        {
+            // Nothing is known of it yet: the watch may have been set up a moment too late.
+            return Duration::from_millis(50);
+        }
+        if self.handle.stop_words().is_some() && self.stop_ordered.is_none() {
+            return Duration::from_millis(20);
+        }
+        if self.account.news || !self.events.is_empty() {
+            return FIRST_SAVE.saturating_sub(since).max(Duration::from_millis(1));
+        }
+        if self.account.output {
+            SAVE_OUTPUT.saturating_sub(since).clamp(Duration::from_millis(1), LOOK_AGAIN)
+        } else {
+            LOOK_AGAIN
+        }
+    }
+}
+
+fn ended(exit: &ExitFacts) -> ProcessEnd {
+    if !exit.executed {
+        let error = exit.exec_error.clone().unwrap_or_else(|| "the program was not executed".to_owned());
+        return ProcessEnd::NeverStarted { error };
+    }
+    ProcessEnd::Ended {
+        code: exit.code,
+        signal: exit.signal,
+        by: exit.by.unwrap_or(EndedBy::Itself),
+        out_of_memory: exit.out_of_memory,
+    }
+}
