@@ -67,12 +67,24 @@ pub(crate) struct Keepers {
     launcher: Launcher,
     runs: PathBuf,
     number: AtomicU64,
+    containment: Containment,
 }
 
 impl Keepers {
     pub(crate) fn new(program: &Path, scene: &Scene) -> Keepers {
         let launcher = Launcher { program: program.to_owned(), args: vec![roles::KEEP.to_owned()] };
-        Keepers { launcher, runs: scene.file("runs"), number: AtomicU64::new(0) }
+        Keepers {
+            launcher,
+            runs: scene.file("runs"),
+            number: AtomicU64::new(0),
+            containment: Containment::Auto,
+        }
+    }
+
+    /// Keepers with the least containment: no group of the kernel's is made for a run.
+    pub(crate) fn with_subreaper_only(mut self) -> Keepers {
+        self.containment = Containment::Subreaper;
+        self
     }
 
     /// Starts a keeper and returns its pid.
@@ -88,7 +100,7 @@ impl Keepers {
             argv,
             cwd: PathBuf::from("/"),
             limits: Limits::default(),
-            containment: Containment::Auto,
+            containment: self.containment,
             no_new_privs: true,
             stdin: Stdin::Closed,
             redact_images: true,

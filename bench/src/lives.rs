@@ -150,7 +150,7 @@ async fn begin(
     let agent = agents::lock(tx, &agent).await?.ok_or(StoreError::Closed)?;
     runs::in_scope(tx, &agent.id, "").await?;
     sessions::of_task(tx, &agent.id, &agent.adapter_type, "").await?;
-    runs::count_running(tx, &agent.id).await?;
+    runs::load_of_agent(tx, &agent.id).await?;
     let wake = new_wake(&agent, wake, &run, at);
     let mut run = new_run(&agent, run, &wake, at);
     wakes::insert(tx, &wake).await?;
@@ -365,6 +365,7 @@ fn ending() -> End {
         process_pid: None,
         process_group_id: None,
         process_started_at: None,
+        finished_at: None,
         knows_of_stop: false,
         events: 2,
     }

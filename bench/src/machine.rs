@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -81,6 +82,24 @@ pub(crate) fn activity(pid: u32) -> Result<Activity> {
         sum.cpu_nanos += times.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0);
     }
     Ok(sum)
+}
+
+/// Returns when a process has had next to nothing to do for a moment, or after a while even so.
+pub(crate) fn until_at_rest(pid: u32) -> Result<()> {
+    const LOOKS: u32 = 100;
+    const APART: Duration = Duration::from_millis(200);
+    // Work may wait for a second before it is begun.
+    let mut quiet_looks = 0;
+    for _ in 0..LOOKS {
+        let before = activity(pid)?.cpu_nanos;
+        std::thread::sleep(APART);
+        let used = activity(pid)?.cpu_nanos.saturating_sub(before);
+        quiet_looks = if u128::from(used) < APART.as_nanos() / 50 { quiet_looks + 1 } else { 0 };
+        if quiet_looks > 7 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// How long this process has used cores since it began, in microseconds.

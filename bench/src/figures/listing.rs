@@ -43,8 +43,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Row>> {
         }
         size = answer.body.len();
     }
-    // What the requests left to do is done by then.
-    std::thread::sleep(Duration::from_secs(3));
+    machine::until_at_rest(server.pid())?;
     let span = bench.amount(Duration::from_secs(11), Duration::from_secs(31));
     let before = machine::activity(server.pid())?;
     std::thread::sleep(span);

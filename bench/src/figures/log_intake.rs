@@ -74,6 +74,8 @@ fn through_the_server(bench: &Bench, secrets: usize) -> Result<Vec<Row>> {
     let mut connection = server.connect()?;
     let (mut pairs, mut growth) = (Pairs::default(), Samples::default());
     for round in 0..=bench.amount(3, 5) {
+        // The log of the round before is packed meanwhile, and both sides would share the cores with that.
+        machine::until_at_rest(server.pid())?;
         let limit = cat(&printer, &scene)?;
         let before = machine::anonymous_kib(server.pid())?;
         let (measured, most) = watched(server.pid(), || {

@@ -2,14 +2,13 @@
 //!
 //! The limit is what cannot be left out: one flush, and a keeper with its child. All three are measured in turns.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use serde_json::json;
 
 use crate::bare::{FirstInstructions, Flusher, Keepers};
 use crate::bench::Bench;
 use crate::figure::{Aim, MILLIS, Row, TIMES};
+use crate::figures::keepers::REST;
 use crate::roles::monotonic_nanos;
 use crate::samples::{Pairs, Samples};
 use crate::server::{Server, wait_for_end, wake};
@@ -28,10 +27,11 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Row>> {
     let (mut pairs, mut flushes, mut kept) = (Pairs::default(), Samples::default(), Samples::default());
     let mut answered = Samples::default();
     for round in 0..bench.amount(100, 300) {
+        // A person's wake does not come in the middle of another.
+        std::thread::sleep(REST);
         let flush = flusher.flush()?;
         let keeper = keepers.first_instruction(&bench.own, &mut told)?;
-        // A moment of rest: a person's wake does not come in the middle of another.
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(REST);
         let began = monotonic_nanos();
         let run = wake(&mut connection, &agent, &format!("task {round}"))?;
         answered.push((monotonic_nanos() - began) as f64 / 1e6);

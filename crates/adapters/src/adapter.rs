@@ -191,6 +191,8 @@ pub enum AdapterError {
     CommandNotFound { command: String, path: String },
     #[error("run `{}`: it is not an executable file", .path.display())]
     NotExecutable { path: PathBuf },
+    #[error("run `{}`: there is no such file", .path.display())]
+    NoFile { path: PathBuf },
     #[error("enter the folder `{}`: it does not exist or is not a folder", .path.display())]
     NoFolder { path: PathBuf },
 }
@@ -204,6 +206,7 @@ impl AdapterError {
                 Some(format!("install `{command}`, or give its absolute path as adapterConfig.command"))
             }
             AdapterError::NotExecutable { path } => Some(format!("chmod +x '{}'", path.display())),
+            AdapterError::NoFile { .. } => Some("check the path of the command".to_owned()),
             AdapterError::NoFolder { path } => Some(format!("mkdir -p '{}'", path.display())),
         }
     }

@@ -13,6 +13,7 @@ use crate::adapter::AdapterError;
 pub(crate) enum Unresolved {
     NotFound { command: String, path: String },
     NotExecutable { path: PathBuf },
+    NoFile { path: PathBuf },
 }
 
 impl From<Unresolved> for AdapterError {
@@ -20,6 +21,7 @@ impl From<Unresolved> for AdapterError {
         match unresolved {
             Unresolved::NotFound { command, path } => AdapterError::CommandNotFound { command, path },
             Unresolved::NotExecutable { path } => AdapterError::NotExecutable { path },
+            Unresolved::NoFile { path } => AdapterError::NoFile { path },
         }
     }
 }
@@ -30,6 +32,8 @@ pub(crate) fn find(command: &str, path: &str, cwd: &Path) -> Result<String, Unre
         let file = cwd.join(command);
         return if is_executable(&file) {
             Ok(text(&file))
+        } else if !file.exists() {
+            Err(Unresolved::NoFile { path: file })
         } else {
             Err(Unresolved::NotExecutable { path: file })
         };

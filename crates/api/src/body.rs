@@ -103,6 +103,11 @@ impl Fields {
 
     pub(crate) fn text(&mut self, key: &str) -> Option<String> {
         match self.take(key)? {
+            // It would become a column, and PostgreSQL takes none.
+            Value::String(text) if text.contains('\0') => {
+                self.mistake("custom", key, "must not contain a NUL character");
+                None
+            }
             Value::String(text) => Some(text),
             other => {
                 self.wrong_type(key, "string", &other);

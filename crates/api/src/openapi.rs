@@ -30,9 +30,21 @@ pub fn openapi() -> Value {
     for (path, methods) in document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten() {
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
             operation["operationId"] = Value::from(name_of(method, path));
+            let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+            for (status, response) in responses.into_iter().flatten() {
+                describe(status, response);
+            }
         }
     }
     document
+}
+
+/// The specification wants a description of every answer; what is empty is left out of the document by its writer.
+fn describe(status: &str, response: &mut Value) {
+    let Some(response) = response.as_object_mut() else { return };
+    let code = status.parse::<u16>().ok().and_then(|code| axum::http::StatusCode::from_u16(code).ok());
+    let reason = code.and_then(|code| code.canonical_reason()).unwrap_or("an answer");
+    response.entry("description").or_insert_with(|| Value::from(reason));
 }
 
 /// The name of an operation, from its method and path: names of functions are not unique, and change.
@@ -58,6 +70,19 @@ fn name_of(method: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_answer_has_the_description_that_the_specification_wants() {
+        let document = openapi();
+        let paths = document["paths"].as_object().unwrap();
+        let operations = paths.values().flat_map(|methods| methods.as_object().unwrap().values());
+        let answers: Vec<&Value> =
+            operations.flat_map(|operation| operation["responses"].as_object().unwrap().values()).collect();
+        assert!(answers.len() > 50, "{}", answers.len());
+        for answer in answers {
+            assert!(answer["description"].as_str().is_some_and(|text| !text.is_empty()), "{answer}");
+        }
+    }
 
     #[test]
     fn operations_are_named_after_their_paths() {

@@ -103,10 +103,14 @@ impl Engine {
         let boot_id = processes.boot_id();
         let (node, boot, version) = (settings.node_id.clone(), boot_id.clone(), settings.version.clone());
         let now = clock.now();
+        let is_shared = store.is_postgres();
         let (holder, going_on) = store
             .write(move |tx| {
                 let (node, boot, version) = (node.clone(), boot.clone(), version.clone());
                 Box::pin(async move {
+                    if !is_shared {
+                        store::leases::inherit(tx, &node).await?;
+                    }
                     let holder = store::leases::incarnate(tx, &node, &boot, &version, now).await?;
                     // What goes on has its places before anything new may take one.
                     Ok((holder, store::leases::count_held(tx, &node).await?))

@@ -161,6 +161,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
             process_pid: progress.process_pid,
             process_group_id: progress.process_group_id,
             process_started_at: progress.process_started_at,
+            finished_at: exit.and_then(|exit| ended_at(&task.run, exit, now)),
             knows_of_stop: false,
             events: count(events.len() as u64),
         },
@@ -181,6 +182,13 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
         settlement,
         session,
     }
+}
+
+/// When the process ended by its keeper's record, which may be long before a server was there to settle it. Another
+/// clock, or one that was set, must not end a run before it began or in the future.
+fn ended_at(run: &Run, exit: &ExitFacts, now: Moment) -> Option<Moment> {
+    let at = exit.ended_at?;
+    (at <= now && run.started_at.is_none_or(|started| started <= at)).then_some(at)
 }
 
 /// `resultJson` (spec/heartbeat.md 4.13).
@@ -303,7 +311,7 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
         status: end.outcome.status(),
         error: end.error.clone(),
         error_code: end.error_code.clone(),
-        finished_at: Some(now),
+        finished_at: Some(end.finished_at.unwrap_or(now)),
         ..run.clone()
     };
     signals::run_status(tx, &ended, now).await?;

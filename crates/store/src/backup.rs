@@ -57,6 +57,8 @@ fn sqlite_into(connection: &Connection, part: &Path) -> Result<u64, StoreError> 
         hint: "choose another name",
         source: None,
     })?;
+    // An empty file is what VACUUM INTO takes as its target; made here, nobody else can read the copy.
+    crate::sqlite::make_private(part);
     connection.execute("VACUUM INTO ?1", [name]).map_err(|error| failed("copying", CHECK_FOLDER, error))?;
     let copy = File::open(part).map_err(|error| failed("opening the copy", CHECK_FOLDER, error))?;
     copy.sync_all().map_err(|error| failed("flushing the copy", CHECK_FOLDER, error))?;
@@ -79,6 +81,8 @@ pub(crate) async fn postgres(url: &str, to: &Path) -> Result<BackupReport, Store
     refuse_existing(to)?;
     let part = part_of(to);
     let config: tokio_postgres::Config = url.parse().map_err(StoreError::unavailable)?;
+    let _ = std::fs::remove_file(&part);
+    crate::sqlite::make_private(&part);
     let mut command = tokio::process::Command::new("pg_dump");
     command.arg("--format=custom").arg("--no-password").arg("--file").arg(&part);
     // By the environment: what stands in the arguments, everybody on the machine may read.

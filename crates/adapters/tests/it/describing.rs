@@ -383,6 +383,9 @@ fn a_command_that_cannot_start_is_an_answer_and_not_a_strange_ending() {
         describe(json!({ "command": "./script" })),
         AdapterError::NotExecutable { path: stage.path().join("./script") }
     );
+    let gone = describe(json!({ "command": "./gone" }));
+    assert_eq!(gone, AdapterError::NoFile { path: stage.path().join("./gone") });
+    assert!(!gone.hint().unwrap().contains("chmod"), "what is not there cannot be made executable");
     assert_eq!(describe(json!({ "command": "/" })), AdapterError::NotExecutable { path: "/".into() });
     assert_eq!(
         describe(json!({ "command": "sh", "cwd": "/no/folder" })),

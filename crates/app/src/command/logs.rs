@@ -96,7 +96,8 @@ async fn print_all(context: &mut Context, client: &Client, run: &str, show: Show
             let text = |key: &str| piece.get(key).and_then(Json::as_str).unwrap_or_default();
             show_output(&mut context.screen, show, text("ts"), text("stream"), text("chunk"));
         }
-        if part.end_of_log || part.next_offset <= offset {
+        // Only sameness says that there is no more: offsets are opaque, and a later one may be the smaller number.
+        if part.end_of_log || part.next_offset == offset {
             return Ok(());
         }
         offset = part.next_offset;

@@ -93,6 +93,19 @@ fn the_log_is_printed_again_whole_or_one_stream_of_it() {
 }
 
 #[test]
+fn a_log_of_many_answers_is_printed_to_its_last_line() {
+    let scene = Scene::served();
+    // Lines of five bytes: answers end now inside a line and now between two, and the offsets of the one kind are far
+    // larger numbers than those of the other.
+    scene.ok(&["agent", "add", "noisy", "--", "sh", "-c", "yes abcd | head -c 16000000; echo the end"]);
+    let run = scene.json(&["wake", "noisy"])["id"].as_str().unwrap().to_owned();
+    scene.ended(&run);
+    let whole = scene.ok(&["logs", &run]).out;
+    assert_eq!(whole.len(), 16_000_008);
+    assert!(whole.ends_with("abcd\nthe end\n"));
+}
+
+#[test]
 fn answers_for_scripts_are_json_and_so_are_failures() {
     let scene = Scene::served();
     let agent =

@@ -299,6 +299,7 @@ impl<'a> Tending<'a> {
         self.lease = next.lease;
         self.run.lease_epoch = self.lease.epoch;
         self.run.log_offset = 0;
+        self.run.process_pid = None;
         self.told_up_to = 0;
         if fresh {
             self.run.fresh_start_used = true;

@@ -218,7 +218,8 @@ impl Tending<'_> {
 
     /// No keeper has shown itself. Ours may be on its way; one of an earlier incarnation is not waited for.
     async fn nobody_started(&mut self, seen: &Seen) -> Option<Over> {
-        if self.launched_at.is_some_and(|at| at.elapsed() < KEEPER_SHOWS) && *seen == Seen::NotStarted {
+        let is_young = self.launched_at.is_some_and(|at| at.elapsed() < KEEPER_SHOWS);
+        if is_young && *seen == Seen::NotStarted && !self.is_known_to_have_run() {
             return None;
         }
         match self.order(|processes, id, _| processes.revoke(id).map(|_| ())).await {
@@ -233,15 +234,30 @@ impl Tending<'_> {
             // It came after all, in this very moment; the next look sees how far it is.
             Ok(_) | Err(_) => return None,
         }
+        let is_of_this_boot = self.run.boot_id.as_deref() == Some(self.engine.claimer.boot_id.as_str());
+        if self.launched_at.is_none() && !is_of_this_boot {
+            // The folder of another boot may have lost what was not flushed: it may have run (D10).
+            return Some(Over::Ended(ProcessEnd::Lost, None));
+        }
+        if self.is_known_to_have_run() {
+            // Somebody removed its folder. Nothing of it may work on beside what is started instead.
+            if let Err(error) = self.order(|processes, id, _| processes.sweep(id)).await {
+                tracing::warn!(run = %self.run.id, %error, "cannot end what is left of the run; trying again");
+                return None;
+            }
+            self.account.finish();
+            return Some(Over::Ended(ProcessEnd::Lost, None));
+        }
         if self.launched_at.is_some() {
             let error = "its keeper did not come up; see keeper.err in the run folder".to_owned();
             return Some(Over::Ended(ProcessEnd::NeverStarted { error }, None));
         }
-        if self.run.boot_id.as_deref() != Some(self.engine.claimer.boot_id.as_str()) {
-            // The folder of another boot may have lost what was not flushed: it may have run (D10).
-            return Some(Over::Ended(ProcessEnd::Lost, None));
-        }
         Some(Over::NeverStarted)
+    }
+
+    /// The record or the log tells of a process of this epoch, whatever the folder says.
+    fn is_known_to_have_run(&self) -> bool {
+        self.run.process_pid.is_some() || self.run.log_offset > 0 || self.account.offset > 0
     }
 
     /// Saves progress when it is due; false when the lease is not ours any more.

@@ -103,6 +103,30 @@ both_stores! {
         next.leave(&world).await;
     }
 
+    async fn a_process_that_is_on_record_and_whose_folder_was_removed_is_lost_and_not_started_beside_itself(world) {
+        for is_killed in [true, false] {
+            let server = Server::start(&world, world.settings()).await;
+            let agent = server.agent(&world, 1).await;
+            let (run, process) = server.start_run(&world, &agent.id, "a").await;
+            world.model.say_usage(&process, 10, 1, 100);
+            world.run_until(&run.id, "with progress", |run| run.log_offset > 0).await;
+            let next = if is_killed {
+                server.kill(&world).await;
+                world.model.reboot("boot-1", std::slice::from_ref(&process));
+                Server::start(&world, world.settings()).await
+            } else {
+                world.model.reboot("boot-1", std::slice::from_ref(&process));
+                world.model.port().greet(&process, 0).unwrap_or_default();
+                server
+            };
+            let run = world.over(&run.id).await;
+            assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("process_lost")));
+            assert_eq!((run.lease_epoch, world.model.starts(&process)), (1, 1));
+            assert_eq!(world.model.sweeps(&process), 1, "what is left of it is ended first");
+            next.leave(&world).await;
+        }
+    }
+
     async fn after_a_restart_of_the_machine_what_may_have_run_is_lost_and_not_started_again_in_silence(world) {
         let server = Server::start(&world, world.settings()).await;
         let agent = server.agent(&world, 3).await;
@@ -208,4 +232,23 @@ both_stores! {
         let run = world.over(&run.id).await;
         assert_eq!((run.status, run.lease_epoch), (RunStatus::Succeeded, 1));
     }
+}
+
+#[test]
+fn an_embedded_store_in_a_new_data_folder_leaves_no_run_running_for_ever() {
+    testkit::on_sqlite(|world| async move {
+        let server = Server::start(&world, world.settings()).await;
+        let agent = server.agent(&world, 1).await;
+        let (run, process) = server.start_run(&world, &agent.id, "a").await;
+        server.kill(&world).await;
+        // A copy of the store comes without run folders, and its new folder has a new id.
+        world.model.reboot("boot-1", std::slice::from_ref(&process));
+        let moved = engine::Settings { node_id: "node-2".to_owned(), ..world.settings() };
+        let next = Server::start(&world, moved).await;
+        let run = world.over(&run.id).await;
+        assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::Failed, Some("process_lost")));
+        assert_eq!(world.model.starts(&process), 1, "it may have run: it is not started again in silence");
+        assert_eq!(world.model.sweeps(&process), 0, "where the store comes from it may still run");
+        next.leave(&world).await;
+    });
 }

@@ -64,8 +64,16 @@ fn remove_leftovers(root: &Path) {
     }
 }
 
+/// Makes the file for its owner alone, if it is missing: it holds the environments of agents, and the folder may be open
+/// to others. SQLite gives its log the same mode. What cannot be made here, the opening reports.
+pub(crate) fn make_private(file: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    let _ = std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600).open(file);
+}
+
 /// Opens the connection that writes; makes the file if it is missing.
 pub(crate) fn open_writable(place: &Place) -> rusqlite::Result<Connection> {
+    make_private(&place.file);
     let connection = open(place, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {

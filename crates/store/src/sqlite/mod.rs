@@ -7,7 +7,7 @@ mod readers;
 pub(crate) mod statements;
 mod writer;
 
-pub(crate) use connection::{Place, open_writable};
+pub(crate) use connection::{Place, make_private, open_writable};
 pub(crate) use job::Work;
 pub(crate) use queue::{Priority, Refusal};
 pub(crate) use readers::Readers;

@@ -40,6 +40,11 @@ async fn a_copy_made_under_load_is_whole_and_has_what_was_answered_before() {
         Box::pin(async move { tx.one_as::<(i64,)>(sql!("SELECT COUNT(*) FROM items"), p![]).await })
     });
     assert!(count.await.unwrap().unwrap().0 >= 20);
+    for file in ["store.sqlite", "store.sqlite-wal", "copy.sqlite"] {
+        let mode = std::fs::metadata(folder.path().join(file)).unwrap().permissions();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777;
+        assert_eq!(mode, 0o600, "{file} holds what only its owner may read: {mode:o}");
+    }
     copy.close().await;
     let again = store.backup(&to).await;
     assert!(matches!(again, Err(StoreError::Backup { .. })), "a backup never replaces a file: {again:?}");
