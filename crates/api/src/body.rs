@@ -328,6 +328,17 @@ mod tests {
     }
 
     #[test]
+    fn no_text_holds_a_nul() {
+        let mut read = fields(r#"{"a": "x\u0000y", "b": "\u0000", "c": "xy"}"#);
+        assert_eq!(
+            (read.text("a"), read.required_text("b"), read.text("c")),
+            (None, String::new(), Some("xy".into()))
+        );
+        assert_eq!(read.issues[0].message, "must not contain a NUL character");
+        assert!(read.drop_rest().is_err());
+    }
+
+    #[test]
     fn null_is_absent_except_where_it_clears() {
         let mut read = fields(r#"{"a": null, "b": null, "c": null, "d": 5.0}"#);
         assert_eq!(read.text("a"), None);

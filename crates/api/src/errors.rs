@@ -220,6 +220,13 @@ impl From<ProcessError> for ApiError {
         match error {
             ProcessError::NotThere => ApiError::not_found("Run log"),
             ProcessError::BadOffset(offset) => bad_offset(offset),
+            ProcessError::Damaged(what) => {
+                tracing::warn!(%what, "the files of a run are damaged");
+                let mut error = ApiError::internal();
+                error.0.code = "log_damaged";
+                error.0.error = format!("Run log is damaged: {what}");
+                error.hint("something other than bugle changed the run's files, or the disk is failing; its record is not affected")
+            }
             ProcessError::Refused | ProcessError::NotAnswering | ProcessError::Other(_) => {
                 tracing::error!(%error, "cannot look at the files of a run");
                 ApiError::internal()
@@ -309,6 +316,12 @@ mod tests {
                 500,
                 "internal_error",
                 "Internal server error",
+            ),
+            (
+                EngineError::Process(ProcessError::Damaged("read a log: corrupt at 0".into())),
+                500,
+                "log_damaged",
+                "Run log is damaged: read a log: corrupt at 0",
             ),
             (EngineError::Store(StoreError::Closed), 503, "closing", "Server is shutting down"),
             (EngineError::Store(StoreError::ForeignAwait), 500, "internal_error", "Internal server error"),

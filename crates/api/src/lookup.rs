@@ -71,6 +71,10 @@ pub(crate) async fn agent(engine: &Engine, reference: &str, asked: &Asked) -> Re
 /// Finds an agent of a company by its short name or name.
 pub(crate) async fn agent_named(engine: &Engine, company: &CompanyId, name: &str) -> Result<Agent, ApiError> {
     let (company, name, key) = (company.clone(), name.trim().to_owned(), url_key(name));
+    // No name holds a NUL, and PostgreSQL takes none in a question either.
+    if name.contains('\0') {
+        return Err(ApiError::not_found("Agent"));
+    }
     let mut found = engine
         .store()
         .read(move |tx| {

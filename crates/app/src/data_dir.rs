@@ -90,6 +90,12 @@ pub(crate) fn look(folder: &Path) -> Finding {
             }
             Finding::ok(NAME, shown.to_string())
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_symlink() => Finding::fail(
+            NAME,
+            "data_dir.not_a_folder",
+            format!("{shown} is a link to a folder that does not exist"),
+            "make the folder it points to, or choose another with --data-dir",
+        ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match try_to_make(folder) {
             Ok(()) => Finding::ok(NAME, format!("{shown} (will be made)")),
             Err(error) => cannot_make(folder, &error),

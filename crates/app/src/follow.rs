@@ -120,8 +120,8 @@ impl<'a> Follower<'a> {
     async fn session(&mut self, screen: &mut Screen, interrupt: &mut Interrupt) -> Result<Session, Failure> {
         self.look(screen).await?;
         self.server_is_back(screen);
-        let system = if self.show.system { "&system=1" } else { "" };
-        let path = format!("/heartbeat-runs/{}/log/stream?offset={}{system}", self.run, self.offset);
+        // With the keeper's notes, shown or not: they say where output is missing.
+        let path = format!("/heartbeat-runs/{}/log/stream?offset={}&system=1", self.run, self.offset);
         let mut pieces = match self.client.stream(&path).await {
             Ok(answer) => answer.bytes_stream(),
             // No log yet; if there will be none, the state says so.
@@ -293,6 +293,13 @@ pub(crate) fn show_output(screen: &mut Screen, show: Show, ts: &str, stream: &st
         _ => show.system,
     };
     if !is_wanted {
+        if let Some(missing) = missing_bytes(stream, chunk) {
+            if screen.json {
+                screen.json_line(&json!({ "type": "missing", "ts": ts, "bytes": missing }));
+            }
+            let text = format!("[{missing} bytes of output are missing here: the log was full]");
+            screen.note(&screen.tint_note(Tone::Waiting, &text));
+        }
         return;
     }
     if screen.json {
@@ -304,6 +311,20 @@ pub(crate) fn show_output(screen: &mut Screen, show: Show, ts: &str, stream: &st
         "stderr" => screen.pass_on(true, chunk),
         _ => screen.note(&screen.tint_note(Tone::Faint, &format!("[{stream}] {}", chunk.trim_end()))),
     }
+}
+
+/// How much a note of the keeper says was left out of the log at its place.
+fn missing_bytes(stream: &str, chunk: &str) -> Option<u64> {
+    if stream != "system" {
+        return None;
+    }
+    let note: Json = serde_json::from_str(chunk).ok()?;
+    let key = match note.get("note")?.as_str()? {
+        "gap" => "droppedBytes",
+        "dropped" => "bytes",
+        _ => return None,
+    };
+    note.get(key)?.as_u64().filter(|bytes| *bytes > 0)
 }
 
 fn show_step(screen: &mut Screen, step: &Json) {
@@ -323,4 +344,22 @@ fn show_step(screen: &mut Screen, step: &Json) {
     };
     let line = format!("{}  {}", when::precise(text("createdAt")), text("message"));
     screen.note(&screen.tint_note(tone, &line));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_of_the_keeper_say_what_is_missing() {
+        for (stream, chunk, missing) in [
+            ("system", r#"{"note":"gap","droppedBytes":116276960,"resume":183275423}"#, Some(116_276_960)),
+            ("system", r#"{"note":"dropped","bytes":131072}"#, Some(131_072)),
+            ("system", r#"{"note":"exec_ok","pid":7}"#, None),
+            ("stdout", r#"{"note":"dropped","bytes":131072}"#, None),
+            ("stdin", "{", None),
+        ] {
+            assert_eq!(missing_bytes(stream, chunk), missing, "{stream} {chunk}");
+        }
+    }
 }

@@ -299,6 +299,7 @@ impl From<KeeperError> for ProcessError {
             KeeperError::NotThere => ProcessError::NotThere,
             KeeperError::Refused => ProcessError::Refused,
             KeeperError::NotAnswering => ProcessError::NotAnswering,
+            damaged @ KeeperError::Corrupt { .. } => ProcessError::Damaged(damaged.to_string()),
             other => {
                 let mut text = other.to_string();
                 let mut source = std::error::Error::source(&other);

@@ -100,6 +100,9 @@ pub enum ProcessError {
     /// The offset is not the border of a frame.
     #[error("offset {0} is not the border of a frame")]
     BadOffset(u64),
+    /// The files of the run make no sense.
+    #[error("{0}")]
+    Damaged(String),
     /// Anything else, in words for people.
     #[error("{0}")]
     Other(String),

@@ -161,7 +161,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
             process_pid: progress.process_pid,
             process_group_id: progress.process_group_id,
             process_started_at: progress.process_started_at,
-            finished_at: exit.and_then(|exit| ended_at(&task.run, exit, now)),
+            finished_at: ended_at(task.run.started_at, exit.and_then(|exit| exit.ended_at), now),
             knows_of_stop: false,
             events: count(events.len() as u64),
         },
@@ -186,9 +186,8 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
 
 /// When the process ended by its keeper's record, which may be long before a server was there to settle it. Another
 /// clock, or one that was set, must not end a run before it began or in the future.
-fn ended_at(run: &Run, exit: &ExitFacts, now: Moment) -> Option<Moment> {
-    let at = exit.ended_at?;
-    (at <= now && run.started_at.is_none_or(|started| started <= at)).then_some(at)
+fn ended_at(started: Option<Moment>, ended: Option<Moment>, now: Moment) -> Option<Moment> {
+    ended.filter(|at| *at <= now && started.is_none_or(|started| started <= *at))
 }
 
 /// `resultJson` (spec/heartbeat.md 4.13).
@@ -396,6 +395,20 @@ fn signal_name(number: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_ended_when_its_process_did_unless_the_clock_was_set_meanwhile() {
+        let at = Moment::from_micros;
+        for (started, ended, expected) in [
+            (Some(at(10)), Some(at(15)), Some(at(15))),
+            (None, Some(at(15)), Some(at(15))),
+            (Some(at(10)), Some(at(9)), None),
+            (Some(at(10)), Some(at(21)), None),
+            (Some(at(10)), None, None),
+        ] {
+            assert_eq!(ended_at(started, ended, at(20)), expected);
+        }
+    }
 
     #[test]
     fn signals_have_their_names() {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::KeeperError;
-use crate::{cut, folder, lock, spec};
+use crate::{cgroup, cut, folder, lock, spec};
 
 /// What an archive holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub fn remove(folder: &Path) -> Result<(), KeeperError> {
 
 /// Renames first: a folder that is half removed would look like one that never started.
 fn remove_folder(folder: &Path) -> Result<(), KeeperError> {
+    // The last moment at which the folder tells where it was.
+    cgroup::remove_recorded(folder);
     let gone = folder::beside(folder, ".gone");
     let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let clear = |path: &Path| match std::fs::remove_dir_all(path) {

@@ -1,6 +1,6 @@
 //! The exit record: what the keeper saw of its child's end.
 //!
-//! It is drafted under another name that was preallocated at the start (so that a full disk
+//! It is drafted under another name that is preallocated at the start (so that a full disk
 //! does not lose it), flushed, and renamed. A length and a checksum stand in its first line: a
 //! reader that finds the keeper dead may accept a complete draft, and never a torn one.
 
@@ -39,7 +39,7 @@ pub struct Exit {
     pub oom_killed: bool,
     /// Size of the log file.
     pub log_bytes: u64,
-    /// Hash over exactly these bytes. Empty for a log over its budget: that one is cut when it is
+    /// Hash over exactly these bytes. Empty for a log that could not be read again, and for one over its budget: that one is cut when it is
     /// archived, and [`crate::ArchiveInfo`] has the hash of what lasts.
     pub log_sha256: String,
     /// The offset after the last frame: a reader that stands here has read everything. Equals
@@ -80,17 +80,16 @@ pub(crate) struct Draft(File);
 
 impl Draft {
     pub(crate) fn prepare(folder: &Path) -> io::Result<Self> {
-        let file = folder::create_private(&folder.join(folder::EXIT_DRAFT))?;
+        folder::create_private(&folder.join(folder::EXIT_DRAFT)).map(Self)
+    }
+
+    /// Takes room on the disk. Not needed to start the child, so that the child need not wait.
+    pub(crate) fn reserve(&self) {
         #[cfg(target_os = "linux")]
         {
             // Not every file system can; then a full disk is met when writing.
-            let _ = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, ROOM);
+            let _ = rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, 0, ROOM);
         }
-        #[cfg(not(target_os = "linux"))]
-        {
-            let _ = ROOM;
-        }
-        Ok(Self(file))
     }
 
     /// Writes, flushes and renames. May be tried again after a failure.

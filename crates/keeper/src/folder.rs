@@ -59,15 +59,16 @@ pub(crate) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()>
 
 /// Puts a file there if nothing has the name; says whether it did.
 ///
-/// A hard link is exclusive *and* brings its content along; creating first and writing then
-/// would leave an empty file behind a crash. File systems without links get the latter.
+/// A rename that replaces nothing is exclusive *and* brings the content along, and so is a hard
+/// link; creating first and writing then would leave an empty file behind a crash. File systems
+/// that have neither get the latter.
 pub(crate) fn create_exclusively(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<bool> {
     let (draft, target) = (draft(folder, name), folder.join(name));
-    let linked = create_private(&draft)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::hard_link(&draft, &target));
-    let _ = std::fs::remove_file(&draft);
-    match linked {
+    let written = create_private(&draft).and_then(|mut file| file.write_all(bytes));
+    let placed = written.and_then(|()| place(&draft, &target)).inspect_err(|_| {
+        let _ = std::fs::remove_file(&draft);
+    });
+    match placed {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK)) => {
@@ -82,6 +83,23 @@ pub(crate) fn create_exclusively(folder: &Path, name: &str, bytes: &[u8]) -> io:
     }
 }
 
+/// Gives a finished draft its name if nothing has it.
+fn place(draft: &Path, target: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        // One change of the folder instead of two.
+        match renameat_with(CWD, draft, CWD, target, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {}
+            renamed => return Ok(renamed?),
+        }
+    }
+    std::fs::hard_link(draft, target)?;
+    let _ = std::fs::remove_file(draft);
+    Ok(())
+}
+
 fn draft(folder: &Path, name: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +109,7 @@ fn draft(folder: &Path, name: &str) -> PathBuf {
 #[cfg(target_os = "linux")]
 mod imp {
     pub(super) fn boot_id() -> String {
-        let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let read = crate::kernel_file::text(std::path::Path::new("/proc/sys/kernel/random/boot_id"));
         read.map(|it| it.trim().to_owned()).unwrap_or_else(|_| "unknown".to_owned())
     }
 }

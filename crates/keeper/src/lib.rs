@@ -27,6 +27,7 @@ mod exit;
 mod folder;
 mod frame;
 mod keep;
+mod kernel_file;
 mod launch;
 mod lock;
 mod log_reader;

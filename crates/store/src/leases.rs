@@ -52,18 +52,11 @@ pub async fn incarnate(
     row.map_or(Ok(0), |row| row.get(0))
 }
 
-/// Makes the runs of another installation runs of this node: for a store that only one server can use, moved or restored
-/// into another data folder. Their boot is forgotten, so that none of them is taken for one that never started.
+/// Makes the running runs of another installation runs of this node: for a store that only one server can use, moved or
+/// restored into another data folder. Their boot is forgotten, so that none is taken for one that never started.
 pub async fn inherit(tx: &mut Tx<'_>, node: &str) -> Result<(), StoreError> {
-    let last = tx.one(sql!("SELECT node_id FROM incarnations ORDER BY id DESC LIMIT 1"), p![]).await?;
-    match last.map(|row| row.get::<String>(0)).transpose()? {
-        Some(last) if last != node => {
-            let text =
-                sql!("UPDATE runs SET node_id = $1, boot_id = '' WHERE node_id IS NOT NULL AND node_id <> $1");
-            tx.run(text, p![node]).await
-        }
-        Some(_) | None => Ok(()),
-    }
+    let text = sql!("UPDATE runs SET node_id = $1, boot_id = '' WHERE status = 'running' AND node_id <> $1");
+    tx.run(text, p![node]).await
 }
 
 /// Counts the running runs of a node, whoever holds them.
@@ -271,7 +264,7 @@ pub async fn settle(
                  last_output_bytes = COALESCE($18, last_output_bytes), stdout_excerpt = $19, stderr_excerpt = $20, \
                  process_pid = COALESCE($21, process_pid), process_group_id = COALESCE($22, process_group_id), \
                  process_started_at = COALESCE($23, process_started_at), event_seq = event_seq + $24, \
-                 finished_at = COALESCE($27, $25), updated_at = $25 \
+                 finished_at = $27, updated_at = $25 \
                  WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 AND status = 'running' \
                  AND (stop_asked_at IS NULL OR $26) RETURNING event_seq"
             ),
@@ -280,7 +273,8 @@ pub async fn settle(
                 end.exit_code, &end.signal, &end.usage, &end.result, &end.session_after, end.log_offset,
                 end.log_bytes, &end.log_sha256, end.last_output_at, end.last_output_seq, &end.last_output_stream,
                 end.last_output_bytes, &end.stdout_excerpt, &end.stderr_excerpt, end.process_pid,
-                end.process_group_id, end.process_started_at, end.events, now, end.knows_of_stop, end.finished_at
+                end.process_group_id, end.process_started_at, end.events, now, end.knows_of_stop,
+                end.finished_at.unwrap_or(now)
             ],
         )
         .await?;

@@ -49,7 +49,7 @@ pub(crate) struct WakeupBody {
 
 impl WakeupBody {
     fn read(fields: &mut Fields) -> WakeupBody {
-        WakeupBody {
+        let body = WakeupBody {
             source: fields.word("source", Source::ALL, Source::as_str),
             trigger_detail: fields.word("triggerDetail", TriggerDetail::ALL, TriggerDetail::as_str),
             reason: fields.text("reason"),
@@ -57,7 +57,14 @@ impl WakeupBody {
             idempotency_key: fields.text("idempotencyKey"),
             force_fresh_session: fields.boolean("forceFreshSession"),
             task_key: fields.text("taskKey").filter(|key| !key.trim().is_empty()),
+        };
+        for (key, value) in body.payload.iter().flatten() {
+            // Some of its texts become columns: the key of the task, for one.
+            if value.as_str().is_some_and(|text| text.contains('\0')) {
+                fields.mistake("custom", &format!("payload.{key}"), "must not contain a NUL character");
+            }
         }
+        body
     }
 
     fn request(self, key: Option<String>, caller: &Caller) -> WakeRequest {

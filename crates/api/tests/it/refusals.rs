@@ -93,6 +93,28 @@ async fn every_mistake_of_a_wake_is_named_with_its_path() {
 }
 
 #[tokio::test]
+async fn a_nul_in_a_text_is_refused_before_any_database_sees_it() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme").await;
+    let agent = stage.agent(&company, "Engineer", 1).await;
+    let path = format!("/api/agents/{agent}/wakeup");
+    for body in [
+        json!({ "reason": "a\0b" }),
+        json!({ "taskKey": "a\0b" }),
+        json!({ "idempotencyKey": "a\0b" }),
+        json!({ "payload": { "taskKey": "a\0b" } }),
+    ] {
+        let answer = stage.post(&path, body.clone()).await;
+        assert_eq!(answer.refusal().0, 400, "{body}");
+        assert!(answer.json()["details"][0]["message"].as_str().unwrap().contains("NUL"), "{body}");
+    }
+    assert_eq!(stage.post("/api/companies", json!({ "name": "a\0b" })).await.refusal().0, 400);
+    let asked = stage.get(&format!("/api/agents/a%00b?companyId={company}")).await;
+    assert_eq!(asked.refusal().0, 404);
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn the_body_is_looked_at_before_the_agent() {
     let stage = Stage::new().await;
     let path = format!("/api/agents/{NOBODY}/wakeup");

@@ -75,10 +75,10 @@ pub(super) fn unknown(failure: Failure) -> Failure {
 }
 
 async fn print_all(context: &mut Context, client: &Client, run: &str, show: Show) -> Result<(), Failure> {
-    let system = if show.system { "&system=1" } else { "" };
     let mut offset = 0;
     loop {
-        let path = format!("/heartbeat-runs/{}/log?offset={offset}&limitBytes=1048576{system}", encoded(run));
+        let path =
+            format!("/heartbeat-runs/{}/log?offset={offset}&limitBytes=1048576&system=1", encoded(run));
         let part = match client.get(&path).await {
             Ok(part) => part,
             Err(failure) if failure.message == "Run log not found" => {

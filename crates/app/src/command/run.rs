@@ -159,7 +159,7 @@ async fn show(context: &mut Context, run: &str) -> Result<(), Failure> {
         ("ending", run.ending()),
         ("error", run.error.clone().unwrap_or_default()),
         ("session", run.session_id_after.clone().unwrap_or_default()),
-        ("log", run.log_bytes.map(|bytes| when::bytes(bytes.unsigned_abs())).unwrap_or_default()),
+        ("log", log_size(&run)),
         ("printed", at(&run.last_output_at)),
         (
             "used",
@@ -173,6 +173,16 @@ async fn show(context: &mut Context, run: &str) -> Result<(), Failure> {
     let id = &run.id;
     context.screen.note(&format!("its output: bugle logs {id}   why it is so: bugle run explain {id}"));
     Ok(())
+}
+
+/// The size of the log, and of what could not be kept of it.
+fn log_size(run: &RunView) -> String {
+    let kept = run.log_bytes.map(|bytes| when::bytes(bytes.unsigned_abs())).unwrap_or_default();
+    let dropped = run.result_json.as_ref().and_then(|result| result.get("droppedLogBytes")?.as_u64());
+    match dropped {
+        Some(dropped) => format!("{kept}; {} more could not be kept", when::bytes(dropped)),
+        None => kept,
+    }
 }
 
 fn result(run: &RunView) -> Option<String> {

@@ -121,8 +121,10 @@ fn settings_that_cannot_be_meant() {
 fn data_folders_that_cannot_be_used() {
     let scene = Scene::bare();
     std::fs::write(scene.place("file"), "x").unwrap();
+    std::os::unix::fs::symlink(scene.place("nowhere"), scene.place("link")).unwrap();
     let path = |name: &str| scene.place(name).to_str().unwrap().to_owned();
     for (name, code, exit, folder) in [
+        ("a link to nothing", "data_dir.not_a_folder", 1, path("link")),
         ("a relative path", "data_dir.relative", 2, "some/data".to_owned()),
         ("a file", "data_dir.not_a_folder", 1, path("file")),
         ("below a file", "data_dir.cannot_make", 1, path("file/data")),

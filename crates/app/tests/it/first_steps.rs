@@ -106,6 +106,19 @@ fn a_log_of_many_answers_is_printed_to_its_last_line() {
 }
 
 #[test]
+fn a_log_over_its_budget_says_where_its_middle_is_missing() {
+    let scene = Scene::served();
+    scene.ok(&["agent", "add", "noisy", "--", "sh", "-c", "yes abcd | head -c 100000000; echo the end"]);
+    let run = scene.json(&["wake", "noisy"])["id"].as_str().unwrap().to_owned();
+    scene.ended(&run);
+    let archive = scene.data().join("runs").join(&run).join("1.run");
+    crate::stage::wait_for("the archive", || archive.exists().then_some(()));
+    let told = scene.ok(&["logs", &run, "--stdout"]);
+    assert!(told.out.len() < 90_000_000 && told.out.ends_with("the end\n"), "{} bytes", told.out.len());
+    assert!(told.err.contains("bytes of output are missing here"), "{}", told.err);
+}
+
+#[test]
 fn answers_for_scripts_are_json_and_so_are_failures() {
     let scene = Scene::served();
     let agent =

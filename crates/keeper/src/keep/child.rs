@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::fork::{self, Side};
+use crate::cgroup::Cgroup;
 use crate::spec::{MARK, Spec, Stdin};
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ pub(super) fn close_stdin(null: &File) -> io::Result<()> {
 }
 
 /// Forks and executes. An error is one of the keeper's own (no pipe, no process).
-pub(super) fn start(spec: &Spec, env: &[(String, String)], cgroup: Option<&File>) -> Result<Child, String> {
+pub(super) fn start(spec: &Spec, env: &[(String, String)], cgroup: Option<&Cgroup>) -> Result<Child, String> {
     let plan = Plan::new(spec, env)?;
     let made = |what: &'static str| move |error: io::Error| format!("{}: {what}", name_of(&error));
     let (stdout, out) = wide_pipe().map_err(made("cannot make a pipe"))?;
@@ -94,9 +96,8 @@ pub(super) fn start(spec: &Spec, env: &[(String, String)], cgroup: Option<&File>
         stdout: out.as_raw_fd(),
         stderr: err.as_raw_fd(),
         report: report.as_raw_fd(),
-        cgroup: cgroup.map(AsRawFd::as_raw_fd),
     };
-    let pid = plan.fork(&ends).map_err(made("cannot make a process"))?;
+    let pid = plan.fork(&ends, cgroup).map_err(made("cannot make a process"))?;
     Ok(Child { pid, exec, stdout, stderr, stdin })
 }
 
@@ -265,7 +266,6 @@ struct Ends {
     stdout: RawFd,
     stderr: RawFd,
     report: RawFd,
-    cgroup: Option<RawFd>,
 }
 
 impl Plan {
@@ -294,7 +294,7 @@ impl Plan {
         })
     }
 
-    fn fork(&self, ends: &Ends) -> io::Result<i32> {
+    fn fork(&self, ends: &Ends, cgroup: Option<&Cgroup>) -> io::Result<i32> {
         // SAFETY: the keeper has one thread, and the child only makes system calls on memory
         // prepared before. Signals wait meanwhile: a TERM that comes before the child has its
         // own dispositions must end it, not run the keeper's handler in it.
@@ -303,20 +303,22 @@ impl Plan {
             let mut before: libc::sigset_t = std::mem::zeroed();
             libc::sigfillset(&raw mut all);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            let pid = libc::fork();
-            if pid == 0 {
-                self.become_child(ends);
+            let side = fork::fork(cgroup);
+            if let Ok(Side::Child { move_into }) = &side {
+                self.become_child(ends, move_into.as_ref().map(AsRawFd::as_raw_fd));
             }
-            let error = io::Error::last_os_error();
             libc::sigprocmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
-            if pid < 0 { Err(error) } else { Ok(pid) }
+            match side? {
+                Side::Parent { pid } => Ok(pid),
+                Side::Child { .. } => unreachable!("it became the child above"),
+            }
         }
     }
 
     /// Runs in the forked process.
     ///
     /// SAFETY: to be called right after fork, by its only thread.
-    unsafe fn become_child(&self, ends: &Ends) -> ! {
+    unsafe fn become_child(&self, ends: &Ends, move_into: Option<RawFd>) -> ! {
         // SAFETY: system calls only, on descriptors and memory that the fork copied.
         unsafe {
             for signal in 1..=64 {
@@ -328,8 +330,8 @@ impl Plan {
             if libc::setsid() < 0 {
                 fail(ends, STEP_SESSION);
             }
-            if let Some(cgroup) = ends.cgroup
-                && libc::write(cgroup, b"0".as_ptr().cast(), 1) != 1
+            if let Some(procs) = move_into
+                && libc::write(procs, b"0".as_ptr().cast(), 1) != 1
             {
                 fail(ends, STEP_CGROUP);
             }

@@ -3,11 +3,12 @@
 //! What an order does is decided by the loop. A connection that sends half a message costs a
 //! slot until it closes or others need it, never a wait.
 
-use std::fs::Permissions;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use crate::folder;
 use crate::orders::{Reply, Request, encode, lengths};
@@ -30,8 +31,12 @@ const MOST_CLIENTS: usize = 8;
 impl Control {
     pub(super) fn listen() -> io::Result<Self> {
         let _ = std::fs::remove_file(folder::SOCKET);
-        let listener = UnixListener::bind(folder::SOCKET)?;
-        std::fs::set_permissions(folder::SOCKET, Permissions::from_mode(0o600))?;
+        // Private from its first moment, and without a second change of the file. The keeper has
+        // one thread, and the child must not inherit this mask.
+        let before = umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(folder::SOCKET);
+        umask(before);
+        let listener = bound?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, clients: Vec::new() })
     }

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -27,9 +27,9 @@ pub(super) struct LogWriter {
     /// Size of the file.
     length: u64,
     seq: u64,
-    /// Of the whole file, as long as it is within its budget. One that is over it will be cut when
-    /// it is archived, so its hash would be of nothing that lasts, at a third of the speed.
-    hash: Option<Sha256>,
+    /// The file never was over its budget. One that was will be cut when it is archived, so its
+    /// hash would be of nothing that lasts.
+    within: bool,
     keep_head: u64,
     keep_tail: u64,
     hard: u64,
@@ -53,12 +53,17 @@ pub(super) struct Finished {
     pub(super) dropped: u64,
 }
 
+/// Read at once for the hash: small enough for the processor's cache.
+const PIECE: usize = 128 << 10;
+
 impl LogWriter {
     pub(super) fn create(limits: &Limits) -> io::Result<Self> {
         let mut options = File::options();
-        // Truncated first: an earlier keeper of this folder may have died before it had the start.
-        options.write(true).create(true).truncate(true).mode(0o600).open(folder::LOG)?;
-        let mut file = File::options().read(true).append(true).open(folder::LOG)?;
+        let mut file = options.read(true).append(true).create(true).mode(0o600).open(folder::LOG)?;
+        // An earlier keeper of this folder may have died before it had the start.
+        if file.metadata()?.len() > 0 {
+            file.set_len(0)?;
+        }
         let head = FileHead::default();
         let bytes = head.encode();
         file.write_all(&bytes)?;
@@ -69,7 +74,7 @@ impl LogWriter {
             offset: FILE_HEADER,
             length: FILE_HEADER,
             seq: 0,
-            hash: Some(Sha256::new_with_prefix(bytes)),
+            within: true,
             keep_head: limits.log_head,
             keep_tail: limits.log_tail,
             // Room between a cut log and the next cut, or it would be cut at each frame.
@@ -116,9 +121,30 @@ impl LogWriter {
             let _ = self.write(Stream::Keeper, note.as_bytes());
         }
         let _ = self.file.sync_data();
-        let sha256 = self.hash.take().map(|hash| hex(&hash.finalize())).unwrap_or_default();
+        // Hashed only now, most likely from memory: inline it would slow the child down.
+        let sha256 = if self.within { self.hash().unwrap_or_default() } else { String::new() };
         let cut_out = self.head.gap.map_or(0, |gap| gap.resume - gap.at);
         Finished { bytes: self.length, sha256, end: self.offset, dropped: self.refused + cut_out }
+    }
+
+    /// Hash over the file as it stands.
+    fn hash(&self) -> io::Result<String> {
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; PIECE.min(usize::try_from(self.length).unwrap_or(PIECE))];
+        let mut at = 0;
+        while at < self.length {
+            let most = piece.len().min(usize::try_from(self.length - at).unwrap_or(PIECE));
+            match self.file.read_at(&mut piece[..most], at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    hash.update(&piece[..count]);
+                    at += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(hex(&hash.finalize()))
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> bool {
@@ -145,11 +171,7 @@ impl LogWriter {
             return false;
         }
         if self.length + size > self.keep_head.saturating_add(self.keep_tail) {
-            self.hash = None;
-        }
-        if let Some(hash) = &mut self.hash {
-            hash.update(head_bytes);
-            hash.update(bytes);
+            self.within = false;
         }
         self.seq += 1;
         self.length += size;

@@ -11,6 +11,7 @@
 mod child;
 mod clearing;
 mod control;
+mod fork;
 mod input;
 mod ladder;
 mod leaving;
@@ -79,10 +80,10 @@ fn keep(folder: &Path) -> Result<(), Leaving> {
     signals::ignore_noise();
     let _ = rustix::process::setsid();
 
-    let folder = std::fs::canonicalize(folder).map_err(Leaving::setup("find the run folder"))?;
     // From here on every name is relative: short enough for a socket, and still the same
     // folder when somebody renames it.
-    std::env::set_current_dir(&folder).map_err(Leaving::setup("enter the run folder"))?;
+    std::env::set_current_dir(folder).map_err(Leaving::setup("enter the run folder"))?;
+    let folder = std::env::current_dir().map_err(Leaving::setup("find the run folder"))?;
     let here = Path::new(".");
     let spec = read_spec(here, spec_sum)?;
 
@@ -117,7 +118,7 @@ fn keep(folder: &Path) -> Result<(), Leaving> {
         }
     }
     let mut control = control;
-    let outcome = running::run(spec, sealed, bounds, log, &signals, &mut control);
+    let outcome = running::run(spec, sealed, bounds, log, &draft, &signals, &mut control);
     leaving::publish(outcome, draft, &signals, control);
     Ok(())
 }

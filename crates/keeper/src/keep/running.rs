@@ -21,7 +21,7 @@ use super::input::{Input, Taken};
 use super::ladder::{Ladder, Push};
 use super::log_writer::LogWriter;
 use super::signals::Signals;
-use crate::exit::{EndedBy, Exit, shorten};
+use crate::exit::{Draft, EndedBy, Exit, shorten};
 use crate::folder;
 use crate::frame::Stream;
 use crate::orders::{Hello, Order, Reply, Request};
@@ -43,11 +43,16 @@ pub(super) fn run(
     sealed: Sealed,
     bounds: Bounds,
     log: LogWriter,
+    draft: &Draft,
     signals: &Signals,
     control: &mut Control,
 ) -> Outcome {
-    let mut life = Life::new(spec, sealed, bounds, log);
-    match life.start() {
+    let (started, started_at_us) = (Instant::now(), folder::now_us());
+    // First of all: what is needed only to listen to the child can be made while it begins.
+    let child = child::start(&spec, &sealed.env, bounds.cgroup.as_ref());
+    draft.reserve();
+    let mut life = Life::new(spec, sealed, bounds, log, started, started_at_us);
+    match child {
         Ok(child) => {
             life.adopt(child);
             life.until_over(signals, control);
@@ -117,7 +122,14 @@ const TURN: usize = 16;
 const LAST_WORDS: usize = 4 << 20;
 
 impl Life {
-    fn new(spec: Spec, sealed: Sealed, bounds: Bounds, mut log: LogWriter) -> Self {
+    fn new(
+        spec: Spec,
+        sealed: Sealed,
+        bounds: Bounds,
+        mut log: LogWriter,
+        started: Instant,
+        started_at_us: i64,
+    ) -> Self {
         for limit in &bounds.unenforced {
             log.note(&json!({"note": "limit_unenforced", "limit": limit}));
         }
@@ -127,7 +139,6 @@ impl Life {
         let redactor = || Redactor::new(&sealed.secrets, spec.redact_images, &spec.censor_users);
         let redact_input =
             if spec.stdin == Stdin::Closed { Redactor::new(&[], false, &[]) } else { redactor() };
-        let started = Instant::now();
         Self {
             holder: spec.holder,
             log,
@@ -143,7 +154,7 @@ impl Life {
             input: Input::new(None, Vec::new(), true),
             redact_input,
             started,
-            started_at_us: folder::now_us(),
+            started_at_us,
             ended: None,
             left_behind: Vec::new(),
             buffer: Vec::new(),
@@ -151,13 +162,6 @@ impl Life {
             sealed,
             bounds,
         }
-    }
-
-    fn start(&self) -> Result<Child, String> {
-        let procs = self.bounds.cgroup.as_ref().map(crate::cgroup::Cgroup::open_procs).transpose();
-        let procs = procs
-            .map_err(|error| format!("{}: cannot enter the cgroup of the run", child::name_of(&error)))?;
-        child::start(&self.spec, &self.sealed.env, procs.as_ref())
     }
 
     fn adopt(&mut self, child: Child) {

@@ -6,6 +6,7 @@
 //! Releasing them after a pause would leak a secret that is printed in two halves. With nothing
 //! to replace the bytes go through untouched and uncopied.
 
+mod glance;
 mod images;
 mod secrets;
 mod users;

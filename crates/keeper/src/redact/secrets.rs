@@ -6,6 +6,7 @@
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
+use super::glance::Glance;
 use crate::sealed::SHORTEST_SECRET;
 
 pub(crate) const REPLACEMENT: &[u8] = b"***REDACTED***";
@@ -13,6 +14,7 @@ pub(crate) const REPLACEMENT: &[u8] = b"***REDACTED***";
 #[derive(Debug)]
 pub(super) struct Secrets {
     search: AhoCorasick,
+    glance: Option<Glance>,
     patterns: Vec<Vec<u8>>,
     begins: Box<[bool; 256]>,
     longest: usize,
@@ -37,11 +39,12 @@ impl Secrets {
             begins[usize::from(pattern[0])] = true;
         }
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
-        Some(Self { search, patterns, begins, longest, held: Vec::new(), joined: Vec::new() })
+        let glance = Glance::new(&patterns);
+        Some(Self { search, glance, patterns, begins, longest, held: Vec::new(), joined: Vec::new() })
     }
 
     pub(super) fn push<'a>(&mut self, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        if self.held.is_empty() && self.search.find(bytes).is_none() {
+        if self.held.is_empty() && !self.holds(bytes) {
             let safe = self.tail_start(bytes, 0);
             self.held.extend_from_slice(&bytes[safe..]);
             return &bytes[..safe];
@@ -55,6 +58,14 @@ impl Secrets {
         self.held.extend_from_slice(&text[safe..]);
         self.joined = text;
         scratch
+    }
+
+    /// False: no value is in the text.
+    fn holds(&self, text: &[u8]) -> bool {
+        match &self.glance {
+            Some(glance) => glance.perhaps(text, &self.patterns),
+            None => self.search.find(text).is_some(),
+        }
     }
 
     /// A held tail holds no whole value unless a longer one began alike: decide for the shorter.
@@ -72,6 +83,10 @@ impl Secrets {
     /// Replaces what is decided and returns from where on nothing is.
     fn replace(&self, text: &[u8], out: &mut Vec<u8>) -> usize {
         let (mut from, mut tail) = (0, self.tail_start(text, 0));
+        if !self.holds(text) {
+            out.extend_from_slice(&text[..tail]);
+            return tail;
+        }
         for found in self.search.find_iter(text) {
             // One that begins in the tail might still become a longer one.
             if found.start() >= tail {

@@ -245,3 +245,58 @@ fn a_keeper_that_does_not_answer_is_killed_with_its_run() {
     assert_eq!((probe.holder_pid, probe.exit), (None, None));
     assert_eq!(marked(&run.spec.run, 1), NOBODY);
 }
+
+#[test]
+fn a_child_is_in_its_cgroup_from_its_first_instruction() {
+    let mut run = Run::of(&["/bin/cat", "/proc/self/cgroup"]);
+    run.spec.containment = Containment::Cgroup;
+    let exit = run.to_end();
+    let keeper::Started::Yes(record) = keeper::probe(&run.folder).unwrap().started else { panic!() };
+    let seen = String::from_utf8(run.printed(Stream::Stdout)).unwrap();
+    match record.cgroup {
+        Some(path) => {
+            let name = path.rsplit('/').next().unwrap();
+            assert!(seen.lines().any(|line| line.starts_with("0::") && line.ends_with(name)), "{seen}");
+            assert!(!std::path::Path::new(&path).exists(), "{path} is still there");
+        }
+        None => assert_ne!(exit.containment, Containment::Cgroup),
+    }
+}
+
+/// Kills the keeper and everybody in its run, and returns the cgroup that is left, empty.
+fn deserted() -> Option<(Run, std::path::PathBuf)> {
+    let mut run = Run::sh("setsid sleep 60 & echo ready; sleep 60");
+    run.spec.containment = Containment::Cgroup;
+    let pid = run.start().cast_signed();
+    run.until_printed("ready");
+    let keeper::Started::Yes(record) = keeper::probe(&run.folder).unwrap().started else { panic!() };
+    kill(pid, Signal::KILL);
+    run.until_keeper_left();
+    // None: cgroups are not to be had on this machine.
+    let path = std::path::PathBuf::from(record.cgroup?);
+    std::fs::write(path.join("cgroup.kill"), "1").unwrap();
+    run.until("an empty cgroup", || {
+        let events = std::fs::read_to_string(path.join("cgroup.events")).unwrap();
+        events.contains("populated 0").then_some(())
+    });
+    Some((run, path))
+}
+
+#[test]
+fn a_cgroup_whose_processes_are_gone_goes_with_the_sweep() {
+    let Some((run, path)) = deserted() else { return };
+    let swept = keeper::sweep_marked(&run.spec.run, 1, &run.folder).unwrap();
+    assert_eq!((swept.killed, swept.left), (0, vec![]));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_cgroup_that_nobody_swept_goes_with_the_folder() {
+    for end in [|run: &Run| keeper::archive(&run.folder).map(|_| ()), |run: &Run| keeper::remove(&run.folder)]
+    {
+        let Some((run, path)) = deserted() else { return };
+        assert!(path.exists());
+        end(&run).unwrap();
+        assert!(!path.exists());
+    }
+}

@@ -200,3 +200,15 @@ fn a_keeper_killed_at_any_moment_leaves_a_folder_that_can_be_decided() {
     }
     assert!(before_start > 0 && after_start > 0, "{before_start} before, {after_start} after");
 }
+
+#[test]
+fn the_socket_is_private_and_the_child_has_the_mask_of_the_server() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let run = Run::sh("umask; sleep 60");
+    run.start_by(&launcher_after("umask 027"));
+    let printed = run.until_printed("\n");
+    assert_eq!(printed.trim().trim_start_matches('0'), "27");
+    let mode = std::fs::metadata(run.folder.join("control.sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

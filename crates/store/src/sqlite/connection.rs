@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::StoreError;
@@ -117,6 +118,8 @@ fn open(place: &Place, flags: OpenFlags) -> rusqlite::Result<Connection> {
     };
     connection.set_prepared_statement_cache_capacity(256);
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    // Plans do not depend on the values bound, so that statements are not prepared again at each `LIMIT $n`.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(
         "PRAGMA foreign_keys = ON;
          PRAGMA mmap_size = 268435456;

@@ -78,12 +78,13 @@ async fn writes_alone_are_one_round_trip_and_a_read_is_one_more() {
             };
             // The first goes to prepare the statements.
             once().await;
-            // The end of a read is sent behind its back, so what it costs is the least of a few.
-            seen.push((
-                pg_pipelining,
-                write,
-                [once().await, once().await, once().await].into_iter().min().unwrap(),
-            ));
+            // The end of a read is sent behind its back, and a busy machine cuts one go into two: what it costs is the
+            // least of a few.
+            let mut least = usize::MAX;
+            for _ in 0..10 {
+                least = least.min(once().await);
+            }
+            seen.push((pg_pipelining, write, least));
         }
         store.close().await;
     }

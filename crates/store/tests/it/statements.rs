@@ -37,6 +37,56 @@ async fn every_statement_is_good_sqlite() {
     }
 }
 
+/// What asks for runs that are not over must not look at those that are.
+#[tokio::test]
+async fn statements_on_live_runs_go_by_the_index_of_live_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store.sqlite");
+    Store::open(&Target::Sqlite(file.clone()), Settings::default(), crate::NOON).await.unwrap().close().await;
+    let connection = rusqlite::Connection::open(file).unwrap();
+    let of_live_runs = |sql: &&store::Sql| {
+        let text = sql.source();
+        text.starts_with("SELECT")
+            && text.contains("FROM runs")
+            && !text.contains("WHERE id")
+            && [
+                "status = 'queued'",
+                "status = 'running'",
+                "status IN ('queued'",
+                "status = 'scheduled_retry'",
+            ]
+            .iter()
+            .any(|part| text.contains(part))
+    };
+    let mut looked_at = 0;
+    for sql in of_the_program().iter().filter(|sql| sql.is_for_sqlite()).filter(of_live_runs) {
+        let explain = format!("EXPLAIN QUERY PLAN {}", sql.sqlite());
+        let mut statement = connection.prepare(&explain).unwrap();
+        let nulls = vec![rusqlite::types::Null; sql.parameters()];
+        let plan: Vec<String> = statement
+            .query_map(rusqlite::params_from_iter(nulls), |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let plan = plan.join("; ");
+        let over_all =
+            plan.contains("runs_by_agent") || plan.contains("runs_by_company") || plan.contains("SCAN runs");
+        let by_live_index = [
+            "runs_live",
+            "runs_held",
+            "runs_due",
+            "runs_one_running",
+            "runs_one_waiting",
+            "sqlite_autoindex",
+        ];
+        let scans_live =
+            plan.contains("SCAN runs USING") && by_live_index.iter().any(|index| plan.contains(index));
+        assert!(!over_all || scans_live, "`{}` goes by: {plan}", sql.source());
+        looked_at += 1;
+    }
+    assert!(looked_at > 8, "only {looked_at} statements were looked at");
+}
+
 #[tokio::test]
 async fn every_statement_is_good_postgres() {
     let Some(database) = crate::postgres::database() else { return };
