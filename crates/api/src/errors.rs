@@ -177,6 +177,9 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Budget(block) => ApiError::conflict("budget.blocked", text)
                 .details(json!({ "scopeType": block.scope_type, "scopeId": block.scope_id })),
+            EngineError::CursorAhead { .. } => ApiError::bad_request("cursor_ahead", text).hint(
+                "leave the cursor out to follow from now on, or send 0 to read everything that is kept",
+            ),
             EngineError::KeyReused { wake } => {
                 ApiError::conflict("idempotency_key_reused", "Idempotency key was used for another request")
                     .details(json!({ "wakeupRequestId": wake }))

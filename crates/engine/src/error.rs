@@ -21,6 +21,9 @@ pub enum EngineError {
     /// The idempotency key was used for another request.
     #[error("idempotency key was used for another request")]
     KeyReused { wake: String },
+    /// The cursor lies behind the end of the event log: it is of another store, or of this one before a restore.
+    #[error("cursor {after} is ahead of the event log, which ends at {head}")]
+    CursorAhead { after: i64, head: i64 },
     /// The thing is in a state that does not allow this.
     #[error("{message}")]
     Conflict { message: String, details: Option<Json> },

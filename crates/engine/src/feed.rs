@@ -13,6 +13,8 @@ use domain::moment::Moment;
 use serde_json::{Value as Json, value::RawValue};
 use store::events::StoredEvent;
 use store::{Store, StoreError, events};
+
+use crate::EngineError;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
@@ -162,10 +164,14 @@ impl Subscription {
         closing: CancellationToken,
         company: CompanyId,
         after: Option<i64>,
-    ) -> Result<Subscription, StoreError> {
+    ) -> Result<Subscription, EngineError> {
         // First listen, then read: what is committed in between is in both, and its id tells.
         let receiver = feed.sender.subscribe();
         let head = head(&store).await?;
+        if let Some(after) = after.filter(|after| *after > head) {
+            // Of another store, or of this one before it was restored: following it in silence would miss what comes.
+            return Err(EngineError::CursorAhead { after, head });
+        }
         let cursor = after.unwrap_or(head);
         feed.place().get_or_insert(head);
         feed.ring();

@@ -178,7 +178,7 @@ impl Engine {
         &self,
         company: &CompanyId,
         after: Option<i64>,
-    ) -> Result<Subscription, StoreError> {
+    ) -> Result<Subscription, EngineError> {
         let Inner { store, feed, leaving, .. } = &*self.inner;
         Subscription::open(Arc::clone(store), feed, leaving.clone(), company.clone(), after).await
     }

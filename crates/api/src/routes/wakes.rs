@@ -58,6 +58,20 @@ impl WakeupBody {
             force_fresh_session: fields.boolean("forceFreshSession"),
             task_key: fields.text("taskKey").filter(|key| !key.trim().is_empty()),
         };
+        // They become columns, and stand in every list of runs.
+        for (key, text, most) in [
+            ("reason", &body.reason, 65_536),
+            ("taskKey", &body.task_key, 1_024),
+            ("idempotencyKey", &body.idempotency_key, 1_024),
+        ] {
+            if text.as_ref().is_some_and(|text| text.len() > most) {
+                fields.mistake(
+                    "too_big",
+                    key,
+                    &format!("must be at most {most} bytes long; put more into payload"),
+                );
+            }
+        }
         for (key, value) in body.payload.iter().flatten() {
             // Some of its texts become columns: the key of the task, for one.
             if value.as_str().is_some_and(|text| text.contains('\0')) {

@@ -115,6 +115,30 @@ async fn a_nul_in_a_text_is_refused_before_any_database_sees_it() {
 }
 
 #[tokio::test]
+async fn texts_that_stand_in_every_list_are_bounded() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme").await;
+    let agent = stage.agent(&company, "Engineer", 1).await;
+    for (field, most) in [("reason", 65_536), ("taskKey", 1_024), ("idempotencyKey", 1_024)] {
+        let answer =
+            stage.post(&format!("/api/agents/{agent}/wakeup"), json!({ field: "x".repeat(most + 1) })).await;
+        assert_eq!(answer.refusal().0, 400, "{field}");
+        assert_eq!(answer.json()["details"][0]["path"][0], field);
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_cursor_from_the_future_is_refused_with_what_to_do() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme").await;
+    let answer = stage.get(&format!("/api/companies/{company}/events?after=99999999999")).await;
+    assert_eq!(answer.refusal().0, 400);
+    assert_eq!(answer.json()["code"], "cursor_ahead");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn the_body_is_looked_at_before_the_agent() {
     let stage = Stage::new().await;
     let path = format!("/api/agents/{NOBODY}/wakeup");

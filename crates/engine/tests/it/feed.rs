@@ -153,3 +153,16 @@ both_stores! {
         assert_eq!(told["chunk"].as_str(), Some("two\n"));
     }
 }
+
+both_stores! {
+    async fn a_cursor_of_another_store_is_refused_and_the_head_is_not(world) {
+        let engine = world.engine().await;
+        let agent = world.agent(&engine, 1).await;
+        append(&world, &agent, 1).await;
+        let mut subscription = engine.subscribe(&agent.company_id, Some(0)).await.unwrap();
+        let head = next_event(&mut subscription).await;
+        engine.subscribe(&agent.company_id, Some(head)).await.unwrap();
+        let ahead = engine.subscribe(&agent.company_id, Some(i64::MAX)).await;
+        assert!(matches!(ahead, Err(engine::EngineError::CursorAhead { .. })), "{ahead:?}");
+    }
+}

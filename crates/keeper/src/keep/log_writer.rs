@@ -54,7 +54,7 @@ pub(super) struct Finished {
 }
 
 /// Read at once for the hash: small enough for the processor's cache.
-const PIECE: usize = 128 << 10;
+const PIECE: usize = 32 << 10;
 
 impl LogWriter {
     pub(super) fn create(limits: &Limits) -> io::Result<Self> {

@@ -19,6 +19,7 @@ mod log_writer;
 mod running;
 mod signals;
 mod stub;
+mod unmap;
 
 use std::fs::File;
 use std::io::{self, Write};

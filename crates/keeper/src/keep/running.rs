@@ -21,6 +21,7 @@ use super::input::{Input, Taken};
 use super::ladder::{Ladder, Push};
 use super::log_writer::LogWriter;
 use super::signals::Signals;
+use super::unmap;
 use crate::exit::{Draft, EndedBy, Exit, shorten};
 use crate::folder;
 use crate::frame::Stream;
@@ -330,6 +331,7 @@ impl Life {
         self.exec = None;
         // No longer needed, and the less of it lies in memory the better.
         self.sealed = Sealed::default();
+        unmap::give_back();
     }
 
     fn obey(&mut self, request: Request, body: &[u8]) -> Reply {

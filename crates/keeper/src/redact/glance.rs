@@ -65,7 +65,7 @@ fn plainness(window: &[u8], patterns: &[Vec<u8>]) -> (usize, u32) {
     let shared = patterns.iter().filter(|pattern| pattern.windows(WINDOW).any(|it| it == window)).count();
     let ordinary = |byte: &u8| match byte {
         b'A'..=b'Z' | b'0'..=b'9' => 1,
-        b'a'..=b'z' => 2,
+        b'a'..=b'z' => 3,
         _ => 4,
     };
     let repeats = u32::from(window.windows(2).any(|pair| pair[0] == pair[1]));
