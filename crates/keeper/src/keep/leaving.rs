@@ -25,6 +25,10 @@ pub(super) fn publish(outcome: Outcome, mut draft: Draft, signals: &Signals, mut
     let here = Path::new(".");
     let mut complained = false;
     while let Err(error) = draft.publish(here, &exit) {
+        if is_removed(here) {
+            // Nobody can find this keeper any more, and there is nowhere left to write to.
+            return;
+        }
         if !complained {
             complain(&format!("cannot write the exit record, waiting to hand it over: {error}"));
             complained = true;
@@ -45,6 +49,12 @@ pub(super) fn publish(outcome: Outcome, mut draft: Draft, signals: &Signals, mut
         }
     }
     let _ = std::fs::remove_file(folder::SOCKET);
+}
+
+/// The folder has no name any more: somebody removed it under a living run.
+fn is_removed(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(folder).is_ok_and(|data| data.nlink() == 0)
 }
 
 fn answer(request: &Request, holder: i64, exit: &Exit, hello: &Hello) -> Reply {

@@ -2,7 +2,7 @@
 
 use keeper::{EndedBy, Started, Stream};
 
-use crate::support::{Run, argv, file_names};
+use crate::support::{Run, argv, file_names, finished, launcher};
 
 #[test]
 fn output_arrives_byte_for_byte_also_when_it_is_not_text() {
@@ -187,4 +187,11 @@ fn nothing_secret_is_in_the_folder_or_in_what_the_keeper_shows() {
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[test]
+fn a_keeper_whose_folder_was_removed_leaves_when_its_child_ends() {
+    let run = Run::sh("rm -rf runs/r/1; exit 3");
+    let pid = launcher().launch(&run.folder, &run.spec, &run.sealed).unwrap();
+    run.until("the keeper's end", || finished(pid));
 }
