@@ -25,6 +25,17 @@ pub fn probe(folder: &Path) -> Result<Probe, KeeperError> {
     if folder::archive_path(folder).exists() {
         return Ok(probe_archive(&Archived::open(folder)?));
     }
+    let first = look(folder)?;
+    let seems_gone = !matches!(first.started, Started::No | Started::Revoked);
+    if seems_gone && first.holder_pid.is_none() && first.exit.is_none() {
+        // It may have come between the look at the lock and the look at `started`. It takes the lock first, so now that
+        // `started` was seen a second look at the lock tells whether it lives.
+        return look(folder);
+    }
+    Ok(first)
+}
+
+fn look(folder: &Path) -> Result<Probe, KeeperError> {
     // The lock first: an exit that was there before the keeper died is then seen.
     let holder_pid = lock::holder(folder).map_err(KeeperError::io("ask for the lock holder"))?;
     let started = started::read(folder).map_err(KeeperError::io("read who started"))?;

@@ -212,3 +212,23 @@ fn the_socket_is_private_and_the_child_has_the_mask_of_the_server() {
     let mode = std::fs::metadata(run.folder.join("control.sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn a_keeper_that_is_just_coming_up_is_never_taken_for_one_that_is_gone() {
+    for _ in 0..40 {
+        let run = Run::sh("read never");
+        let folder = run.folder.clone();
+        let looking = std::thread::spawn(move || {
+            loop {
+                let seen = keeper::probe(&folder).unwrap();
+                let is_gone = matches!(seen.started, Started::Yes(_)) && seen.holder_pid.is_none();
+                assert!(!is_gone || seen.exit.is_some(), "a living keeper was taken for dead");
+                if seen.exit.is_some() {
+                    break;
+                }
+            }
+        });
+        run.to_end();
+        looking.join().unwrap();
+    }
+}
