@@ -176,7 +176,7 @@ async fn check(stage: &Stage, asked: &[Asked], runs: &[Json], ledger: &std::path
     }
     let by_id: BTreeMap<&str, &Json> =
         runs.iter().map(|run| (run["id"].as_str().expect("an id"), run)).collect();
-    let mut lost = 0;
+    let (mut lost, mut words) = (0, Vec::new());
     for (number, asked) in asked.iter().enumerate() {
         let id = asked.run.as_deref().expect("it was answered");
         let mut run = by_id[id];
@@ -184,6 +184,7 @@ async fn check(stage: &Stage, asked: &[Asked], runs: &[Json], ledger: &std::path
         while run["status"] == "failed" {
             assert_eq!(run["errorCode"], "process_lost", "wake {number}: {run:#}");
             lost += 1;
+            words.push(format!("{} (attempt {}): {}", run["id"], run["attempt"], run["error"]));
             let replaced = runs.iter().find(|next| next["retryOfRunId"] == run["id"]);
             match replaced {
                 Some(next) => run = next,
@@ -203,7 +204,7 @@ async fn check(stage: &Stage, asked: &[Asked], runs: &[Json], ledger: &std::path
         let started = starts.iter().filter(|line| line.starts_with(&prefix)).count();
         assert_eq!(started, 1, "{id} was started {started} times");
     }
-    assert!(lost <= lost_keepers, "{lost} runs were lost by {lost_keepers} killed keepers");
+    assert!(lost <= lost_keepers, "{lost} runs were lost by {lost_keepers} killed keepers: {words:#?}");
     for run in runs {
         let id = run["id"].as_str().expect("an id");
         let numbers = stage.event_numbers(id).await;
