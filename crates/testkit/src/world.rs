@@ -186,7 +186,9 @@ impl World {
         let id = agent.clone();
         let read = self.read(move |tx| {
             let id = id.clone();
-            Box::pin(async move { store::runs::listed(tx, &store::runs::Listed::Agent(id), None, None, 10_000).await })
+            Box::pin(async move {
+                store::runs::listed(tx, &store::runs::Listed::Agent(id), None, None, 10_000).await
+            })
         });
         let mut runs = read.await;
         runs.reverse();
