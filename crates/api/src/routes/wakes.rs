@@ -68,7 +68,7 @@ impl WakeupBody {
                 fields.mistake(
                     "too_big",
                     key,
-                    &format!("must be at most {most} bytes long; put more into payload"),
+                    format!("must be at most {most} bytes long; put more into payload"),
                 );
             }
         }
