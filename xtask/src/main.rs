@@ -44,7 +44,7 @@ fn run(args: &[&str]) -> Result<bool> {
     let root = tree::root()?;
     match args {
         ["check"] => check::run(&root),
-        ["soak"] => {
+        ["soak"] | ["soak", "list" | "help" | "--help" | "-h"] => {
             soak::list();
             Ok(true)
         }
@@ -53,7 +53,7 @@ fn run(args: &[&str]) -> Result<bool> {
         ["words"] => step::report("words", words::run(&root)?),
         ["names"] => step::report("names", names::run(&root)?),
         ["links"] => step::report("links", links::run(&root)?),
-        [] | ["list" | "help" | "--help"] => {
+        [] | ["list" | "help" | "--help" | "-h"] => {
             for (chore, purpose) in CHORES {
                 println!("cargo xtask {chore:<12} {purpose}");
             }

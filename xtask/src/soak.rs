@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 
 use crate::step;
 
-/// A long test: its name here, its crate and the tests it runs, its measure, and what it shows.
+/// A long test: its name here, its crate and the module of its tests, its measure, and what it shows.
 struct Soak {
     name: &'static str,
     package: &'static str,
-    tests: &'static str,
+    module: &'static str,
     measure: &'static str,
     shows: &'static str,
 }
@@ -23,44 +23,44 @@ const SOAKS: &[Soak] = &[
     Soak {
         name: "store-kill",
         package: "store",
-        tests: "crash::",
+        module: "crash",
         measure: "100",
-        shows: "the store is killed under load with unflushed writes dropped: every answered write is there",
+        shows: "the store is killed N times under load with unflushed writes dropped: every answered write is there",
     },
     Soak {
         name: "store-history",
         package: "store",
-        tests: "history::",
+        module: "history",
         measure: "200",
-        shows: "random concurrent histories give the same on both stores",
+        shows: "N random concurrent histories give the same on both stores",
     },
     Soak {
-        name: "keeper",
+        name: "keeper-starts",
         package: "keeper",
-        tests: "",
+        module: "starting",
         measure: "200",
-        shows: "keepers under kills, forkers and floods: nobody is left, nothing of the log is lost",
+        shows: "N keepers killed or revoked at any moment of their start: at most one start, and nobody is left",
     },
     Soak {
-        name: "engine-crash",
+        name: "engine-chaos",
         package: "engine",
-        tests: "crash",
-        measure: "2000",
-        shows: "the engine stops after any commit and goes on: every life of a run ends the same",
+        module: "chaos",
+        measure: "100",
+        shows: "3 x N worlds of ten agents whose server is killed at any instant: every invariant holds",
     },
     Soak {
-        name: "streams",
-        package: "api",
-        tests: "stream",
-        measure: "100",
-        shows: "subscribers that reconnect at random see each event and each byte once, in order",
+        name: "log-stream",
+        package: "bugle",
+        module: "log_stream",
+        measure: "50",
+        shows: "a live log of N MiB over a hundred broken connections: every byte once, in order",
     },
     Soak {
         name: "crash",
         package: "bugle",
-        tests: "crash",
+        module: "crash",
         measure: "200",
-        shows: "the server and its keepers are killed at random instants: no duplicate start, no lost end",
+        shows: "the server is killed N times at random instants, and keepers with it: no duplicate start, no lost end",
     },
 ];
 
@@ -88,8 +88,8 @@ pub(crate) fn run(root: &Path, name: &str) -> Result<bool> {
 fn start(root: &Path, soak: &Soak) -> Result<bool> {
     println!("{}: {}", soak.name, soak.shows);
     let measure = std::env::var("BUGLE_SOAK").unwrap_or_else(|_| soak.measure.to_owned());
-    let mut args = vec!["test", "--package", soak.package, "--release", "--test", "it", "--"];
-    args.extend(Some(soak.tests).filter(|tests| !tests.is_empty()));
+    let tests = format!("{}::", soak.module);
+    let mut args = vec!["test", "--package", soak.package, "--release", "--test", "it", "--", &tests];
     args.extend(["--nocapture", "--test-threads=2"]);
     step::cargo(root, soak.name, &args, &[("BUGLE_SOAK", &measure)])
 }
@@ -99,17 +99,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_soak_names_a_crate_of_the_workspace_and_no_two_share_a_name() {
-        let root = crate::tree::root().unwrap();
+    fn no_two_soaks_share_a_name() {
         let mut names: Vec<&str> = SOAKS.iter().map(|soak| soak.name).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SOAKS.len());
+    }
+
+    /// A filter that matches nothing runs nothing, and all of nothing is well.
+    #[test]
+    fn every_soak_names_a_crate_and_a_module_whose_tests_ask_for_the_measure() {
+        let root = crate::tree::root().unwrap();
         for soak in SOAKS {
             let folder = if soak.package == "bugle" { "app" } else { soak.package };
-            let manifest =
-                std::fs::read_to_string(root.join("crates").join(folder).join("Cargo.toml")).unwrap();
+            let folder = root.join("crates").join(folder);
+            let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
             assert!(manifest.contains(&format!("name = \"{}\"", soak.package)), "{}", soak.name);
+            let tests = folder.join("tests/it");
+            let declared = std::fs::read_to_string(tests.join("main.rs")).unwrap();
+            assert!(declared.contains(&format!("mod {};", soak.module)), "{}", soak.name);
+            let text = std::fs::read_to_string(tests.join(format!("{}.rs", soak.module))).unwrap();
+            assert!(
+                text.contains("BUGLE_SOAK") && (text.contains("#[test]") || text.contains("#[tokio::test")),
+                "{}",
+                soak.name
+            );
         }
     }
 }

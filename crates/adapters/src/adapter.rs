@@ -54,6 +54,8 @@ pub struct Setup<'a> {
     /// The session to resume.
     pub session: Option<&'a str>,
     pub api_url: &'a str,
+    /// What the process proves itself with at the API: it speaks for the run, while that runs.
+    pub api_key: Option<&'a str>,
     /// The `bugle` executable, `/proc/self/exe` resolved.
     pub program: &'a Path,
     /// Where the agent works when its configuration names no folder; absolute, made by the caller.

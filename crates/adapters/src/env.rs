@@ -169,8 +169,11 @@ pub(crate) fn for_run(setup: &Setup<'_>, declared: &Declared) -> Environment {
             environment.notes.push(format!("{OURS}{name} is left out: {} bytes do not fit", value.len()));
             continue;
         }
-        environment.vars.insert(format!("{OURS}{name}"), value.clone());
-        environment.vars.insert(format!("{ALIAS}{name}"), value);
+        environment.say(name, value);
+    }
+    if let Some(token) = setup.api_key {
+        environment.say("API_KEY", token.to_owned());
+        keep_secret("API_KEY", token.to_owned(), &mut environment.secrets, &mut environment.notes);
     }
     for (name, value) in declared {
         environment.declare(name, value, declared);
@@ -184,8 +187,18 @@ pub(crate) fn for_run(setup: &Setup<'_>, declared: &Declared) -> Environment {
 }
 
 impl Environment {
+    /// Says something under both names.
+    fn say(&mut self, name: &str, value: String) {
+        self.vars.insert(format!("{OURS}{name}"), value.clone());
+        self.vars.insert(format!("{ALIAS}{name}"), value);
+    }
+
     /// Sets a configured value; a name of ours also sets its alias, so that both never contradict each other.
     fn declare(&mut self, name: &str, value: &str, declared: &Declared) {
+        // Left blank, as in a form: the run's own key stays.
+        if matches!(name, "BUGLE_API_KEY" | "PAPERCLIP_API_KEY") && value.trim().is_empty() {
+            return;
+        }
         if is_secret_name(name) {
             keep_secret(name, value.to_owned(), &mut self.secrets, &mut self.notes);
         }
@@ -243,6 +256,7 @@ fn said_of_run(setup: &Setup<'_>) -> Vec<(&'static str, String)> {
     say("AGENT_NAME", Some(setup.agent_name.to_owned()).filter(|name| !name.is_empty()));
     say("TASK_KEY", setup.task_key.map(str::to_owned));
     say("TASK_ID", text(&["taskId", "issueId"]));
+    say("ISSUE_ID", text(&["issueId"]));
     say("WAKE_REASON", setup.wake_reason.map(str::to_owned).or_else(|| text(&["wakeReason"])));
     say("WAKE_COMMENT_ID", text(&["wakeCommentId", "commentId"]));
     say("APPROVAL_ID", text(&["approvalId"]));

@@ -3,6 +3,8 @@
 //! What no reader asked for is left over: routes of existing clients drop it and say so in a header (D20), our own
 //! routes refuse it. The content type is not looked at; what a field means is the route's business.
 
+pub(crate) mod kinds;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, header};

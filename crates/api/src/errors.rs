@@ -9,6 +9,8 @@ use adapters::Problem;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::access::{Refusal, RefusalKind};
+use domain::issue::refusal::Kind;
 use engine::{EngineError, ProcessError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -190,12 +192,48 @@ impl From<EngineError> for ApiError {
                 error.0.details = details;
                 error
             }
+            EngineError::Refused { kind, message, details } => {
+                let mut error = of_kind(kind, message);
+                error.0.details = details;
+                error
+            }
             EngineError::Invalid(problems) => of_problems(&problems),
             EngineError::Closing => {
                 ApiError::unavailable("closing", "Server is shutting down", Duration::from_secs(2))
             }
             EngineError::Process(error) => error.into(),
             EngineError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A refusal by a rule, in the words of the rule.
+fn of_kind(kind: Kind, message: String) -> ApiError {
+    match kind {
+        Kind::Invalid => ApiError::bad_request("invalid_request", message),
+        Kind::Unauthenticated => ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message),
+        Kind::Forbidden => ApiError::forbidden("forbidden", message),
+        Kind::NotFound => ApiError::new(StatusCode::NOT_FOUND, "not_found", message),
+        Kind::Conflict => ApiError::conflict("conflict", message),
+        Kind::Unprocessable => ApiError::unprocessable("unprocessable", message),
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        let text = refusal.text();
+        let error = match refusal.kind() {
+            RefusalKind::Invalid => ApiError::bad_request("invalid_request", text),
+            RefusalKind::Unauthenticated => ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", text),
+            RefusalKind::Forbidden => ApiError::forbidden("forbidden", text),
+            RefusalKind::NotFound => ApiError::new(StatusCode::NOT_FOUND, "not_found", text),
+            RefusalKind::Conflict => ApiError::conflict("conflict", text),
+        };
+        match refusal {
+            Refusal::CheckedOut { issue, assignee, actor } => error.details(json!({
+                "issueId": issue, "assigneeAgentId": assignee, "actorAgentId": actor,
+            })),
+            _ => error,
         }
     }
 }

@@ -7,14 +7,17 @@ mod actor;
 mod body;
 mod bounds;
 mod errors;
+mod guards;
 mod log;
 mod lookup;
 mod metrics;
 mod openapi;
 mod paging;
+mod reach;
 mod routes;
 mod shape;
 mod stream;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +31,7 @@ use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use actor::Mode;
+pub use domain::access::credential::Mode;
 pub use openapi::openapi;
 
 use crate::errors::ApiError;
@@ -41,6 +44,8 @@ pub struct ApiOptions {
     pub mode: Mode,
     /// Proves that a person asks, where only a person may (D19). Without one, nothing proves it.
     pub board_token: Option<String>,
+    /// In `authenticated` mode: makes the first administrator, as long as there is none.
+    pub bootstrap_token: Option<String>,
     /// The version of the program.
     pub version: String,
     pub started_at: Moment,
@@ -48,6 +53,8 @@ pub struct ApiOptions {
     pub listen: SocketAddr,
     /// Larger bodies are refused.
     pub body_limit: usize,
+    /// Larger attachments are refused.
+    pub attachment_limit: usize,
     /// Ordinary requests are given up after this; streams, backups and audits are not.
     pub request_timeout: Duration,
     /// WebSocket clients are pinged this often; one that missed a pong is let go.
@@ -62,11 +69,13 @@ impl ApiOptions {
         ApiOptions {
             mode: Mode::LocalTrusted,
             board_token: None,
+            bootstrap_token: None,
             version: version.into(),
             started_at,
             listen,
             // What the reference takes (spec/api.md 1): comments and documents with images in them.
             body_limit: 10 << 20,
+            attachment_limit: 10 << 20,
             request_timeout: Duration::from_secs(60),
             ping_every: Duration::from_secs(30),
             slow_client_after: Duration::from_secs(10),
@@ -110,7 +119,7 @@ fn ordinary() -> OpenApiRouter<ApiState> {
         .routes(routes!(metrics::show))
         .routes(routes!(instance::audit_head))
         .routes(routes!(companies::list, companies::create))
-        .routes(routes!(companies::show))
+        .routes(routes!(companies::show, companies::change))
         .routes(routes!(agents::list, agents::create))
         .routes(routes!(agents::show, agents::change))
         .routes(routes!(agents::pause))
@@ -137,7 +146,7 @@ fn ordinary() -> OpenApiRouter<ApiState> {
         .routes(routes!(transcript::log))
         .routes(routes!(instance::health))
         .routes(routes!(metrics::show));
-    OpenApiRouter::new().nest("/api", api).merge(bare)
+    OpenApiRouter::new().nest("/api", api.merge(routes::work::mount()).merge(routes::office::mount())).merge(bare)
 }
 
 /// Routes that take as long as they take, and whose answers are not held back to compress them.

@@ -1,4 +1,6 @@
 //! From what stands in a path to the row it means: ids, short names of agents, and the first digits of runs.
+//!
+//! Whoever finds a row here belongs to its company: a caller of another one is refused before the row is given out.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -10,6 +12,7 @@ use store::agents::{self, Agent};
 use store::companies::{self, Company};
 use store::runs::{self, Run};
 
+use crate::actor::Caller;
 use crate::errors::ApiError;
 use crate::paging::Asked;
 
@@ -34,7 +37,14 @@ const SHORTEST_PREFIX: usize = 8;
 const MOST_COMPANIES: i64 = 1000;
 
 /// Finds a company by its id.
-pub(crate) async fn company(engine: &Engine, id: &str) -> Result<Company, ApiError> {
+pub(crate) async fn company(engine: &Engine, caller: &Caller, id: &str) -> Result<Company, ApiError> {
+    let found = any_company(engine, id).await?;
+    caller.company(&found.id)?;
+    Ok(found)
+}
+
+/// The same for routes with a guard of their own.
+pub(crate) async fn any_company(engine: &Engine, id: &str) -> Result<Company, ApiError> {
     let id = CompanyId(id.to_ascii_lowercase());
     let found = engine
         .store()
@@ -48,8 +58,25 @@ pub(crate) async fn company(engine: &Engine, id: &str) -> Result<Company, ApiErr
     found.ok_or_else(|| ApiError::not_found("Company"))
 }
 
-/// Finds an agent by its id, or by its short name in the company that the query names or that is the only one.
-pub(crate) async fn agent(engine: &Engine, reference: &str, asked: &Asked) -> Result<Agent, ApiError> {
+/// Finds an agent by its id, or by its short name in the company that the query names, the caller belongs to, or that is
+/// the only one.
+pub(crate) async fn agent(
+    engine: &Engine,
+    caller: &Caller,
+    reference: &str,
+    asked: &Asked,
+) -> Result<Agent, ApiError> {
+    let found = any_agent(engine, caller, reference, asked).await?;
+    caller.company(&found.company_id)?;
+    Ok(found)
+}
+
+async fn any_agent(
+    engine: &Engine,
+    caller: &Caller,
+    reference: &str,
+    asked: &Asked,
+) -> Result<Agent, ApiError> {
     if looks_like_id(reference) {
         let id = AgentId(reference.to_ascii_lowercase());
         let found = engine
@@ -61,9 +88,10 @@ pub(crate) async fn agent(engine: &Engine, reference: &str, asked: &Asked) -> Re
             .await?;
         return found.ok_or_else(|| ApiError::not_found("Agent"));
     }
-    let company = match asked.get("companyId") {
-        Some(id) => company(engine, id).await?.id,
-        None => only_company(engine).await?,
+    let company = match (asked.get("companyId"), caller.home()) {
+        (Some(id), _) => company(engine, caller, id).await?.id,
+        (None, Some(home)) => home.clone(),
+        (None, None) => only_company(engine, caller).await?,
     };
     agent_named(engine, &company, reference).await
 }
@@ -94,10 +122,23 @@ pub(crate) async fn agent_named(engine: &Engine, company: &CompanyId, name: &str
     }
 }
 
-async fn only_company(engine: &Engine) -> Result<CompanyId, ApiError> {
-    let mut found = engine.store().read(|tx| Box::pin(async move { companies::list(tx, 2).await })).await?;
+/// The ids of all companies.
+pub(crate) async fn all_companies(engine: &Engine) -> Result<Vec<CompanyId>, ApiError> {
+    let all = engine.store().read(|tx| Box::pin(async move { companies::list(tx, MOST_COMPANIES).await })).await?;
+    Ok(all.into_iter().map(|company| company.id).collect())
+}
+
+async fn only_company(engine: &Engine, caller: &Caller) -> Result<CompanyId, ApiError> {
+    caller.anybody()?;
+    let mut found = match caller.companies() {
+        Some(theirs) => theirs,
+        None => {
+            let listed = engine.store().read(|tx| Box::pin(async move { companies::list(tx, 2).await })).await?;
+            listed.into_iter().map(|company| company.id).collect()
+        }
+    };
     match (found.pop(), found.is_empty()) {
-        (Some(company), true) => Ok(company.id),
+        (Some(company), true) => Ok(company),
         (None, _) => Err(ApiError::not_found("Agent").hint("there is no company yet")),
         (Some(_), false) => Err(ApiError::unprocessable(
             "company_required",
@@ -108,7 +149,13 @@ async fn only_company(engine: &Engine) -> Result<CompanyId, ApiError> {
 }
 
 /// Finds a run by its id, or by the first digits of it where they mean one run only.
-pub(crate) async fn run(engine: &Engine, reference: &str) -> Result<Run, ApiError> {
+pub(crate) async fn run(engine: &Engine, caller: &Caller, reference: &str) -> Result<Run, ApiError> {
+    let found = any_run(engine, caller, reference).await?;
+    caller.company(&found.company_id)?;
+    Ok(found)
+}
+
+async fn any_run(engine: &Engine, caller: &Caller, reference: &str) -> Result<Run, ApiError> {
     let nobody = || ApiError::not_found("Heartbeat run");
     let reference = reference.to_ascii_lowercase();
     let id = if looks_like_id(&reference) {
@@ -119,14 +166,22 @@ pub(crate) async fn run(engine: &Engine, reference: &str) -> Result<Run, ApiErro
         if !is_prefix || digits < SHORTEST_PREFIX {
             return Err(nobody());
         }
+        let theirs = caller.companies();
         let mut found = engine
             .store()
             .read(move |tx| {
-                let reference = reference.clone();
+                let (reference, theirs) = (reference.clone(), theirs.clone());
                 Box::pin(async move {
                     let mut found = Vec::new();
-                    for company in companies::list(tx, MOST_COMPANIES).await? {
-                        found.extend(runs::with_prefix(tx, &company.id, &reference, 2).await?);
+                    let looked_in = match theirs {
+                        Some(theirs) => theirs,
+                        None => {
+                            let all = companies::list(tx, MOST_COMPANIES).await?;
+                            all.into_iter().map(|company| company.id).collect()
+                        }
+                    };
+                    for company in looked_in {
+                        found.extend(runs::with_prefix(tx, &company, &reference, 2).await?);
                         if found.len() > 1 {
                             break;
                         }

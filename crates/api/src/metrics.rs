@@ -22,7 +22,8 @@ use store::StoreError;
 use tokio::time::Instant;
 
 use crate::ApiState;
-use crate::errors::ApiError;
+use crate::actor::Caller;
+use crate::errors::{ApiError, ErrorBody};
 
 const CACHED_FOR: Duration = Duration::from_secs(5);
 /// Upper borders in seconds. A wake takes a flush, 0.2 to 4 ms; a list of a thousand runs some ten.
@@ -125,8 +126,10 @@ pub(crate) async fn count(State(state): State<ApiState>, request: Request, next:
 
 /// Figures for a monitoring system.
 #[utoipa::path(get, path = "/metrics", tag = "instance",
-    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")))]
-pub(crate) async fn show(State(state): State<ApiState>) -> Result<Response, ApiError> {
+    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"), (status = 403, body = ErrorBody)))]
+pub(crate) async fn show(State(state): State<ApiState>, caller: Caller) -> Result<Response, ApiError> {
+    // They are figures of the whole instance.
+    caller.instance_admin()?;
     let counts = counts(&state).await;
     let mut text = String::new();
     let written = encode_registry(&mut text, &state.metrics.registry)

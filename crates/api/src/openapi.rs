@@ -14,8 +14,15 @@ use utoipa::OpenApi;
         (name = "companies", description = "tenants"),
         (name = "agents", description = "configured workers"),
         (name = "wakes", description = "asks to work, each with its fate"),
+        (name = "issues", description = "work items, with their comments, documents, questions and files"),
+        (name = "projects", description = "what work belongs to and is for"),
+        (name = "trees", description = "whole trees of issues: paused, resumed, cancelled, restored"),
         (name = "runs", description = "pieces of work, with what they did and said"),
         (name = "streams", description = "the same, live"),
+        (name = "approvals", description = "what somebody asked a person to decide"),
+        (name = "costs", description = "what was spent"),
+        (name = "budgets", description = "what may be spent, and lines that were crossed"),
+        (name = "people", description = "users, members, keys and logins"),
         (name = "instance", description = "health, audit, backup, figures")
     )
 )]

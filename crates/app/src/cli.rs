@@ -9,7 +9,10 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Client;
-use crate::command::{agent, audit, backup, company, completions, demo, doctor, logs, run, status, up, wake};
+use crate::command::{
+    activity, agent, approval, audit, backup, budget, company, completions, demo, doctor, inbox, issue, login, logs,
+    project, run, status, up, user, wake,
+};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::{company_choice, data_dir};
@@ -71,9 +74,37 @@ enum Command {
     Run(run::Run),
     /// Print the output of a run
     Logs(logs::Logs),
+    /// Make, show, change and stop issues: the work that agents do
+    #[command(subcommand)]
+    Issue(issue::Issue),
+    /// Make, list and change projects
+    #[command(subcommand)]
+    Project(project::Project),
+    /// Say what may be spent, and see what was
+    #[command(subcommand)]
+    Budget(budget::Budget),
+    /// List what needs a person, each with the command that settles it
+    Inbox(inbox::Inbox),
+    /// List, show and decide what agents ask for
+    #[command(subcommand)]
+    Approval(approval::Approval),
+    /// List what was done, and by whom
+    Activity(activity::Activity),
     /// Make and list companies
     #[command(subcommand)]
     Company(company::Company),
+    /// Log in to a server that asks for a key, and let others in
+    Login(login::Login),
+    /// Forget the key of this server, and revoke it
+    Logout(login::Logout),
+    /// Say who you are to the server
+    Whoami(login::Whoami),
+    /// Make and list users, and say what they are in a company
+    #[command(subcommand)]
+    User(user::User),
+    /// Make, list and revoke keys of users and agents
+    #[command(subcommand)]
+    Token(user::Token),
     /// Check the record of decisions
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -150,7 +181,18 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
             Command::Wake(wake) => wake.run(context).await,
             Command::Run(run) => run.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
+            Command::Issue(issue) => issue.run(context).await,
+            Command::Project(project) => project.run(context).await,
+            Command::Budget(budget) => budget.run(context).await,
+            Command::Inbox(inbox) => inbox.run(context).await,
+            Command::Approval(approval) => approval.run(context).await,
+            Command::Activity(activity) => activity.run(context).await,
             Command::Company(company) => company.run(context).await,
+            Command::Login(login) => login.run(context).await,
+            Command::Logout(logout) => logout.run(context).await,
+            Command::Whoami(whoami) => whoami.run(context).await,
+            Command::User(user) => user.run(context).await,
+            Command::Token(token) => token.run(context).await,
             Command::Audit(audit) => audit.run(context).await,
             Command::Backup(backup) => backup.run(context).await,
             Command::Up(_) | Command::Completions(_) => Ok(()),

@@ -3,7 +3,7 @@
 //! The server of a data folder is found by the note it leaves there, anew for each request, because a restart may give
 //! it another port. Nothing here knows what the answers are about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::config::DEFAULT_LISTEN;
 use crate::data_dir;
 use crate::failure::{Failure, Kind, chain};
 use crate::instance;
+use crate::logins;
 
 /// How long an ordinary answer may take. Streams have no such limit.
 const PATIENCE: Duration = Duration::from_secs(70);
@@ -79,8 +80,28 @@ impl Client {
         Ok(Client { url, data_dir })
     }
 
-    /// Where the server is now.
+    /// Under which name a login at this server is kept: its address, or that it is the one of the data folder.
+    pub(crate) fn login_name(&self) -> &str {
+        self.url.as_deref().unwrap_or(logins::OF_THE_FOLDER)
+    }
+
+    /// The folder that logins are kept in.
+    pub(crate) fn login_folder(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    /// Where the server is now, with the key to show there: the one of the environment (what agents are given), that of a
+    /// login, or the board token of the data folder.
     pub(crate) fn place(&self) -> Place {
+        let found = self.found();
+        let given = ["BUGLE_API_KEY", "PAPERCLIP_API_KEY"].iter().find_map(|name| {
+            std::env::var(name).ok().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty())
+        });
+        let kept = || logins::read(self.data_dir.as_deref()?, self.login_name());
+        Place { token: given.or_else(kept).or(found.token), ..found }
+    }
+
+    fn found(&self) -> Place {
         if let Some(url) = &self.url {
             return Place { base: url.clone(), token: None };
         }
@@ -106,6 +127,18 @@ impl Client {
         self.ask(Method::PATCH, path, Some(body), &[]).await
     }
 
+    /// Posts without the key that is kept here: what it is about is not whose it is.
+    pub(crate) async fn ask_without_key(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Json,
+    ) -> Result<Json, Failure> {
+        let place = Place { token: None, ..self.found() };
+        let request = self.request(&place, method, path).timeout(PATIENCE).json(body);
+        read(&place, request).await
+    }
+
     /// Asks, and reads the JSON answer.
     pub(crate) async fn ask(
         &self,
@@ -122,16 +155,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.send().await.map_err(|error| unreachable(&place, &error))?;
-        let answer = accepted(&place, answer).await?;
-        let bytes = answer.bytes().await.map_err(|error| unreachable(&place, &error))?;
-        serde_json::from_slice(&bytes).map_err(|error| {
-            Failure::failed(
-                "answer.unreadable",
-                format!("{} gave an answer that is not JSON: {error}", place.base),
-            )
-            .hint("is another program listening there? see: bugle doctor")
-        })
+        read(&place, request).await
     }
 
     /// Opens a stream of events.
@@ -154,6 +178,20 @@ impl Client {
             None => request,
         }
     }
+}
+
+/// Sends a request and reads the JSON answer.
+async fn read(place: &Place, request: reqwest::RequestBuilder) -> Result<Json, Failure> {
+    let answer = request.send().await.map_err(|error| unreachable(place, &error))?;
+    let answer = accepted(place, answer).await?;
+    let bytes = answer.bytes().await.map_err(|error| unreachable(place, &error))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::failed(
+            "answer.unreadable",
+            format!("{} gave an answer that is not JSON: {error}", place.base),
+        )
+        .hint("is another program listening there? see: bugle doctor")
+    })
 }
 
 /// Encodes a text as one step of a path or one value of a query.
@@ -212,7 +250,7 @@ async fn accepted(place: &Place, answer: Response) -> Result<Response, Failure> 
     let code = text("code").unwrap_or_else(|| format!("http.{}", status.as_u16()));
     let mut failure = Failure::new(kind, code, message).details(body.get("details").cloned());
     failure.hint = text("hint").or_else(|| match status.as_u16() {
-        401 => Some(format!("is {} the server of this data folder? see: bugle doctor", place.base)),
+        401 => Some("log in: bugle login".to_owned()),
         503 => Some("try again in a moment".to_owned()),
         _ => Some(advice(kind).to_owned()),
     });

@@ -29,12 +29,36 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Whom the server trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Trust {
+    /// Everybody on this machine; it listens on loopback only.
+    #[default]
+    #[value(name = "local_trusted", alias = "local-trusted")]
+    LocalTrusted,
+    /// Whoever has a key; needed to listen on any other address.
+    Authenticated,
+}
+
+impl Trust {
+    /// As the API knows it.
+    pub(crate) fn mode(self) -> api::Mode {
+        match self {
+            Trust::LocalTrusted => api::Mode::LocalTrusted,
+            Trust::Authenticated => api::Mode::Authenticated,
+        }
+    }
+}
+
 /// What may be given on the command line or in the environment; the flag wins.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Flags {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:3100]
     #[arg(long, value_name = "ADDRESS", env = "BUGLE_LISTEN")]
     pub(crate) listen: Option<String>,
+    /// Whom to trust [default: local_trusted]
+    #[arg(long, value_name = "MODE", env = "BUGLE_MODE")]
+    pub(crate) mode: Option<Trust>,
     /// A PostgreSQL database instead of the embedded store
     #[arg(long, value_name = "URL", env = "BUGLE_DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
@@ -54,6 +78,7 @@ pub(crate) struct Flags {
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) listen: SocketAddr,
+    pub(crate) mode: Trust,
     pub(crate) database_url: Option<String>,
     pub(crate) max_runs: u32,
     pub(crate) stop_runs: bool,
@@ -112,6 +137,7 @@ pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError
     Ok(Config {
         data_dir: data_dir.to_owned(),
         listen,
+        mode: flags.mode.or(file.mode).unwrap_or_default(),
         database_url,
         max_runs,
         stop_runs: flags.stop_runs || file.stop_runs.unwrap_or(false),
@@ -196,6 +222,7 @@ fn check_database_url(url: &str) -> Result<(), ConfigError> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct FileSettings {
     listen: Option<(String, String)>,
+    mode: Option<Trust>,
     database_url: Option<String>,
     max_runs: Option<u32>,
     stop_runs: Option<bool>,
@@ -230,6 +257,12 @@ fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
     })?;
     let mut keys = Keys { file, section: String::new(), table };
     let listen = keys.text("listen")?.map(|text| (keys.origin("listen"), text));
+    let mode = match keys.text("mode")? {
+        None => None,
+        Some(text) => Some(Trust::from_str(&text, false).map_err(|_| {
+            wrong(&keys.origin("mode"), format!("`{text}` is not one of: local_trusted, authenticated"))
+        })?),
+    };
     let database_url = keys.text("database_url")?;
     let max_runs = keys.number("max_runs", 1, i64::from(MOST_RUNS))?.map(|number| number as u32);
     let stop_runs = keys.flag("stop_runs")?;
@@ -250,7 +283,7 @@ fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
         keys.refuse_the_rest()?;
     }
     keys.refuse_the_rest()?;
-    Ok(FileSettings { listen, database_url, max_runs, stop_runs, log_format, retention })
+    Ok(FileSettings { listen, mode, database_url, max_runs, stop_runs, log_format, retention })
 }
 
 /// The keys of one section, taken out as they are read: what is left at the end is not known.
@@ -360,6 +393,7 @@ mod tests {
             ("max_runs = 0", "config.toml: max_runs: 0 is not between 1 and 10000"),
             ("retention = 3", "config.toml: retention: must be a section, is integer"),
             ("stop_runs = 1", "config.toml: stop_runs: must be true or false, is integer"),
+            ("mode = 'open'", "config.toml: mode: `open` is not one of: local_trusted, authenticated"),
             ("log_format = 'xml'", "config.toml: log_format: `xml` is not one of: text, json"),
             ("listen = \"a\\u0000b\"", "config.toml: listen: must not contain a NUL byte"),
         ] {

@@ -133,6 +133,14 @@ pub(crate) fn board_token(folder: &Path) -> io::Result<String> {
     })
 }
 
+/// A token that makes the first administrator; it lives as long as the server that made it.
+pub(crate) fn first_token() -> String {
+    let mut bytes = [0; 24];
+    rand::rng().fill_bytes(&mut bytes);
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("bgl_first_{digits}")
+}
+
 /// Reads the token without making one.
 pub(crate) fn existing_board_token(folder: &Path) -> Option<String> {
     let text = std::fs::read_to_string(folder.join(TOKEN)).ok()?;

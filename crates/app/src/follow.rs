@@ -3,7 +3,7 @@
 //! A server that is restarted meanwhile is waited for, and the log goes on at the offset where it stopped. The person may
 //! leave at any moment; the run goes on. What the end means for the exit code is decided by the command.
 
-use std::pin::Pin;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -66,12 +66,9 @@ struct Piece {
 /// How one connection ended.
 enum Session {
     Over,
-    Interrupted,
     /// The stream broke off; the state says whether the server is still there.
     Broken,
 }
-
-type Interrupt = Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>;
 
 impl<'a> Follower<'a> {
     pub(crate) fn new(client: &'a Client, run: &str, show: Show) -> Follower<'a> {
@@ -91,9 +88,15 @@ impl<'a> Follower<'a> {
 
     /// Watches until the run is over and everything was shown. Fails with `Interrupted` when the person leaves.
     pub(crate) async fn watch(mut self, screen: &mut Screen) -> Result<RunView, Failure> {
-        let mut interrupt: Interrupt = Box::pin(tokio::signal::ctrl_c());
+        let mut interrupt = pin!(tokio::signal::ctrl_c());
         loop {
-            let session = match self.session(screen, &mut interrupt).await {
+            // Whatever it waits for, a server that says nothing too, the person need not.
+            let session = tokio::select! {
+                biased;
+                _ = &mut interrupt => return Err(self.left(screen)),
+                session = self.session(screen) => session,
+            };
+            let session = match session {
                 Ok(session) => session,
                 Err(failure) if failure.kind == Kind::Unreachable => {
                     self.wait_for_server(screen, failure)?;
@@ -106,7 +109,6 @@ impl<'a> Follower<'a> {
                     screen.clear();
                     return Ok(self.view);
                 }
-                Session::Interrupted => return Err(self.left(screen)),
                 Session::Broken => {
                     tokio::select! {
                         _ = &mut interrupt => return Err(self.left(screen)),
@@ -117,7 +119,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    async fn session(&mut self, screen: &mut Screen, interrupt: &mut Interrupt) -> Result<Session, Failure> {
+    async fn session(&mut self, screen: &mut Screen) -> Result<Session, Failure> {
         self.look(screen).await?;
         self.server_is_back(screen);
         // With the keeper's notes, shown or not: they say where output is missing.
@@ -138,7 +140,6 @@ impl<'a> Follower<'a> {
         loop {
             tokio::select! {
                 biased;
-                _ = &mut *interrupt => return Ok(Session::Interrupted),
                 piece = pieces.next() => {
                     let Some(Ok(bytes)) = piece else { return Ok(Session::Broken) };
                     for event in events.push(&bytes) {

@@ -14,6 +14,7 @@ mod events;
 mod failure;
 mod follow;
 mod instance;
+mod logins;
 mod run_view;
 mod screen;
 mod store_look;

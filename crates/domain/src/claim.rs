@@ -1,14 +1,22 @@
 //! Which waiting run may start now, and for what the others wait.
 //!
 //! [`gate`] is asked for every start and for every `heldReason` that people see: the same rules, so the reason cannot
-//! differ from what the dispatcher does. [`order`] ranks the candidates of one agent. The gates of tasks, budgets and
-//! quotas are not here yet; their places in the order are fixed by D4.
+//! differ from what the dispatcher does. What ends a run is asked before what holds it; a hold lasts only as long as its
+//! cause, an end is for good (D1). [`order`] ranks the candidates of one agent. Taking the lease and the issue's lock is
+//! done elsewhere; whether the lock is taken says `issue::lock::stamps`.
+
+use serde_json::{Value, json};
 
 use crate::agent::AgentStatus;
 use crate::hold::HeldReason;
-use crate::ids::RunId;
+use crate::ids::{AgentId, IssueId, RunId};
+use crate::issue::lock::{LockFacts, is_held_by_other};
+use crate::issue::stages::StageType;
+use crate::issue::{IssueStatus, Principal, Priority};
 use crate::moment::Moment;
 use crate::run::RunStatus;
+use crate::wake::WakeStatus;
+use crate::wake::interaction::Passes;
 
 /// What the gates look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +24,14 @@ pub struct ClaimView {
     pub status: RunStatus,
     /// `None`: the agent is gone.
     pub agent: Option<AgentStatus>,
+    /// It has waited longer than it may.
+    pub expired: bool,
+    /// A budget stops it, or has not enough left to reserve for it.
+    pub budget: bool,
+    /// Its account waits for the provider's limit to be reset.
+    pub quota: bool,
+    /// The issue it works on; `None` when it has none.
+    pub issue: Option<ClaimIssue>,
     /// Slots of the agent.
     pub slots: u32,
     /// Runs of the agent that hold a slot.
@@ -28,6 +44,32 @@ pub struct ClaimView {
     pub instance_running: u32,
 }
 
+/// The issue of a run that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimIssue {
+    Missing(IssueId),
+    Found(Box<IssueAtClaim>),
+}
+
+/// What the gates look at of an issue that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssueAtClaim {
+    pub id: IssueId,
+    pub run: RunId,
+    pub agent: AgentId,
+    pub status: IssueStatus,
+    pub assignee: Option<AgentId>,
+    /// Whose turn it is in the current review or approval stage.
+    pub participant: Option<(Option<StageType>, Principal)>,
+    /// A pause hold covers the issue.
+    pub is_held: bool,
+    /// All blockers are done.
+    pub is_ready: bool,
+    pub lock: Option<LockFacts>,
+    /// What the run's context lets it pass.
+    pub passes: Passes,
+}
+
 /// What the gates say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
@@ -35,10 +77,106 @@ pub enum Gate {
     Open,
     /// It stays queued and shows this.
     Held(HeldReason),
-    /// It will never start: it is cancelled with these words.
-    Ends(&'static str),
+    /// It will never start: it is cancelled, and the record says why.
+    Ends(End),
     /// It is not a waiting run; there is nothing to decide.
     NotWaiting,
+}
+
+/// Why a waiting run will never start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    AgentGone,
+    AgentTerminated,
+    /// It waited longer than it may.
+    Expired,
+    IssueNotFound {
+        issue: IssueId,
+    },
+    AssigneeChanged {
+        issue: IssueId,
+        previous: AgentId,
+        current: Option<AgentId>,
+    },
+    TerminalStatus {
+        issue: IssueId,
+        status: IssueStatus,
+    },
+    ParticipantChanged {
+        issue: IssueId,
+        stage: Option<StageType>,
+        participant: Principal,
+    },
+}
+
+impl End {
+    /// The error code on the run.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            End::AgentGone | End::AgentTerminated => "cancelled",
+            End::Expired => "expired",
+            End::IssueNotFound { .. } => "issue_not_found",
+            End::AssigneeChanged { .. } => "issue_assignee_changed",
+            End::TerminalStatus { .. } => "issue_terminal_status",
+            End::ParticipantChanged { .. } => "issue_review_participant_changed",
+        }
+    }
+
+    /// The words on the run and on its wake.
+    pub const fn words(&self) -> &'static str {
+        match self {
+            End::AgentGone => "the agent no longer exists",
+            End::AgentTerminated => "the agent was terminated",
+            End::Expired => "it waited longer than a run may wait",
+            End::IssueNotFound { .. } => "its issue no longer exists",
+            End::AssigneeChanged { .. } => "its issue was given to another assignee before it started",
+            End::TerminalStatus { .. } => "its issue was closed before it started",
+            End::ParticipantChanged { .. } => "its issue waits for another reviewer",
+        }
+    }
+
+    /// The run is overtaken by what happened to its issue; nobody stopped it.
+    pub const fn is_stale(&self) -> bool {
+        match self {
+            End::AgentGone | End::AgentTerminated | End::Expired => false,
+            End::IssueNotFound { .. }
+            | End::AssigneeChanged { .. }
+            | End::TerminalStatus { .. }
+            | End::ParticipantChanged { .. } => true,
+        }
+    }
+
+    /// What becomes of the wakes it carries.
+    pub const fn wake_status(&self) -> WakeStatus {
+        if self.is_stale() { WakeStatus::Skipped } else { WakeStatus::Cancelled }
+    }
+
+    /// The result of a run that was overtaken (spec/heartbeat.md 3.3 row 6).
+    pub fn result(&self) -> Option<Value> {
+        self.is_stale().then(|| {
+            json!({
+                "stopReason": self.code(), "effectiveTimeoutSec": 0, "timeoutConfigured": false,
+                "timeoutSource": "stale_queued_run_gate", "timeoutFired": false,
+            })
+        })
+    }
+
+    /// The payload of its last event.
+    pub fn event(&self) -> Option<Value> {
+        match self {
+            End::AgentGone | End::AgentTerminated | End::Expired => None,
+            End::IssueNotFound { issue } => Some(json!({ "issueId": issue })),
+            End::AssigneeChanged { issue, previous, current } => Some(json!({
+                "issueId": issue, "previousAssigneeAgentId": previous, "currentAssigneeAgentId": current,
+            })),
+            End::TerminalStatus { issue, status } => {
+                Some(json!({ "issueId": issue, "currentStatus": status }))
+            }
+            End::ParticipantChanged { issue, stage, participant } => Some(json!({
+                "issueId": issue, "currentStageType": stage, "currentParticipant": participant,
+            })),
+        }
+    }
 }
 
 /// Asks the gates, in order.
@@ -54,23 +192,69 @@ pub fn gate(view: &ClaimView) -> Gate {
             return Gate::NotWaiting;
         }
     }
-    match view.agent {
-        None => return Gate::Ends("the agent no longer exists"),
-        Some(AgentStatus::Terminated) => return Gate::Ends("the agent was terminated"),
+    let is_paused = match view.agent {
+        None => return Gate::Ends(End::AgentGone),
+        Some(AgentStatus::Terminated) => return Gate::Ends(End::AgentTerminated),
         // An agent that waits for approval is as good as paused: its queue is kept until somebody decides.
-        Some(AgentStatus::Paused | AgentStatus::PendingApproval) => return Gate::Held(HeldReason::Paused),
-        Some(AgentStatus::Active | AgentStatus::Idle | AgentStatus::Running | AgentStatus::Error) => {}
+        Some(AgentStatus::Paused | AgentStatus::PendingApproval) => true,
+        Some(AgentStatus::Active | AgentStatus::Idle | AgentStatus::Running | AgentStatus::Error) => false,
+    };
+    let issue = match &view.issue {
+        None => None,
+        Some(ClaimIssue::Missing(issue)) => {
+            return Gate::Ends(End::IssueNotFound { issue: issue.clone() });
+        }
+        Some(ClaimIssue::Found(issue)) => Some(issue.as_ref()),
+    };
+    if let Some(end) = issue.and_then(stale) {
+        return Gate::Ends(end);
     }
-    if view.scope_running {
-        return Gate::Held(HeldReason::Running);
+    if view.expired {
+        return Gate::Ends(End::Expired);
     }
-    if view.agent_running >= view.slots {
-        return Gate::Held(HeldReason::Slot);
+    let holds = [
+        (is_paused, HeldReason::Paused),
+        (view.budget, HeldReason::Budget),
+        (issue.is_some_and(|issue| issue.is_held && !issue.passes.verified), HeldReason::Hold),
+        (issue.is_some_and(|issue| !issue.is_ready && !issue.passes.dependencies()), HeldReason::Dependency),
+        (view.quota, HeldReason::Quota),
+        (view.scope_running || issue.is_some_and(waits_for_the_lock), HeldReason::Running),
+        (view.agent_running >= view.slots, HeldReason::Slot),
+        (view.instance_running >= view.instance_slots, HeldReason::Capacity),
+    ];
+    holds.iter().find(|(applies, _)| *applies).map_or(Gate::Open, |(_, reason)| Gate::Held(*reason))
+}
+
+/// What happened to the issue since the run was queued that makes it pointless (spec/heartbeat.md 3.5).
+fn stale(issue: &IssueAtClaim) -> Option<End> {
+    let passes = issue.passes;
+    if issue.assignee.as_ref() != Some(&issue.agent) && !passes.interaction {
+        return Some(End::AssigneeChanged {
+            issue: issue.id.clone(),
+            previous: issue.agent.clone(),
+            current: issue.assignee.clone(),
+        });
     }
-    if view.instance_running >= view.instance_slots {
-        return Gate::Held(HeldReason::Capacity);
+    if issue.status.is_terminal() && !passes.resume_intent && !passes.comment {
+        return Some(End::TerminalStatus { issue: issue.id.clone(), status: issue.status });
     }
-    Gate::Open
+    if issue.status == IssueStatus::InReview
+        && !passes.comment
+        && let Some((stage, participant)) = &issue.participant
+        && participant.agent() != Some(&issue.agent)
+    {
+        return Some(End::ParticipantChanged {
+            issue: issue.id.clone(),
+            stage: *stage,
+            participant: participant.clone(),
+        });
+    }
+    None
+}
+
+/// The assignee's work on an issue is done by one run at a time. Others, who were mentioned, run beside it.
+fn waits_for_the_lock(issue: &IssueAtClaim) -> bool {
+    issue.assignee.as_ref() == Some(&issue.agent) && is_held_by_other(&issue.run, issue.lock.as_ref())
 }
 
 /// A queued run of an agent, as far as its place in the queue goes.
@@ -82,6 +266,18 @@ pub struct Candidate {
     /// 0 critical to 3 low, 4 anything else.
     pub priority: u8,
     pub queued_at: Moment,
+}
+
+/// The place of a run by its issue: rank and priority. `None` for a run without one.
+///
+/// An issue whose blockers are unknown counts as ready.
+pub const fn rank(issue: Option<(IssueStatus, Priority, bool)>) -> (u8, u8) {
+    match issue {
+        None => (RANK_NO_TASK, PRIORITY_NONE),
+        Some((IssueStatus::InProgress, priority, true)) => (0, priority.rank()),
+        Some((_, priority, true)) => (1, priority.rank()),
+        Some((_, priority, false)) => (3, priority.rank()),
+    }
 }
 
 /// Rank of a run without a task.
@@ -104,6 +300,10 @@ mod tests {
         ClaimView {
             status: RunStatus::Queued,
             agent: Some(AgentStatus::Idle),
+            expired: false,
+            budget: false,
+            quota: false,
+            issue: None,
             slots: 2,
             agent_running: 0,
             scope_running: false,
@@ -155,9 +355,9 @@ mod tests {
             (
                 "terminated",
                 ClaimView { agent: Some(AgentStatus::Terminated), ..free() },
-                Gate::Ends("the agent was terminated"),
+                Gate::Ends(End::AgentTerminated),
             ),
-            ("gone", ClaimView { agent: None, ..free() }, Gate::Ends("the agent no longer exists")),
+            ("gone", ClaimView { agent: None, ..free() }, Gate::Ends(End::AgentGone)),
             (
                 "retry not due",
                 ClaimView { status: RunStatus::ScheduledRetry, agent: None, ..free() },
@@ -175,6 +375,258 @@ mod tests {
         }
         for &status in RunStatus::ALL.iter().filter(|s| s.is_final() || **s == RunStatus::Running) {
             assert_eq!(gate(&ClaimView { status, ..free() }), Gate::NotWaiting, "{status}");
+        }
+    }
+
+    fn at() -> IssueAtClaim {
+        IssueAtClaim {
+            id: "i".into(),
+            run: "r".into(),
+            agent: "me".into(),
+            status: IssueStatus::Todo,
+            assignee: Some("me".into()),
+            participant: None,
+            is_held: false,
+            is_ready: true,
+            lock: None,
+            passes: Passes::default(),
+        }
+    }
+
+    fn on(issue: IssueAtClaim) -> ClaimView {
+        ClaimView { issue: Some(ClaimIssue::Found(Box::new(issue))), ..free() }
+    }
+
+    fn locked_by(run: &str, status: RunStatus) -> Option<LockFacts> {
+        let agent = "you".into();
+        Some(LockFacts { run: run.into(), epoch: 1, agent, run_status: Some(status), run_epoch: 1 })
+    }
+
+    #[test]
+    fn the_issue_holds_a_run_in_the_fixed_order() {
+        use HeldReason::{Budget, Capacity, Dependency, Hold, Paused, Quota, Running, Slot};
+        let everything = || ClaimView {
+            agent: Some(AgentStatus::Paused),
+            budget: true,
+            quota: true,
+            agent_running: 2,
+            instance_running: 10,
+            ..on(IssueAtClaim {
+                is_held: true,
+                is_ready: false,
+                lock: locked_by("x", RunStatus::Running),
+                ..at()
+            })
+        };
+        let idle = Some(AgentStatus::Idle);
+        // Each row takes away what held the row before it.
+        let unpaused = ClaimView { agent: idle, ..everything() };
+        let funded = ClaimView { budget: false, ..unpaused.clone() };
+        let issue = |is_held, is_ready, lock| {
+            let issue = IssueAtClaim { is_held, is_ready, lock, ..at() };
+            Some(ClaimIssue::Found(Box::new(issue)))
+        };
+        let live = || locked_by("x", RunStatus::Running);
+        let released = ClaimView { issue: issue(false, false, live()), ..funded.clone() };
+        let ready = ClaimView { issue: issue(false, true, live()), ..released.clone() };
+        let within = ClaimView { quota: false, ..ready.clone() };
+        let alone = ClaimView { issue: issue(false, true, None), ..within.clone() };
+        let slotted = ClaimView { agent_running: 1, ..alone.clone() };
+        let rows = [
+            (everything(), Gate::Held(Paused)),
+            (unpaused, Gate::Held(Budget)),
+            (funded, Gate::Held(Hold)),
+            (released, Gate::Held(Dependency)),
+            (ready, Gate::Held(Quota)),
+            (within, Gate::Held(Running)),
+            (alone, Gate::Held(Slot)),
+            (slotted.clone(), Gate::Held(Capacity)),
+            (ClaimView { instance_running: 9, ..slotted }, Gate::Open),
+        ];
+        for (view, expected) in rows {
+            assert_eq!(gate(&view), expected, "{view:?}");
+        }
+    }
+
+    #[test]
+    fn comments_and_news_of_blockers_pass_what_holds_others() {
+        use HeldReason::{Dependency, Hold, Running};
+        let none = Passes::default();
+        let comment = Passes { comment: true, interaction: true, ..none };
+        let verified = Passes { verified: true, ..comment };
+        let news = Passes { blocker_cancelled: true, ..none };
+        let blocked = |passes| IssueAtClaim { is_ready: false, passes, ..at() };
+        let held = |passes| IssueAtClaim { is_held: true, passes, ..at() };
+        let live = || locked_by("x", RunStatus::Running);
+        let mentioned = IssueAtClaim { assignee: Some("you".into()), lock: live(), passes: comment, ..at() };
+        let rows = [
+            ("blocked", blocked(none), Gate::Held(Dependency)),
+            ("blocked, comment id alone", blocked(Passes { comment: true, ..none }), Gate::Held(Dependency)),
+            ("blocked, comment", blocked(comment), Gate::Open),
+            ("blocked, news of the blocker", blocked(news), Gate::Open),
+            ("held", held(none), Gate::Held(Hold)),
+            ("held, comment not verified", held(comment), Gate::Held(Hold)),
+            ("held, verified", held(verified), Gate::Open),
+            ("held, news of the blocker", held(news), Gate::Held(Hold)),
+            ("locked by a live run", IssueAtClaim { lock: live(), ..at() }, Gate::Held(Running)),
+            (
+                "locked by a live run, verified comment",
+                IssueAtClaim { lock: live(), passes: verified, ..at() },
+                Gate::Held(Running),
+            ),
+            (
+                "locked by a run that is over",
+                IssueAtClaim { lock: locked_by("x", RunStatus::Failed), ..at() },
+                Gate::Open,
+            ),
+            (
+                "locked by itself",
+                IssueAtClaim { lock: locked_by("r", RunStatus::Running), ..at() },
+                Gate::Open,
+            ),
+            ("mentioned, beside the live run", mentioned, Gate::Open),
+        ];
+        for (name, issue, expected) in rows {
+            assert_eq!(gate(&on(issue)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_its_issue_left_behind_ends() {
+        let none = Passes::default();
+        let mention = Passes { comment: true, interaction: true, ..none };
+        let comment = Passes { comment: true, ..none };
+        let resume = Passes { resume_intent: true, ..none };
+        let to = |assignee: Option<&str>, passes| IssueAtClaim {
+            assignee: assignee.map(AgentId::from),
+            passes,
+            ..at()
+        };
+        let closed = |status, passes| IssueAtClaim { status, passes, ..at() };
+        let review = |participant: Option<Principal>, passes| IssueAtClaim {
+            status: IssueStatus::InReview,
+            participant: participant.map(|one| (Some(StageType::Review), one)),
+            passes,
+            ..at()
+        };
+        let changed = |current: Option<&str>| {
+            Gate::Ends(End::AssigneeChanged {
+                issue: "i".into(),
+                previous: "me".into(),
+                current: current.map(AgentId::from),
+            })
+        };
+        let terminal = |status| Gate::Ends(End::TerminalStatus { issue: "i".into(), status });
+        let you = || Principal::Agent("you".into());
+        let theirs = |participant| {
+            let stage = Some(StageType::Review);
+            Gate::Ends(End::ParticipantChanged { issue: "i".into(), stage, participant })
+        };
+        let rows = [
+            ("assignee, todo", at(), Gate::Open),
+            ("assignee, in progress", closed(IssueStatus::InProgress, none), Gate::Open),
+            ("given away", to(Some("you"), none), changed(Some("you"))),
+            ("nobody's", to(None, none), changed(None)),
+            ("given away, a comment id alone", to(Some("you"), comment), changed(Some("you"))),
+            ("given away, a mention", to(Some("you"), mention), Gate::Open),
+            (
+                "given away wins over closed",
+                IssueAtClaim { status: IssueStatus::Done, ..to(Some("you"), none) },
+                changed(Some("you")),
+            ),
+            ("done", closed(IssueStatus::Done, none), terminal(IssueStatus::Done)),
+            ("cancelled", closed(IssueStatus::Cancelled, none), terminal(IssueStatus::Cancelled)),
+            ("done, with a comment", closed(IssueStatus::Done, comment), Gate::Open),
+            ("done, to be resumed", closed(IssueStatus::Done, resume), Gate::Open),
+            ("in review, no stage", review(None, none), Gate::Open),
+            ("in review, its turn", review(Some(Principal::Agent("me".into())), none), Gate::Open),
+            ("in review, another's turn", review(Some(you()), none), theirs(you())),
+            (
+                "in review, a person's turn",
+                review(Some(Principal::User("u".into())), none),
+                theirs(Principal::User("u".into())),
+            ),
+            ("in review, another's turn, with a comment", review(Some(you()), comment), Gate::Open),
+            (
+                "another's turn, but not in review",
+                IssueAtClaim { status: IssueStatus::InProgress, ..review(Some(you()), none) },
+                Gate::Open,
+            ),
+        ];
+        for (name, issue, expected) in rows {
+            assert_eq!(gate(&on(issue.clone())), expected, "{name}");
+            if let Gate::Ends(_) = expected {
+                let paused = ClaimView { agent: Some(AgentStatus::Paused), ..on(issue) };
+                assert_eq!(gate(&paused), expected, "{name}: ends although its agent is paused");
+            }
+        }
+        let missing = ClaimView { issue: Some(ClaimIssue::Missing("i".into())), ..free() };
+        assert_eq!(gate(&missing), Gate::Ends(End::IssueNotFound { issue: "i".into() }));
+    }
+
+    #[test]
+    fn a_run_that_waited_too_long_expires_whatever_holds_it() {
+        let late = ClaimView { expired: true, agent: Some(AgentStatus::Paused), ..free() };
+        assert_eq!(gate(&late), Gate::Ends(End::Expired));
+        assert_eq!(gate(&ClaimView { expired: true, ..free() }), Gate::Ends(End::Expired));
+        assert_eq!(gate(&ClaimView { agent: None, ..late }), Gate::Ends(End::AgentGone));
+    }
+
+    #[test]
+    fn the_record_of_an_end_says_why() {
+        let issue = || IssueId::from("i");
+        let participant = Principal::User("u".into());
+        let rows = [
+            (End::AgentGone, "cancelled", None),
+            (End::AgentTerminated, "cancelled", None),
+            (End::Expired, "expired", None),
+            (End::IssueNotFound { issue: issue() }, "issue_not_found", Some(json!({"issueId": "i"}))),
+            (
+                End::AssigneeChanged { issue: issue(), previous: "a".into(), current: None },
+                "issue_assignee_changed",
+                Some(json!({"issueId": "i", "previousAssigneeAgentId": "a", "currentAssigneeAgentId": null})),
+            ),
+            (
+                End::TerminalStatus { issue: issue(), status: IssueStatus::Done },
+                "issue_terminal_status",
+                Some(json!({"issueId": "i", "currentStatus": "done"})),
+            ),
+            (
+                End::ParticipantChanged { issue: issue(), stage: Some(StageType::Approval), participant },
+                "issue_review_participant_changed",
+                Some(json!({"issueId": "i", "currentStageType": "approval",
+                    "currentParticipant": {"type": "user", "agentId": null, "userId": "u"}})),
+            ),
+        ];
+        let mut words: Vec<&str> = rows.iter().map(|(end, _, _)| end.words()).collect();
+        for (end, code, event) in rows {
+            assert_eq!((end.code(), end.event()), (code, event.clone()));
+            assert_eq!(end.is_stale(), event.is_some(), "{code}");
+            if end.is_stale() {
+                let result = json!({"stopReason": code, "effectiveTimeoutSec": 0, "timeoutConfigured": false,
+                    "timeoutSource": "stale_queued_run_gate", "timeoutFired": false});
+                assert_eq!((end.wake_status(), end.result()), (WakeStatus::Skipped, Some(result)));
+            } else {
+                assert_eq!((end.wake_status(), end.result()), (WakeStatus::Cancelled, None));
+            }
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), 7, "each end has words of its own");
+    }
+
+    #[test]
+    fn work_in_progress_comes_first_and_blocked_work_last() {
+        use IssueStatus::{Blocked, InProgress, Todo};
+        for (issue, expected) in [
+            (Some((InProgress, Priority::Low, true)), (0, 3)),
+            (Some((Todo, Priority::Critical, true)), (1, 0)),
+            (Some((Blocked, Priority::High, true)), (1, 1)),
+            (None, (2, 4)),
+            (Some((InProgress, Priority::Critical, false)), (3, 0)),
+            (Some((Todo, Priority::Medium, false)), (3, 2)),
+        ] {
+            assert_eq!(rank(issue), expected, "{issue:?}");
         }
     }
 

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::moment::Moment;
+use crate::recovery::silence::StopFor;
 use crate::run::Outcome;
 use crate::telling::{AgentError, ErrorClass, Told};
 use crate::words;
@@ -274,6 +275,14 @@ fn process_lost(ending: &Ending, mut error: String) -> Settlement {
 }
 
 fn cancelled(words: &str) -> Settlement {
+    // A watchdog is a limit and not a wish: what it stops may be tried again, what somebody cancelled may not (D1, D6).
+    if let Some(stop) = StopFor::read(words) {
+        return Settlement {
+            outcome: Outcome::TimedOut,
+            stop_reason: StopReason::Timeout,
+            ..failed(words.to_owned(), stop.as_str())
+        };
+    }
     let lower = words.to_lowercase();
     let stop_reason = if lower.contains("budget") {
         StopReason::BudgetPaused
@@ -765,6 +774,22 @@ mod tests {
                 ..cli(signalled(15, EndedBy::StopOrder), said(&[]))
             };
             assert_eq!(over(&ending).stop_reason, reason);
+        }
+    }
+
+    #[test]
+    fn what_a_watchdog_stops_is_timed_out_and_says_for_what() {
+        for &stop in StopFor::ALL {
+            let ending = Ending {
+                stop_asked: Some(stop.words().to_owned()),
+                ..cli(signalled(15, EndedBy::StopOrder), said(&[message()]))
+            };
+            let settlement = over(&ending);
+            assert_eq!(
+                (settlement.outcome, settlement.error_code.as_deref(), settlement.stop_reason),
+                (Outcome::TimedOut, Some(stop.as_str()), StopReason::Timeout)
+            );
+            assert_eq!(settlement.follow_up, FollowUp::Nothing);
         }
     }
 

@@ -66,6 +66,14 @@ id!(/// A run: one piece of work of an agent, from wake to end.
     RunId);
 id!(/// A wake: one recorded ask, whatever came of it.
     WakeId);
+id!(/// An issue: one work item of a company.
+    IssueId);
+id!(/// A comment on an issue.
+    CommentId);
+id!(/// A hold on a subtree of issues.
+    HoldId);
+id!(/// A budget policy: an amount that a scope may spend in a window.
+    PolicyId);
 
 #[cfg(test)]
 mod tests {

@@ -4,17 +4,26 @@
 //! clock or the environment, or touches I/O; `Cargo.toml` has no runtime, SQL or HTTP. The shell that loads the views,
 //! applies the decisions and rings the bells is the `engine`.
 
+pub mod access;
 pub mod agent;
+pub mod budget;
 pub mod cancel;
 pub mod claim;
+pub mod duty;
 pub mod ending;
 pub mod hold;
 pub mod ids;
+pub mod issue;
+pub mod liveness;
 pub mod moment;
+pub mod promotion;
+pub mod recovery;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod summary;
 pub mod telling;
+pub mod tree;
 pub mod wake;
 
 /// Declares an enum whose variants are stored, sent and printed as fixed machine strings.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use crate::ending::ErrorFamily;
 use crate::moment::Moment;
+use crate::run::Outcome;
+use crate::words;
 
 /// Base delays of the bounded retry, by attempt.
 pub const DELAYS: [Duration; 4] = [
@@ -37,9 +40,71 @@ pub fn plan(attempts: u32, jitter: f64, not_before: Option<Moment>, now: Moment)
     Some(Retry { attempt: attempts + 1, due_at, base_delay, delay })
 }
 
+/// True when the failure is one that a delayed retry may cure.
+///
+/// The family counts wherever it is known; the two codes stand for it on rows of programs that report none.
+pub fn is_eligible(outcome: Outcome, family: Option<ErrorFamily>, error_code: Option<&str>) -> bool {
+    outcome == Outcome::Failed
+        && (family == Some(ErrorFamily::TransientUpstream)
+            || matches!(error_code, Some("codex_transient_upstream" | "claude_transient_upstream")))
+}
+
+/// What the run's event says when the retries are used up; clients look for the start of it.
+pub fn exhausted() -> String {
+    format!("Bounded retry exhausted after {} attempts; no further automatic retry is queued", DELAYS.len())
+}
+
+words!(
+    /// How a retried Codex run is started, by attempt.
+    CodexFallback {
+        SameSession = "same_session",
+        SaferInvocation = "safer_invocation",
+        FreshSession = "fresh_session",
+        FreshSessionSaferInvocation = "fresh_session_safer_invocation",
+    }
+);
+
+/// The fallback of an attempt, 1 for the first.
+pub const fn codex_fallback(attempt: u32) -> CodexFallback {
+    match attempt {
+        0 | 1 => CodexFallback::SameSession,
+        2 => CodexFallback::SaferInvocation,
+        3 => CodexFallback::FreshSession,
+        _ => CodexFallback::FreshSessionSaferInvocation,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_transient_failures_are_eligible() {
+        use Outcome::{Cancelled, Failed, Succeeded, TimedOut};
+        let family = Some(ErrorFamily::TransientUpstream);
+        let rows = [
+            (Failed, family, None, true),
+            (Failed, family, Some("quota_exhausted"), true),
+            (Failed, None, Some("codex_transient_upstream"), true),
+            (Failed, None, Some("claude_transient_upstream"), true),
+            (Failed, None, Some("adapter_failed"), false),
+            (Failed, None, None, false),
+            (Succeeded, family, None, false),
+            (Cancelled, family, None, false),
+            (TimedOut, family, Some("claude_transient_upstream"), false),
+        ];
+        for (outcome, family, code, eligible) in rows {
+            assert_eq!(is_eligible(outcome, family, code), eligible, "{outcome} {code:?}");
+        }
+        assert!(exhausted().starts_with("Bounded retry exhausted after 4 attempts"));
+    }
+
+    #[test]
+    fn the_fallback_advances_with_the_attempt() {
+        let modes = [1, 2, 3, 4, 5].map(|n| codex_fallback(n).as_str());
+        let last = "fresh_session_safer_invocation";
+        assert_eq!(modes, ["same_session", "safer_invocation", "fresh_session", last, last]);
+    }
 
     const NOON: Moment = Moment::from_micros(1_000_000_000_000);
 

@@ -5,12 +5,13 @@
 use adapters::Problem;
 use domain::agent::{AgentStatus, HeartbeatPolicy, Role, issue_prefix, url_key};
 use domain::ids::{AgentId, CompanyId};
+use domain::moment::Moment;
 use domain::schedule;
 use domain::wake::Actor;
 use serde_json::{Map, Value as Json, json};
 use store::agents::Agent;
 use store::companies::Company;
-use store::{agents, audit, companies};
+use store::{StoreError, Tx, agents, audit, companies};
 
 use crate::{Engine, EngineError, stops};
 
@@ -137,83 +138,23 @@ impl Engine {
         draft: AgentDraft,
         actor: &Actor,
     ) -> Result<Agent, EngineError> {
-        let problems = check_draft(&draft);
-        if !problems.is_empty() {
-            return Err(EngineError::Invalid(problems));
-        }
-        let now = self.now();
-        let policy = HeartbeatPolicy::read(&draft.runtime_config, &draft.adapter_type);
-        let id = AgentId(self.new_id());
-        let can_create = draft.role == Role::Ceo;
-        let agent = Agent {
-            url_key: key_of(&draft.name, &id),
-            company_id: company.clone(),
-            name: draft.name.trim().to_owned(),
-            role: draft.role,
-            title: draft.title,
-            icon: draft.icon,
-            status: AgentStatus::Idle,
-            reports_to: draft.reports_to,
-            capabilities: draft.capabilities,
-            adapter_config: typed_env(&draft.adapter_config),
-            runtime_config: with_heartbeat_defaults(&draft.runtime_config),
-            adapter_type: draft.adapter_type,
-            budget_monthly_cents: draft.budget_monthly_cents,
-            pause_reason: None,
-            paused_at: None,
-            permissions: draft.permissions.unwrap_or_else(|| json!({ "canCreateAgents": can_create })),
-            metadata: draft.metadata,
-            last_heartbeat_at: None,
-            next_timer_at: schedule::next_due(AgentStatus::Idle, &policy, now),
-            created_at: now,
-            updated_at: now,
-            id,
-        };
+        let agent = drafted(AgentId(self.new_id()), company, draft, self.now())?;
         let actor = actor.clone();
         let agent = self
             .inner
             .store
             .write(move |tx| {
-                let (mut agent, actor) = (agent.clone(), actor.clone());
+                let (agent, actor) = (agent.clone(), actor.clone());
                 Box::pin(async move {
-                    if companies::get(tx, &agent.company_id).await?.is_none() {
-                        return Ok(Err(EngineError::NotFound("Company")));
-                    }
-                    if let Some(manager) = &agent.reports_to {
-                        match agents::get(tx, manager).await? {
-                            None => return Ok(Err(EngineError::NotFound("Manager"))),
-                            Some(manager) if manager.company_id != agent.company_id => {
-                                let text = "Manager must belong to same company";
-                                return Ok(Err(EngineError::Invalid(vec![problem(
-                                    "reportsTo",
-                                    text,
-                                    "name an agent of this company",
-                                )])));
-                            }
-                            Some(_) => {}
-                        }
-                    }
-                    let name = agent.name.clone();
-                    for number in 2..=100 {
-                        if agents::insert(tx, &agent).await? {
-                            let record = stops::record(
-                                &agent.company_id,
-                                &actor,
-                                "agent.created",
-                                agent.id.as_str(),
-                                &agent.name,
-                                now,
-                            );
-                            audit::append(tx, record).await?;
-                            return Ok(Ok(agent));
-                        }
-                        agent.name = format!("{name} {number}");
-                        agent.url_key = key_of(&agent.name, &agent.id);
-                    }
-                    let message = format!(
-                        "Agent name '{name}' and its first hundred numbers are in use in this company"
-                    );
-                    Ok(Err(EngineError::Conflict { message, details: None }))
+                    let agent = match insert_numbered(tx, agent).await? {
+                        Ok(agent) => agent,
+                        Err(error) => return Ok(Err(error)),
+                    };
+                    let (id, now) = (agent.id.as_str(), agent.created_at);
+                    let record =
+                        stops::record(&agent.company_id, &actor, "agent.created", id, &agent.name, now);
+                    audit::append(tx, record).await?;
+                    Ok(Ok(agent))
                 })
             })
             .await??;
@@ -284,6 +225,79 @@ impl Engine {
         self.inner.doorbell.ring(agent);
         Ok(changed)
     }
+}
+
+/// The agent that a draft describes, once everything in it is right; it is idle.
+pub(crate) fn drafted(
+    id: AgentId,
+    company: &CompanyId,
+    draft: AgentDraft,
+    now: Moment,
+) -> Result<Agent, EngineError> {
+    let problems = check_draft(&draft);
+    if !problems.is_empty() {
+        return Err(EngineError::Invalid(problems));
+    }
+    let policy = HeartbeatPolicy::read(&draft.runtime_config, &draft.adapter_type);
+    let can_create = draft.role == Role::Ceo;
+    Ok(Agent {
+        url_key: key_of(&draft.name, &id),
+        company_id: company.clone(),
+        name: draft.name.trim().to_owned(),
+        role: draft.role,
+        title: draft.title,
+        icon: draft.icon,
+        status: AgentStatus::Idle,
+        reports_to: draft.reports_to,
+        capabilities: draft.capabilities,
+        adapter_config: typed_env(&draft.adapter_config),
+        runtime_config: with_heartbeat_defaults(&draft.runtime_config),
+        adapter_type: draft.adapter_type,
+        budget_monthly_cents: draft.budget_monthly_cents,
+        pause_reason: None,
+        paused_at: None,
+        permissions: draft.permissions.unwrap_or_else(|| json!({ "canCreateAgents": can_create })),
+        metadata: draft.metadata,
+        last_heartbeat_at: None,
+        next_timer_at: schedule::next_due(AgentStatus::Idle, &policy, now),
+        created_at: now,
+        updated_at: now,
+        id,
+    })
+}
+
+/// Adds an agent to a company that exists, below a manager of the same; a name that is taken gets a number.
+pub(crate) async fn insert_numbered(
+    tx: &mut Tx<'_>,
+    mut agent: Agent,
+) -> Result<Result<Agent, EngineError>, StoreError> {
+    if companies::get(tx, &agent.company_id).await?.is_none() {
+        return Ok(Err(EngineError::NotFound("Company")));
+    }
+    if let Some(manager) = &agent.reports_to {
+        match agents::get(tx, manager).await? {
+            None => return Ok(Err(EngineError::NotFound("Manager"))),
+            Some(manager) if manager.company_id != agent.company_id => {
+                let text = "Manager must belong to same company";
+                return Ok(Err(EngineError::Invalid(vec![problem(
+                    "reportsTo",
+                    text,
+                    "name an agent of this company",
+                )])));
+            }
+            Some(_) => {}
+        }
+    }
+    let name = agent.name.clone();
+    for number in 2..=100 {
+        if agents::insert(tx, &agent).await? {
+            return Ok(Ok(agent));
+        }
+        agent.name = format!("{name} {number}");
+        agent.url_key = key_of(&agent.name, &agent.id);
+    }
+    let message = format!("Agent name '{name}' and its first hundred numbers are in use in this company");
+    Ok(Err(EngineError::Conflict { message, details: None }))
 }
 
 fn patched(mut agent: Agent, patch: &AgentPatch) -> Agent {

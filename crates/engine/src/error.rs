@@ -2,6 +2,7 @@
 
 use adapters::Problem;
 use domain::agent::AgentStatus;
+use domain::issue::refusal::{Kind, Refusal};
 use domain::wake::BudgetBlock;
 use serde_json::Value as Json;
 use store::StoreError;
@@ -27,6 +28,9 @@ pub enum EngineError {
     /// The thing is in a state that does not allow this.
     #[error("{message}")]
     Conflict { message: String, details: Option<Json> },
+    /// A rule is against it; clients match on the message.
+    #[error("{message}")]
+    Refused { kind: Kind, message: String, details: Option<Json> },
     /// The request makes no sense; each field is named.
     #[error("invalid request")]
     Invalid(Vec<Problem>),
@@ -38,4 +42,26 @@ pub enum EngineError {
     Process(#[from] crate::processes::ProcessError),
     #[error("store")]
     Store(#[from] StoreError),
+}
+
+impl EngineError {
+    /// A refusal in the words that clients match on.
+    pub(crate) fn refused(kind: Kind, message: impl Into<String>) -> EngineError {
+        EngineError::Refused { kind, message: message.into(), details: None }
+    }
+
+    /// The same with details.
+    pub(crate) fn refused_with(kind: Kind, message: impl Into<String>, details: Json) -> EngineError {
+        EngineError::Refused { kind, message: message.into(), details: Some(details) }
+    }
+}
+
+impl From<Refusal> for EngineError {
+    fn from(refusal: Refusal) -> EngineError {
+        EngineError::Refused {
+            kind: refusal.kind(),
+            message: refusal.text().to_owned(),
+            details: refusal.details(),
+        }
+    }
 }

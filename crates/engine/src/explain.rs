@@ -1,18 +1,22 @@
 //! What happened to a run, what it waits for, and what happens next by itself.
 
+use std::collections::{HashMap, HashSet};
+
 use domain::agent::HeartbeatPolicy;
-use domain::claim::{self, ClaimView, Gate};
+use domain::claim::{self, ClaimIssue, ClaimView, Gate};
 use domain::hold::HeldReason;
 use domain::ids::{AgentId, RunId};
+use domain::issue::IssueStatus;
 use domain::moment::Moment;
 use domain::run::RunStatus;
 use serde::Serialize;
 use serde_json::Value as Json;
 use store::agents::Agent;
 use store::runs::Run;
-use store::{StoreError, agents, runs, wakes};
+use store::{StoreError, Tx, agents, issues, locks, relations, runs, wakes};
 
-use crate::{Engine, EngineError};
+use crate::claims::Room;
+use crate::{Engine, EngineError, budgets, claims, issue_views};
 
 /// One step in the life of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -64,51 +68,19 @@ pub struct Explanation {
 impl Engine {
     /// Why queued runs wait, in the order given; `None` for runs that do not wait. Derived now, by the gates that claim.
     pub async fn held_reasons(&self, waiting: &[Run]) -> Result<Vec<Option<HeldReason>>, StoreError> {
-        let mut ids: Vec<AgentId> = waiting
-            .iter()
-            .filter(|run| run.status == RunStatus::Queued)
-            .map(|run| run.agent_id.clone())
-            .collect();
-        ids.sort();
-        ids.dedup();
-        if ids.is_empty() {
+        let queued: Vec<Run> =
+            waiting.iter().filter(|run| run.status == RunStatus::Queued).cloned().collect();
+        if queued.is_empty() {
             return Ok(waiting.iter().map(retry_hold).collect());
         }
-        let wanted = ids.clone();
-        let (found, scopes) = self
-            .inner
-            .store
-            .read(move |tx| {
-                let ids = wanted.clone();
-                Box::pin(async move {
-                    let mut found = Vec::with_capacity(ids.len());
-                    for id in &ids {
-                        found.push(agents::get(tx, id).await?);
-                    }
-                    Ok((found, runs::running_scopes(tx, &ids).await?))
-                })
-            })
-            .await?;
+        let now = self.now();
+        let stage =
+            self.inner.read(queued, move |tx, queued| Box::pin(async move { Stage::of(tx, &queued, now).await }));
+        let stage = stage.await?;
         let (running, slots) = self.capacity();
-        let held = |run: &Run| {
-            if run.status != RunStatus::Queued {
-                return retry_hold(run);
-            }
-            let agent: Option<&Agent> = found.iter().flatten().find(|agent| agent.id == run.agent_id);
-            let policy = agent.map(|agent| HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type));
-            let of_agent = scopes.iter().filter(|(agent, _)| *agent == run.agent_id);
-            match claim::gate(&ClaimView {
-                status: run.status,
-                agent: agent.map(|agent| agent.status),
-                slots: policy.map_or(1, |policy| policy.max_concurrent_runs),
-                agent_running: u32::try_from(of_agent.clone().count()).unwrap_or(u32::MAX),
-                scope_running: of_agent.clone().any(|(_, key)| *key == run.task_key),
-                instance_slots: slots,
-                instance_running: running,
-            }) {
-                Gate::Held(reason) => Some(reason),
-                Gate::Open | Gate::Ends(_) | Gate::NotWaiting => None,
-            }
+        let held = |run: &Run| match stage.gate(run, (running, slots)) {
+            Gate::Held(reason) => Some(reason),
+            Gate::Open | Gate::Ends(_) | Gate::NotWaiting => None,
         };
         Ok(waiting.iter().map(held).collect())
     }
@@ -130,12 +102,18 @@ impl Engine {
             .await?;
         let run = run.ok_or(EngineError::NotFound("Heartbeat run"))?;
         let held = self.held_reasons(std::slice::from_ref(&run)).await?.pop().flatten();
-        let (next, hint) = what_next(&run, held);
-        let tended_here = self.inner.handle_of(&run.id).is_some();
+        let waits_for = match held {
+            Some(reason) => Some(self.waits_for(&run, reason).await?),
+            None => None,
+        };
+        let handle = self.inner.handle_of(&run.id);
+        let trouble = handle.as_ref().and_then(|handle| handle.trouble());
+        let (next, hint) = what_next(&run, held, trouble);
+        let tended_here = handle.is_some();
         Ok(Explanation {
             cancelling: run.status == RunStatus::Running && run.stop_asked_at.is_some(),
             held_reason: held,
-            waits_for: held.map(|reason| reason.what_ends_it().to_owned()),
+            waits_for,
             holder: (run.status == RunStatus::Running).then(|| Holder {
                 node_id: run.node_id.clone(),
                 incarnation: run.lease_holder,
@@ -177,12 +155,121 @@ impl Engine {
     }
 }
 
+/// What the gates look at of some waiting runs, loaded at once.
+struct Stage {
+    agents: Vec<Agent>,
+    /// Agent and task of every run of theirs that is running.
+    scopes: Vec<(AgentId, String)>,
+    issues: HashMap<RunId, ClaimIssue>,
+    unfunded: HashSet<RunId>,
+}
+
+impl Stage {
+    async fn of(tx: &mut Tx<'_>, queued: &[Run], now: Moment) -> Result<Stage, StoreError> {
+        let mut ids: Vec<AgentId> = queued.iter().map(|run| run.agent_id.clone()).collect();
+        ids.sort();
+        ids.dedup();
+        let found = agents::some(tx, &ids).await?;
+        let scopes = runs::running_scopes(tx, &ids).await?;
+        let views = issue_views::at_claim(tx, queued).await?;
+        let mut unfunded = HashSet::new();
+        for agent in &found {
+            let of_agent: Vec<Run> = queued.iter().filter(|run| run.agent_id == agent.id).cloned().collect();
+            unfunded.extend(budgets::shortages(tx, &of_agent, agent, now).await?);
+        }
+        let issues = views.into_iter().map(|(run, (issue, _))| (run, issue)).collect();
+        Ok(Stage { agents: found, scopes, issues, unfunded })
+    }
+
+    fn gate(&self, run: &Run, (instance_running, instance_slots): (u32, u32)) -> Gate {
+        let agent = self.agents.iter().find(|agent| agent.id == run.agent_id);
+        let policy = agent.map(|agent| HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type));
+        let mut of_agent = self.scopes.iter().filter(|(agent, _)| *agent == run.agent_id);
+        let room = Room {
+            slots: policy.map_or(1, |policy| policy.max_concurrent_runs),
+            agent_running: u32::try_from(of_agent.clone().count()).unwrap_or(u32::MAX),
+            instance_slots,
+            instance_running,
+        };
+        let scope_running = of_agent.any(|(_, key)| *key == run.task_key);
+        let issue = self.issues.get(&run.id).cloned();
+        let status = agent.map(budgets::status_at_claim);
+        let view = claims::view(run.status, status, issue, scope_running, room);
+        claim::gate(&ClaimView { budget: self.unfunded.contains(&run.id), ..view })
+    }
+}
+
+impl Engine {
+    /// In words, what ends the wait: the general rule, and which blocker, hold, budget or run it is here.
+    async fn waits_for(&self, run: &Run, reason: HeldReason) -> Result<String, StoreError> {
+        let (id, now) = (run.clone(), self.now());
+        let named = self.inner.read(id, move |tx, run| {
+            Box::pin(async move { what_holds(tx, &run, reason, now).await })
+        });
+        Ok(match named.await? {
+            Some(named) => format!("{}: {named}", reason.what_ends_it()),
+            None => reason.what_ends_it().to_owned(),
+        })
+    }
+}
+
+/// Who or what it is that holds a run; `None` where the reason says it all.
+async fn what_holds(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    reason: HeldReason,
+    now: Moment,
+) -> Result<Option<String>, StoreError> {
+    /// As many blockers as people read.
+    const MOST: usize = 5;
+    let issue = issue_views::issue_of(run);
+    match (reason, issue) {
+        (HeldReason::Dependency, Some(issue)) => {
+            let all = relations::blockers_of(tx, std::slice::from_ref(&issue)).await?;
+            let open: Vec<String> = all
+                .into_iter()
+                .filter(|(_, blocker)| blocker.status != IssueStatus::Done)
+                .map(|(_, blocker)| format!("{} ({})", blocker.identifier, blocker.status))
+                .collect();
+            let more = open.len().saturating_sub(MOST);
+            let shown = open.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            Ok((!open.is_empty()).then(|| format!("{shown}{more}")))
+        }
+        (HeldReason::Hold, Some(issue)) => {
+            let Some(hold) = issue_views::pause_hold(tx, &issue).await? else { return Ok(None) };
+            let root = issues::get(tx, &hold.root).await?.map(|root| root.identifier);
+            let because = hold.reason.map(|reason| format!(", {reason}")).unwrap_or_default();
+            Ok(Some(format!("hold {} on {}{because}", hold.id, root.unwrap_or(hold.root.0))))
+        }
+        (HeldReason::Running, Some(issue)) => {
+            let holder = locks::holder(tx, &issue).await?.filter(|holder| holder.is_live);
+            Ok(holder.map(|holder| format!("run {}", holder.run_id)))
+        }
+        (HeldReason::Budget, _) => {
+            let Some(agent) = agents::get(tx, &run.agent_id).await? else { return Ok(None) };
+            let shortage = budgets::shortage(tx, run, &agent, now).await?;
+            Ok(shortage.map(|it| format!("{} ({} {})", it.reason, it.scope_type, it.scope_id)))
+        }
+        (_, _) => Ok(None),
+    }
+}
+
 fn retry_hold(run: &Run) -> Option<HeldReason> {
     (run.status == RunStatus::ScheduledRetry).then_some(HeldReason::RetryBackoff)
 }
 
-fn what_next(run: &Run, held: Option<HeldReason>) -> (String, Option<String>) {
+fn what_next(run: &Run, held: Option<HeldReason>, trouble: Option<String>) -> (String, Option<String>) {
     match run.status {
+        RunStatus::Running if let Some(words) = trouble => {
+            let hint = "the log of the server has every try; `bugle doctor` looks at the store".to_owned();
+            (
+                format!(
+                    "its process is over and its end cannot be recorded: {words}; this is tried until it works"
+                ),
+                Some(hint),
+            )
+        }
         RunStatus::Queued => match held {
             Some(reason) => (reason.what_ends_it().to_owned(), None),
             None => ("it starts within a second".to_owned(), None),

@@ -15,7 +15,9 @@ use keeper::{
 };
 use tokio::sync::Notify;
 
-use crate::processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, ProcessId, Processes, Seen};
+use crate::processes::{
+    ExitFacts, Frame, FrameStream, LogSource, ProcessError, ProcessId, Processes, Seen, TreeUsage,
+};
 
 /// The keepers of one data folder.
 #[derive(Debug)]
@@ -172,6 +174,11 @@ impl Processes for Keepers {
             self.unwatch(id);
         }
         Ok(added?)
+    }
+
+    fn measure(&self, id: &ProcessId) -> Result<Option<TreeUsage>, ProcessError> {
+        let used = keeper::tree_usage(&self.folder(id))?;
+        Ok(used.map(|keeper::TreeUsage { cpu, io_bytes, processes }| TreeUsage { cpu, io_bytes, processes }))
     }
 
     fn unwatch(&self, id: &ProcessId) {

@@ -5,17 +5,36 @@
 //! nothing that `domain` could decide. Memory holds only handles and hints: an engine that is killed at any instant loses
 //! nothing, and the next one goes on.
 
+mod activity;
 mod agents;
+mod approvals;
+mod attempts;
+mod breaker;
+mod budgets;
+mod claims;
+mod companies;
+mod dashboard;
 mod dispatcher;
 mod doorbell;
 mod error;
 mod explain;
 mod feed;
+mod hiring;
+mod inbox;
 mod intake;
+mod issue_views;
+mod interactions;
+pub mod issues;
 mod keepers;
+mod orders;
+mod people;
 mod processes;
 mod progress;
+mod projects;
+mod promotions;
+mod resuming;
 mod run_task;
+mod run_tokens;
 mod sessions;
 mod settings;
 mod settlement;
@@ -23,7 +42,10 @@ mod signals;
 mod slots;
 mod stops;
 mod sweeps;
+mod tree;
+mod unwritten;
 mod wakes;
+mod watchdog;
 mod world;
 
 use std::collections::HashMap;
@@ -39,22 +61,38 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use activity::{ActivityDraft, ActivityFilter, Author, MOST_ACTIVITY};
 pub use agents::{AgentDraft, AgentPatch};
+pub use approvals::{APPROVAL_KINDS, ApprovalDraft, ApprovalVerdict, MOST_APPROVALS};
+pub use budgets::{BudgetOverview, CostReport, IncidentSummary, PolicySummary, Shortage, WindowSpend};
+pub use companies::{CompanyPatch, CompanyStats};
+pub use dashboard::{Badges, Dashboard, DayOfRuns};
 pub use error::EngineError;
 pub use explain::{Explanation, Holder, Transition};
 pub use feed::{Happening, Heard, LogPiece, Subscription, raw_payload};
+pub use hiring::AgentAccess;
+pub use inbox::{Inbox, MOST_ITEMS};
 pub use intake::body_hash;
+pub use interactions::{InteractionDraft, KINDS as INTERACTION_KINDS, Reply};
 pub use keepers::Keepers;
-pub use processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, ProcessId, Processes, Seen};
+pub use people::{ChallengeDraft, ChallengeView, MadeKey, NewChallenge, hash as key_hash};
+pub use processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, ProcessId, Processes, Seen, TreeUsage};
+pub use projects::{
+    GoalDraft, GoalPatch, MOST_PROJECTS, ProjectCard, ProjectDraft, ProjectPatch, WorkspaceDraft,
+};
 pub use settings::Settings;
 pub use stops::StopReport;
 pub use sweeps::recovery::Recovery;
+pub use tree::{HeldTree, HoldFilter, MOST_ISSUES, PreviewedIssue, TreeOperation, TreePreview};
 pub use wakes::{Skipped, Woken};
+pub use watchdog::WatchdogVerdict;
 pub use world::{Clock, Dice, SystemClock, SystemDice};
 
 use doorbell::Doorbell;
 use feed::Feed;
+use run_tokens::RunTokens;
 use slots::Slots;
+use unwritten::Unwritten;
 
 /// The engine of one server. Cloning gives another handle to the same engine.
 #[derive(Debug, Clone)]
@@ -70,7 +108,9 @@ pub(crate) struct Inner {
     pub(crate) dice: Arc<dyn Dice>,
     pub(crate) settings: Settings,
     pub(crate) claimer: Claimer,
+    pub(crate) tokens: RunTokens,
     pub(crate) doorbell: Doorbell,
+    pub(crate) budgets: budgets::upkeep::Bells,
     pub(crate) feed: Feed,
     /// Places for processes on this node.
     pub(crate) slots: Arc<Slots>,
@@ -80,6 +120,17 @@ pub(crate) struct Inner {
     pub(crate) retries: Notify,
     pub(crate) housekeeping: Notify,
     pub(crate) stop_orders: Notify,
+    /// Wakes were ordered.
+    pub(crate) orders: Notify,
+    /// A pause, a hold or a budget was lifted: deferred wakes may go on.
+    pub(crate) deferrals: Notify,
+    pub(crate) dependents: Notify,
+    /// An issue may have been left by everybody.
+    pub(crate) stranded: Notify,
+    pub(crate) graph: Notify,
+    pub(crate) silence: Notify,
+    /// A person touched what agents went around in a circle about.
+    pub(crate) circles: Notify,
     /// Somebody asked to stop a run whose task was not there: the next task that comes has the record looked at again.
     pub(crate) stop_unheard: AtomicBool,
     pub(crate) recovery: Mutex<Recovery>,
@@ -118,13 +169,16 @@ impl Engine {
             })
             .await?;
         let claimer = Claimer { holder, node_id: settings.node_id.clone(), boot_id };
+        let tokens = RunTokens::draw(&*dice);
         let inner = Arc::new(Inner {
             store,
             processes,
             clock,
             dice,
             claimer,
+            tokens,
             doorbell: Doorbell::default(),
+            budgets: budgets::upkeep::Bells::default(),
             feed: Feed::new(),
             slots: Arc::new(Slots::new(settings.max_runs, going_on)),
             tended: Mutex::default(),
@@ -132,6 +186,13 @@ impl Engine {
             retries: Notify::new(),
             housekeeping: Notify::new(),
             stop_orders: Notify::new(),
+            orders: Notify::new(),
+            deferrals: Notify::new(),
+            dependents: Notify::new(),
+            stranded: Notify::new(),
+            graph: Notify::new(),
+            silence: Notify::new(),
+            circles: Notify::new(),
             stop_unheard: AtomicBool::new(false),
             recovery: Mutex::default(),
             closing: CancellationToken::new(),
@@ -199,6 +260,15 @@ impl Engine {
         self.inner.retries.notify_one();
         self.inner.housekeeping.notify_one();
         self.inner.stop_orders.notify_one();
+        self.inner.orders.notify_one();
+        self.inner.deferrals.notify_one();
+        self.inner.dependents.notify_one();
+        self.inner.stranded.notify_one();
+        self.inner.graph.notify_one();
+        self.inner.silence.notify_one();
+        self.inner.circles.notify_one();
+        self.inner.nudge_tasks();
+        self.inner.budgets.ring();
         self.inner.doorbell.ring_all();
         self.inner.feed.ring();
     }
@@ -228,9 +298,9 @@ impl Inner {
         self.store.write(move |tx| closure(tx, context.clone())).await
     }
 
-    /// Writes what must be written, however long the store is away. `None`: the server leaves first, and the next start
-    /// finds the run as it was.
-    pub(crate) async fn write_patiently<C, T, F>(&self, context: C, closure: F) -> Option<T>
+    /// Writes what must be written, however long the store is away. A store that is there and refuses it time and again
+    /// will refuse it for ever: then the caller has to write something else.
+    pub(crate) async fn write_patiently<C, T, F>(&self, context: C, closure: F) -> Result<T, Unwritten>
     where
         C: Clone + Send + Sync + 'static,
         T: Send + 'static,
@@ -238,14 +308,21 @@ impl Inner {
     {
         let closure = Arc::new(closure);
         let mut pause = Duration::from_millis(50);
+        let mut refusals = 0;
         loop {
             let again = Arc::clone(&closure);
             match self.write(context.clone(), move |tx, context| again(tx, context)).await {
-                Ok(written) => return Some(written),
-                Err(error) => tracing::warn!(%error, "cannot write; trying again"),
+                Ok(written) => return Ok(written),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot write; trying again");
+                    refusals = if unwritten::is_refusal(&error) { refusals + 1 } else { 0 };
+                    if refusals == unwritten::MOST_REFUSALS {
+                        return Err(Unwritten::Refused(error));
+                    }
+                }
             }
             tokio::select! {
-                () = self.leaving.cancelled() => return None,
+                () = self.leaving.cancelled() => return Err(Unwritten::Leaving),
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(Duration::from_secs(5));
@@ -264,6 +341,13 @@ impl Inner {
 
     pub(crate) fn handle_of(&self, run: &RunId) -> Option<Arc<run_task::Handle>> {
         self.tended.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned()
+    }
+
+    /// Has every task look at its run.
+    fn nudge_tasks(&self) {
+        for handle in self.tended.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            handle.nudge();
+        }
     }
 
     pub(crate) fn tends_nothing(&self) -> bool {

@@ -5,11 +5,13 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::ending::EndedBy;
 use domain::ids::RunId;
 use domain::moment::Moment;
 use tokio::sync::Notify;
+use tokio::task::JoinError;
 
 /// One process of a run: the run and the epoch it was started under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,6 +87,15 @@ pub trait LogSource: Send {
     fn next(&mut self) -> Result<Option<Frame>, ProcessError>;
 }
 
+/// What the whole tree of a run's processes has used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeUsage {
+    pub cpu: Duration,
+    /// Bytes read and written.
+    pub io_bytes: u64,
+    pub processes: u32,
+}
+
 /// What may go wrong with a process.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
@@ -132,6 +143,10 @@ pub trait Processes: Send + Sync + Debug + 'static {
     fn log(&self, id: &ProcessId, offset: u64) -> Result<Box<dyn LogSource>, ProcessError>;
     /// Rings `bell` whenever something about it may have changed.
     fn watch(&self, id: &ProcessId, bell: Arc<Notify>) -> Result<(), ProcessError>;
+    /// Measures what its tree has used so far; `None` where that cannot be seen. May take a while.
+    fn measure(&self, _id: &ProcessId) -> Result<Option<TreeUsage>, ProcessError> {
+        Ok(None)
+    }
     /// Ends the watch.
     fn unwatch(&self, id: &ProcessId);
     /// Packs the folder of a finished process into one file; doing it again does nothing.
@@ -140,4 +155,18 @@ pub trait Processes: Send + Sync + Debug + 'static {
     fn remove(&self, run: &RunId) -> Result<u64, ProcessError>;
     /// The id of this boot of the machine.
     fn boot_id(&self) -> String;
+    /// No call ever blocks, so that none needs a thread of its own: a simulation, in which one thing happens at a time.
+    #[doc(hidden)]
+    fn never_blocks(&self) -> bool {
+        false
+    }
+}
+
+/// Does something that may block, beside the runtime.
+pub(crate) fn beside<T: Send + 'static>(
+    processes: &Arc<dyn Processes>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Result<T, JoinError>> + Send + 'static {
+    let never_blocks = processes.never_blocks();
+    async move { if never_blocks { Ok(work()) } else { tokio::task::spawn_blocking(work).await } }
 }

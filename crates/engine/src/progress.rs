@@ -3,16 +3,26 @@
 //! Re-attaching after a restart reads from the first frame, so nothing is counted twice and nothing skipped; what is
 //! saved is always the absolute state at an offset. Nothing here reads files or writes to the store.
 
+use std::collections::VecDeque;
+
 use adapters::{LineSplitter, Reader, Source};
+use domain::budget::meter::{Consumed, Meter};
 use domain::moment::Moment;
+use domain::recovery::pulse::Pulse;
+use domain::recovery::repetition::{LONGEST_CIRCLE, NoProgress, Repetition, SAME_CALLS};
 use domain::telling::{AgentError, AgentEvent, Told};
 use serde_json::{Value as Json, json};
 use store::leases::Progress;
 
+use crate::budgets;
 use crate::processes::{Frame, FrameStream};
 
 /// How much of each stream's end is kept beside the row (spec/heartbeat.md 15, "excerpt cap").
 const EXCERPT: usize = 32 << 10;
+
+/// As many commands are remembered as a summary names, and so much of each.
+const COMMANDS: usize = domain::summary::NAMED;
+const COMMAND: usize = 500;
 
 /// The account of one process.
 pub(crate) struct Account {
@@ -20,6 +30,10 @@ pub(crate) struct Account {
     stdout: LineSplitter,
     stderr: LineSplitter,
     pub(crate) told: Told,
+    /// What it used so far, and its dearest message.
+    pub(crate) meter: Meter,
+    /// What of it is known to be charged.
+    pub(crate) charged: Option<Consumed>,
     pub(crate) stdout_tail: Tail,
     pub(crate) stderr_tail: Tail,
     /// The offset after the last frame that is accounted for.
@@ -28,6 +42,17 @@ pub(crate) struct Account {
     last_output: Option<(Moment, &'static str)>,
     outputs: i64,
     output_bytes: i64,
+    /// The last commands that its tools executed, oldest first.
+    commands: VecDeque<String>,
+    /// Its calls since it last did something else.
+    repetition: Repetition,
+    /// When the calls were made that the repetition remembers.
+    calls_at: VecDeque<Moment>,
+    /// A circle of calls that was completed and is not judged yet, with the moment it began and the offset in the log
+    /// behind it.
+    pub(crate) circle: Option<(NoProgress, Moment, u64)>,
+    /// The last sign of life.
+    pub(crate) pulse: Pulse,
     /// The terminal event was there before the first step of a stop.
     pub(crate) done_before_stop: bool,
     stopping: bool,
@@ -55,12 +80,15 @@ impl std::fmt::Debug for Account {
 }
 
 impl Account {
-    pub(crate) fn new(reader: Box<dyn Reader>) -> Account {
+    /// An account of a process that was quiet since then, as far as is known.
+    pub(crate) fn new(reader: Box<dyn Reader>, quiet_since: Moment) -> Account {
         Account {
             reader,
             stdout: LineSplitter::new(),
             stderr: LineSplitter::new(),
             told: Told::default(),
+            meter: Meter::default(),
+            charged: None,
             stdout_tail: Tail::default(),
             stderr_tail: Tail::default(),
             offset: 0,
@@ -68,6 +96,11 @@ impl Account {
             last_output: None,
             outputs: 0,
             output_bytes: 0,
+            commands: VecDeque::new(),
+            repetition: Repetition::default(),
+            calls_at: VecDeque::new(),
+            circle: None,
+            pulse: Pulse::new(quiet_since),
             done_before_stop: false,
             stopping: false,
             news: false,
@@ -93,7 +126,8 @@ impl Account {
         self.stdout.finish(|line| events.extend(reader.line(Source::Stdout, line)));
         self.stderr.finish(|line| events.extend(reader.line(Source::Stderr, line)));
         events.extend(reader.finish());
-        self.hear(&events);
+        let at = self.last_output.map_or(self.pulse.quiet_since(), |(at, _)| at);
+        self.hear(&events, at);
     }
 
     fn output(&mut self, frame: &Frame, source: Source) {
@@ -103,6 +137,7 @@ impl Account {
         };
         tail.push(&frame.bytes);
         self.last_output = Some((frame.at, name));
+        self.pulse.printed(frame.at);
         self.outputs += 1;
         self.output_bytes += i64::try_from(frame.bytes.len()).unwrap_or(0);
         self.output = true;
@@ -110,12 +145,15 @@ impl Account {
             let mut events = Vec::new();
             let reader = &mut self.reader;
             splitter.push(&frame.bytes, |line| events.extend(reader.line(source, line)));
-            self.hear(&events);
+            self.hear(&events, frame.at);
         }
     }
 
-    fn hear(&mut self, events: &[AgentEvent]) {
+    fn hear(&mut self, events: &[AgentEvent], at: Moment) {
         for event in events {
+            if let AgentEvent::ToolCall { name, input, .. } = event {
+                self.note_call(name, input, at);
+            }
             self.news |= matches!(
                 event,
                 AgentEvent::Session { .. } | AgentEvent::UsageAdded { .. } | AgentEvent::UsageTotal { .. }
@@ -123,6 +161,11 @@ impl Account {
             match printable(event) {
                 Some(event) => self.told.hear(&event),
                 None => self.told.hear(event),
+            }
+            if let (AgentEvent::UsageAdded { .. } | AgentEvent::UsageTotal { .. }, Some(usage)) =
+                (event, &self.told.usage)
+            {
+                self.meter = budgets::meter(self.meter, usage);
             }
         }
         if !self.stopping && self.told.is_done() {
@@ -146,6 +189,42 @@ impl Account {
             Some("term") => self.stopping = true,
             _ => {}
         }
+    }
+
+    /// Takes a call of a tool in. Its circle is judged by somebody who can look at the workspace.
+    fn note_call(&mut self, tool: &str, input: &Json, at: Moment) {
+        if let Some(command) = input.get("command").and_then(Json::as_str) {
+            if self.commands.len() == COMMANDS {
+                self.commands.pop_front();
+            }
+            self.commands.push_back(command.chars().take(COMMAND).collect::<String>().replace('\0', "\u{fffd}"));
+        }
+        if self.calls_at.len() == SAME_CALLS * LONGEST_CIRCLE {
+            self.calls_at.pop_front();
+        }
+        self.calls_at.push_back(at);
+        if let Some(found) = self.repetition.call(tool, input, None) {
+            let calls = (found.times * found.circle).min(self.calls_at.len());
+            let began = self.calls_at.get(self.calls_at.len() - calls).copied().unwrap_or(at);
+            self.circle = Some((found, began, self.offset));
+        }
+    }
+
+    /// The circle was judged to be progress, or is not to be judged: it has to be gone through anew to be seen again.
+    pub(crate) fn forgive_circle(&mut self) {
+        self.circle = None;
+        self.repetition = Repetition::default();
+    }
+
+    /// The last commands that its tools executed, oldest first.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        self.commands.iter().cloned().collect()
+    }
+
+    /// What is to be charged, if it is not known to be charged already.
+    pub(crate) fn to_charge(&self) -> Option<Consumed> {
+        let used = self.meter.charged;
+        (self.charged != Some(used) && used != Consumed::default()).then_some(used)
     }
 
     /// The state to be saved.
@@ -273,7 +352,7 @@ mod tests {
 
     #[test]
     fn lines_over_frame_borders_are_heard_once_and_the_last_one_at_the_end() {
-        let mut account = Account::new(Box::new(Echo));
+        let mut account = Account::new(Box::new(Echo), Moment::from_micros(0));
         account.take(&frame(FrameStream::Stdout, b"one\ntw", 0));
         account.take(&frame(FrameStream::Stderr, b"err\n", 10));
         account.take(&frame(FrameStream::Stdout, b"o\nthree", 20));
@@ -287,7 +366,7 @@ mod tests {
     #[test]
     fn done_counts_as_before_the_stop_only_when_it_was() {
         for (stop_first, before) in [(false, true), (true, false)] {
-            let mut account = Account::new(Box::new(Echo));
+            let mut account = Account::new(Box::new(Echo), Moment::from_micros(0));
             let stop = frame(FrameStream::Keeper, br#"{"note":"term","by":"stop_order","reason":"x"}"#, 0);
             let done = frame(FrameStream::Stdout, b"done\n", 10);
             for frame in if stop_first { [stop, done] } else { [done, stop] } {
@@ -299,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_process_is_known_from_the_keepers_note() {
-        let mut account = Account::new(Box::new(Echo));
+        let mut account = Account::new(Box::new(Echo), Moment::from_micros(0));
         account.take(&frame(
             FrameStream::Keeper,
             br#"{"note":"exec_ok","pid":42,"pgid":42,"startedAtUs":9}"#,

@@ -3,6 +3,7 @@
 //! What is decided is `domain::cancel`. A running run is asked to stop, in the record first, then by its keeper: a
 //! server that dies in between asks again when it comes back.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,8 +18,9 @@ use serde_json::json;
 use store::agents::Agent;
 use store::audit::{self, AuditRecord};
 use store::runs::Run;
-use store::{StoreError, Tx, agents, leases, runs, wakes};
+use store::{StoreError, Tx, agents, keys, leases, runs, wakes};
 
+use crate::run_task::Handle;
 use crate::{Engine, EngineError, Inner, signals};
 
 /// What a stop did.
@@ -137,6 +139,7 @@ impl Engine {
                     agent.next_timer_at = schedule::next_due(agent.status, &policy, now);
                     agent.updated_at = now;
                     agents::update(tx, &agent).await?;
+                    store::issues::check_of_agent(tx, &agent.id, now).await?;
                     tell_status(tx, &agent, now).await?;
                     audit::append(
                         tx,
@@ -149,34 +152,54 @@ impl Engine {
             .await??;
         self.inner.feed.ring();
         self.inner.timers.notify_one();
+        self.inner.deferrals.notify_one();
+        self.inner.stranded.notify_one();
         self.inner.doorbell.ring(agent);
         Ok(resumed)
     }
 
     /// Stops taking work in and ends every run of this node; returns how many did not end within `patience`.
+    ///
+    /// A run that an earlier server left is taken over before it is ended, and one that is being claimed this moment gets
+    /// its task first: as long as a place is taken, somebody is to come.
     pub async fn stop_runs(&self, patience: std::time::Duration) -> usize {
         self.inner.closing.cancel();
-        let tended: Vec<RunId> = {
-            let tended = self.inner.tended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            tended.keys().cloned().collect()
-        };
         let actor = Actor::system("shutdown");
-        for run in &tended {
-            let words = Some("Cancelled because the server was stopped with --stop-runs".to_owned());
-            if let Err(error) = self.cancel_run(run, words, &actor).await {
-                tracing::warn!(%run, %error, "cannot stop the run");
-            }
-        }
         let deadline = tokio::time::Instant::now() + patience;
+        let mut asked: HashSet<RunId> = HashSet::new();
         loop {
-            let left = tended.iter().filter_map(|run| self.inner.handle_of(run)).collect::<Vec<_>>();
-            let Some(first) = left.first() else { return 0 };
-            if tokio::time::timeout_at(deadline, first.ended()).await.is_err() {
-                return left.len();
+            let tended: Vec<(RunId, Arc<Handle>)> = {
+                let tended = self.inner.tended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                tended.iter().map(|(run, handle)| (run.clone(), Arc::clone(handle))).collect()
+            };
+            for (run, _) in &tended {
+                if !asked.insert(run.clone()) {
+                    continue;
+                }
+                let words = Some("Cancelled because the server was stopped with --stop-runs".to_owned());
+                if let Err(error) = self.cancel_run(run, words, &actor).await {
+                    tracing::warn!(%run, %error, "cannot stop the run");
+                }
+            }
+            let left = tended.len().max(self.inner.slots.load().0 as usize);
+            if left == 0 {
+                return 0;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return left;
+            }
+            // The end of one of them, or a moment: others may have come meanwhile.
+            let moment = (tokio::time::Instant::now() + COMES_WITHIN).min(deadline);
+            match tended.first() {
+                Some((_, handle)) => drop(tokio::time::timeout_at(moment, handle.ended()).await),
+                None => tokio::time::sleep_until(moment).await,
             }
         }
     }
 }
+
+/// A stop of everything looks this often for runs that came to it meanwhile.
+const COMES_WITHIN: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl Inner {
     /// Applies a change to an agent and stops its work, in one transaction.
@@ -205,6 +228,9 @@ impl Inner {
                     for run in runs::live_of_agent(tx, &id).await? {
                         stop_one(tx, stop, &run, stop.message(), &mut report, now).await?;
                     }
+                    if stop == Stop::TerminateAgent {
+                        keys::revoke_all_of_agent(tx, &id, now).await?;
+                    }
                     tell_status(tx, &agent, now).await?;
                     let action = match stop {
                         Stop::PauseAgent => "agent.paused",
@@ -225,7 +251,7 @@ impl Inner {
         Ok((agent, report))
     }
 
-    fn after_stop(self: &Arc<Self>, agent: &Option<AgentId>, report: &StopReport, words: &str) {
+    pub(crate) fn after_stop(self: &Arc<Self>, agent: &Option<AgentId>, report: &StopReport, words: &str) {
         self.feed.ring();
         for run in &report.stopping {
             match self.handle_of(run) {
@@ -293,6 +319,17 @@ pub(crate) async fn stop_one(
         }
     }
     Ok(())
+}
+
+/// Asks a running run to stop for a budget. What a budget stops fares as under a pause: what waits is held (D1).
+pub(crate) async fn stop_for_budget(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    words: &str,
+    report: &mut StopReport,
+    now: Moment,
+) -> Result<(), StoreError> {
+    stop_one(tx, Stop::PauseAgent, run, words, report, now).await
 }
 
 /// Ends a run that has not started.

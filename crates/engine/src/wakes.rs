@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use domain::ids::{AgentId, RunId, WakeId};
-use domain::wake::{SkipReason, WakeRequest};
+use domain::run::RunStatus;
+use domain::wake::{Refusal, SkipReason, WakeRequest};
 use store::agents::Agent;
 use store::runs::Run;
 use store::wakes::Wake;
+use store::{BoxFuture, StoreError, Tx};
 
+use crate::claims::Claimant;
 use crate::intake::{self, Admission, Chain, Fate};
 use crate::run_task::{self, Entry};
 use crate::{Engine, EngineError, Inner};
@@ -25,7 +28,8 @@ pub enum Woken {
 #[derive(Debug, Clone)]
 pub struct Skipped {
     pub wake: Box<Wake>,
-    /// `None` for the repeated answer of an earlier wake: its record says why.
+    /// `None` for a wake that waits behind another agent's run, and for the repeated answer of an earlier wake: the record
+    /// says why.
     pub reason: Option<SkipReason>,
 }
 
@@ -45,7 +49,24 @@ impl Engine {
     }
 }
 
+/// What an admission in a transaction of its own came to.
+pub(crate) struct Admitted {
+    pub agent: Agent,
+    pub fate: Fate,
+}
+
 impl Inner {
+    /// Who claims runs here.
+    pub(crate) fn claimant(&self) -> Claimant {
+        Claimant { by: self.claimer.clone(), tokens: self.tokens.clone() }
+    }
+
+    /// A pause, a hold or a budget was lifted: whoever waited for it may go on.
+    pub(crate) fn lifted(&self) {
+        self.deferrals.notify_one();
+        self.doorbell.ring_all();
+    }
+
     /// The ids and conditions of one admission.
     pub(crate) fn admission(&self, running: u32, chain: Chain) -> Admission {
         let now = self.clock.now();
@@ -53,11 +74,66 @@ impl Inner {
             wake_id: WakeId::mint(now, self.dice.bytes()),
             run_id: RunId::mint(now, self.dice.bytes()),
             now,
-            claimer: self.claimer.clone(),
+            claimant: self.claimant(),
             instance_slots: self.settings.max_runs,
             instance_running: running,
             chain,
+            promotes: None,
         }
+    }
+
+    /// Runs a transaction that may admit a wake, with a place for its run in hand, and starts the run that it claimed.
+    pub(crate) async fn at_door<C, F>(
+        self: &Arc<Self>,
+        context: C,
+        transaction: F,
+    ) -> Result<Option<Admitted>, StoreError>
+    where
+        C: Clone + Send + Sync + 'static,
+        F: for<'t, 'c> Fn(
+                &'t mut Tx<'c>,
+                C,
+                Admission,
+            ) -> BoxFuture<'t, Result<Option<Admitted>, StoreError>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        // The place is taken before the claim and handed to the run, so that two wakes cannot take one.
+        let slot = if self.doorbell.is_starved() { None } else { self.slots.take() };
+        let running = if slot.is_some() { 0 } else { self.settings.max_runs };
+        let admission = self.admission(running, Chain::default());
+        let written = self
+            .write((context, admission), move |tx, (context, admission)| transaction(tx, context, admission))
+            .await;
+        let Some(admitted) = written? else {
+            drop(slot);
+            self.doorbell.freed();
+            return Ok(None);
+        };
+        tracing::debug!(agent = %admitted.agent.id, fate = ?admitted.fate, "wake");
+        self.feed.ring();
+        match (&admitted.fate, slot) {
+            (Fate::Queued { run, claimed: Some(claimed) }, Some(slot)) => {
+                let (run, agent, lease) = ((**run).clone(), admitted.agent.clone(), claimed.lease.clone());
+                run_task::spawn(self, run, agent, lease, Entry::Launch, slot);
+            }
+            (fate, slot) => {
+                drop(slot);
+                // What a wake brings may let the run through that it joined: news of a blocker, a comment.
+                let may_start = match fate {
+                    Fate::Queued { .. } => true,
+                    Fate::Merged { run } => run.status == RunStatus::Queued && run.issue_id.is_some(),
+                    _ => false,
+                };
+                if may_start {
+                    self.doorbell.ring(&admitted.agent.id);
+                }
+                // Somebody may have found no place while this one was held for nothing.
+                self.doorbell.freed();
+            }
+        }
+        Ok(Some(admitted))
     }
 
     pub(crate) async fn wake(
@@ -65,52 +141,27 @@ impl Inner {
         agent: &AgentId,
         request: WakeRequest,
     ) -> Result<Woken, EngineError> {
-        // The place is taken before the claim and handed to the run, so that two wakes cannot take one.
-        let slot = if self.doorbell.is_starved() { None } else { self.slots.take() };
-        let running = if slot.is_some() { 0 } else { self.settings.max_runs };
-        let admission = self.admission(running, Chain::default());
-        let (id, now) = (agent.clone(), admission.now);
-        let (agent, fate): (Option<Agent>, Option<Fate>) = self
-            .store
-            .write(move |tx| {
-                let (id, request, admission) = (id.clone(), request.clone(), admission.clone());
+        let admitted = self
+            .at_door((agent.clone(), request), |tx, (id, request), admission| {
                 Box::pin(async move {
-                    let Some(agent) = intake::lock_agent(tx, &id).await? else { return Ok((None, None)) };
+                    let Some(agent) = intake::lock_agent(tx, &id).await? else { return Ok(None) };
                     let fate = intake::admit(tx, &agent, &request, &admission).await?;
-                    Ok((Some(agent), Some(fate)))
+                    Ok(Some(Admitted { agent, fate }))
                 })
             })
             .await?;
-        let (Some(agent), Some(fate)) = (agent, fate) else { return Err(EngineError::NotFound("Agent")) };
-        tracing::debug!(agent = %agent.id, at = now.micros(), ?fate, "wake");
-        self.feed.ring();
-        let answer = match fate {
-            Fate::Queued { run, claimed } => {
-                match (claimed, slot) {
-                    (Some(claimed), Some(slot)) => {
-                        run_task::spawn(self, (*run).clone(), agent, claimed.lease, Entry::Launch, slot);
-                    }
-                    (_, slot) => {
-                        drop(slot);
-                        self.doorbell.ring(&agent.id);
-                        self.doorbell.freed();
-                    }
-                }
-                return Ok(Woken::Run(run));
+        match admitted.ok_or(EngineError::NotFound("Agent"))?.fate {
+            Fate::Queued { run, .. } | Fate::Merged { run } | Fate::Replayed { run: Some(run), .. } => {
+                Ok(Woken::Run(run))
             }
-            Fate::Merged { run } => Ok(Woken::Run(run)),
-            Fate::Replayed { run: Some(run), .. } => Ok(Woken::Run(run)),
-            Fate::Replayed { wake, run: None } => Ok(Woken::Skipped(Skipped { wake, reason: None })),
+            // Its record says that it waits, and behind what.
+            Fate::Deferred { wake } | Fate::Replayed { wake, run: None } => {
+                Ok(Woken::Skipped(Skipped { wake, reason: None }))
+            }
             Fate::Skipped { wake, reason } => Ok(Woken::Skipped(Skipped { wake, reason: Some(reason) })),
-            Fate::Refused { refusal } => Err(match refusal {
-                domain::wake::Refusal::Budget(block) => EngineError::Budget(block),
-                domain::wake::Refusal::NotInvokable(status) => EngineError::NotInvokable(status),
-            }),
+            Fate::Refused { refusal: Refusal::Budget(block) } => Err(EngineError::Budget(block)),
+            Fate::Refused { refusal: Refusal::NotInvokable(status) } => Err(EngineError::NotInvokable(status)),
             Fate::KeyReused { wake } => Err(EngineError::KeyReused { wake: wake.0 }),
-        };
-        // Somebody may have found no place while this one was held for nothing.
-        drop(slot);
-        self.doorbell.freed();
-        answer
+        }
     }
 }

@@ -39,6 +39,7 @@ mod sealed;
 mod spec;
 mod started;
 mod sweep;
+mod tree;
 mod watch;
 
 pub use archive::{ArchiveInfo, archive, remove};
@@ -55,4 +56,5 @@ pub use sealed::Sealed;
 pub use spec::{Containment, Limits, Spec, Stdin};
 pub use started::{Revocation, StartRecord, Started, revoke};
 pub use sweep::{Swept, sweep_marked};
+pub use tree::{TreeUsage, tree_usage};
 pub use watch::Watch;

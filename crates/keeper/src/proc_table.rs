@@ -13,6 +13,21 @@ pub(crate) fn children_of(parent: i32) -> Vec<i32> {
     all().filter(|&pid| parent_of(pid) == Some(parent)).collect()
 }
 
+/// Direct children of a process, whichever of its threads made them, zombies included.
+#[cfg(target_os = "linux")]
+pub(crate) fn children_of_all_threads(parent: i32) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let mut children = Vec::new();
+    for thread in threads {
+        let Ok(list) = std::fs::read_to_string(thread.path().join("children")) else {
+            // The kernel has no such files, or the thread has gone: everybody is asked for his parent.
+            return all().filter(|&pid| parent_of(pid) == Some(parent)).collect();
+        };
+        children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    children
+}
+
 /// Everybody below a process.
 #[cfg(target_os = "linux")]
 pub(crate) fn descendants_of(ancestor: i32) -> Vec<i32> {

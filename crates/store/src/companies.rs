@@ -74,6 +74,51 @@ pub async fn get(tx: &mut Tx<'_>, id: &CompanyId) -> Result<Option<Company>, Sto
     tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM companies WHERE id = $1")), p![id]).await
 }
 
+/// Returns one company and locks its row until the transaction ends.
+pub async fn lock(tx: &mut Tx<'_>, id: &CompanyId) -> Result<Option<Company>, StoreError> {
+    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM companies WHERE id = $1 /*+for_update*/")), p![id]).await
+}
+
+/// Writes what people may change of a company; its status is not among it (see [`set_status`] and `pauses`).
+pub async fn update(tx: &mut Tx<'_>, company: &Company) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "UPDATE companies SET name = $2, description = $3, budget_monthly_cents = $4, require_approval = $5, \
+             brand_color = $6, updated_at = $7 WHERE id = $1"
+        ),
+        p![
+            &company.id,
+            &company.name,
+            &company.description,
+            company.budget_monthly_cents,
+            company.require_approval,
+            &company.brand_color,
+            company.updated_at
+        ],
+    )
+    .await
+}
+
+/// Moves a company from one status to another without a reason; false: it was not in the first.
+pub async fn set_status(
+    tx: &mut Tx<'_>,
+    id: &CompanyId,
+    from: &str,
+    to: &str,
+    now: Moment,
+) -> Result<bool, StoreError> {
+    let changed = tx
+        .exec(
+            sql!(
+                "UPDATE companies SET status = $3, pause_reason = NULL, paused_at = NULL, updated_at = $4 \
+                 WHERE id = $1 AND status = $2"
+            ),
+            p![id, from, to, now],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
 /// Returns all companies, oldest first, at most `limit`.
 pub async fn list(tx: &mut Tx<'_>, limit: i64) -> Result<Vec<Company>, StoreError> {
     tx.rows_as(

@@ -6,10 +6,10 @@
 
 use domain::ids::RunId;
 use domain::moment::Moment;
-use domain::run::{Outcome, RunStatus};
+use domain::run::Outcome;
 use serde_json::Value as Json;
 
-use crate::{StoreError, Tx, from_row, p, sql};
+use crate::{FromCell, Params, Sql, StoreError, Tx, from_row, p, sql};
 
 /// The right to write for a running attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +61,9 @@ pub async fn inherit(tx: &mut Tx<'_>, node: &str) -> Result<(), StoreError> {
 
 /// Counts the running runs of a node, whoever holds them.
 pub async fn count_held(tx: &mut Tx<'_>, node: &str) -> Result<u32, StoreError> {
-    let row =
-        tx.one(sql!("SELECT COUNT(*) FROM runs WHERE node_id = $1 AND status = 'running'"), p![node]).await?;
-    row.map_or(Ok(0), |row| row.get(0))
+    let held = one(tx, sql!("SELECT COUNT(*) FROM runs WHERE node_id = $1 AND status = 'running'"), p![node])
+        .await?;
+    Ok(held.unwrap_or(0))
 }
 
 /// Gives a slot to a queued run: `queued` to `running`, the epoch rises. `None`: it is not queued any more.
@@ -73,14 +73,27 @@ pub async fn claim(
     by: &Claimer,
     now: Moment,
 ) -> Result<Option<Claimed>, StoreError> {
+    claim_with_token(tx, run, by, None, now).await
+}
+
+/// [`claim`], with the hash of the token that the process of the new epoch gets.
+pub async fn claim_with_token(
+    tx: &mut Tx<'_>,
+    run: &RunId,
+    by: &Claimer,
+    token_hash: Option<&str>,
+    now: Moment,
+) -> Result<Option<Claimed>, StoreError> {
     let row = tx
         .one(
             sql!(
                 "UPDATE runs SET status = 'running', lease_epoch = lease_epoch + 1, lease_holder = $2, node_id = $3, \
                  boot_id = $4, started_at = COALESCE(started_at, $5), updated_at = $5, log_state = 'folder', \
-                 event_seq = event_seq + 1 WHERE id = $1 AND status = 'queued' RETURNING lease_epoch, event_seq"
+                 event_seq = event_seq + 1, token_hash = $6, \
+                 token_epoch = CASE WHEN CAST($6 AS text) IS NULL THEN NULL ELSE lease_epoch + 1 END \
+                 WHERE id = $1 AND status = 'queued' RETURNING lease_epoch, event_seq"
             ),
-            p![run, by.holder, &by.node_id, &by.boot_id, now],
+            p![run, by.holder, &by.node_id, &by.boot_id, now, token_hash],
         )
         .await?;
     row.map(|row| {
@@ -254,31 +267,30 @@ pub async fn settle(
     end: &End,
     now: Moment,
 ) -> Result<Option<i64>, StoreError> {
-    let row = tx
-        .one(
-            sql!(
-                "UPDATE runs SET status = $4, error = $5, error_code = $6, exit_code = $7, signal = $8, \
-                 usage = COALESCE($9, usage), result = $10, session_after = COALESCE($11, session_after), \
-                 log_offset = $12, log_bytes = $13, log_sha256 = $14, last_output_at = COALESCE($15, last_output_at), \
-                 last_output_seq = $16, last_output_stream = COALESCE($17, last_output_stream), \
-                 last_output_bytes = COALESCE($18, last_output_bytes), stdout_excerpt = $19, stderr_excerpt = $20, \
-                 process_pid = COALESCE($21, process_pid), process_group_id = COALESCE($22, process_group_id), \
-                 process_started_at = COALESCE($23, process_started_at), event_seq = event_seq + $24, \
-                 finished_at = $27, updated_at = $25 \
-                 WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 AND status = 'running' \
-                 AND (stop_asked_at IS NULL OR $26) RETURNING event_seq"
-            ),
-            p![
-                &lease.run, lease.epoch, lease.holder, end.outcome.status(), &end.error, &end.error_code,
-                end.exit_code, &end.signal, &end.usage, &end.result, &end.session_after, end.log_offset,
-                end.log_bytes, &end.log_sha256, end.last_output_at, end.last_output_seq, &end.last_output_stream,
-                end.last_output_bytes, &end.stdout_excerpt, &end.stderr_excerpt, end.process_pid,
-                end.process_group_id, end.process_started_at, end.events, now, end.knows_of_stop,
-                end.finished_at.unwrap_or(now)
-            ],
-        )
-        .await?;
-    row.map(|row| row.get(0)).transpose()
+    one(
+        tx,
+        sql!(
+            "UPDATE runs SET status = $4, error = $5, error_code = $6, exit_code = $7, signal = $8, \
+             usage = COALESCE($9, usage), result = $10, session_after = COALESCE($11, session_after), \
+             log_offset = $12, log_bytes = $13, log_sha256 = $14, last_output_at = COALESCE($15, last_output_at), \
+             last_output_seq = $16, last_output_stream = COALESCE($17, last_output_stream), \
+             last_output_bytes = COALESCE($18, last_output_bytes), stdout_excerpt = $19, stderr_excerpt = $20, \
+             process_pid = COALESCE($21, process_pid), process_group_id = COALESCE($22, process_group_id), \
+             process_started_at = COALESCE($23, process_started_at), event_seq = event_seq + $24, \
+             finished_at = $27, updated_at = $25 \
+             WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 AND status = 'running' \
+             AND (stop_asked_at IS NULL OR $26) RETURNING event_seq"
+        ),
+        p![
+            &lease.run, lease.epoch, lease.holder, end.outcome.status(), &end.error, &end.error_code,
+            end.exit_code, &end.signal, &end.usage, &end.result, &end.session_after, end.log_offset,
+            end.log_bytes, &end.log_sha256, end.last_output_at, end.last_output_seq, &end.last_output_stream,
+            end.last_output_bytes, &end.stdout_excerpt, &end.stderr_excerpt, end.process_pid,
+            end.process_group_id, end.process_started_at, end.events, now, end.knows_of_stop,
+            end.finished_at.unwrap_or(now)
+        ],
+    )
+    .await
 }
 
 /// Asks a running run to stop; returns the number for the event. `None`: it is not running, or was asked before.
@@ -288,16 +300,15 @@ pub async fn ask_to_stop(
     words: &str,
     now: Moment,
 ) -> Result<Option<i64>, StoreError> {
-    let row = tx
-        .one(
-            sql!(
-                "UPDATE runs SET stop_asked_at = $2, stop_words = $3, updated_at = $2, event_seq = event_seq + 1 \
-                 WHERE id = $1 AND status = 'running' AND stop_asked_at IS NULL RETURNING event_seq"
-            ),
-            p![run, now, words],
-        )
-        .await?;
-    row.map(|row| row.get(0)).transpose()
+    one(
+        tx,
+        sql!(
+            "UPDATE runs SET stop_asked_at = $2, stop_words = $3, updated_at = $2, event_seq = event_seq + 1 \
+             WHERE id = $1 AND status = 'running' AND stop_asked_at IS NULL RETURNING event_seq"
+        ),
+        p![run, now, words],
+    )
+    .await
 }
 
 /// Returns the runs of a holder that were asked to stop, with the words.
@@ -306,30 +317,27 @@ pub async fn asked_to_stop(
     node: &str,
     holder: i64,
 ) -> Result<Vec<(RunId, String)>, StoreError> {
-    let rows = tx
-        .rows(
-            sql!(
-                "SELECT id, COALESCE(stop_words, '') FROM runs WHERE node_id = $1 AND lease_holder = $2 \
-                 AND status = 'running' AND stop_asked_at IS NOT NULL"
-            ),
-            p![node, holder],
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    tx.rows_as(
+        sql!(
+            "SELECT id, COALESCE(stop_words, '') FROM runs WHERE node_id = $1 AND lease_holder = $2 \
+             AND status = 'running' AND stop_asked_at IS NOT NULL"
+        ),
+        p![node, holder],
+    )
+    .await
 }
 
 /// Returns the words with which a run that is still ours was asked to stop.
 pub async fn stop_words(tx: &mut Tx<'_>, lease: &Lease) -> Result<Option<String>, StoreError> {
-    let row = tx
-        .one(
-            sql!(
-                "SELECT COALESCE(stop_words, '') FROM runs WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 \
-                 AND status = 'running' AND stop_asked_at IS NOT NULL"
-            ),
-            p![&lease.run, lease.epoch, lease.holder],
-        )
-        .await?;
-    row.map(|row| row.get(0)).transpose()
+    one(
+        tx,
+        sql!(
+            "SELECT COALESCE(stop_words, '') FROM runs WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 \
+             AND status = 'running' AND stop_asked_at IS NOT NULL"
+        ),
+        p![&lease.run, lease.epoch, lease.holder],
+    )
+    .await
 }
 
 /// Ends a run that has not started; returns the number for the event. `None`: it has started or is over.
@@ -341,17 +349,16 @@ pub async fn withdraw(
     result: &Json,
     now: Moment,
 ) -> Result<Option<i64>, StoreError> {
-    let row = tx
-        .one(
-            sql!(
-                "UPDATE runs SET status = 'cancelled', error = $2, error_code = $3, result = $4, finished_at = $5, \
-                 updated_at = $5, event_seq = event_seq + 1 \
-                 WHERE id = $1 AND status IN ('queued', 'scheduled_retry') RETURNING event_seq"
-            ),
-            p![run, error, error_code, result, now],
-        )
-        .await?;
-    row.map(|row| row.get(0)).transpose()
+    one(
+        tx,
+        sql!(
+            "UPDATE runs SET status = 'cancelled', error = $2, error_code = $3, result = $4, finished_at = $5, \
+             updated_at = $5, event_seq = event_seq + 1 \
+             WHERE id = $1 AND status IN ('queued', 'scheduled_retry') RETURNING event_seq"
+        ),
+        p![run, error, error_code, result, now],
+    )
+    .await
 }
 
 /// Returns retries whose time has come, with their agents.
@@ -360,41 +367,37 @@ pub async fn due_retries(
     now: Moment,
     limit: i64,
 ) -> Result<Vec<(RunId, domain::ids::AgentId)>, StoreError> {
-    let rows = tx
-        .rows(
-            sql!(
-                "SELECT id, agent_id FROM runs WHERE status = 'scheduled_retry' AND retry_at <= $1 \
-                 ORDER BY retry_at, created_at, id LIMIT $2"
-            ),
-            p![now, limit],
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    tx.rows_as(
+        sql!(
+            "SELECT id, agent_id FROM runs WHERE status = 'scheduled_retry' AND retry_at <= $1 \
+             ORDER BY retry_at, created_at, id LIMIT $2"
+        ),
+        p![now, limit],
+    )
+    .await
 }
 
 /// Returns when the next retry is due.
 pub async fn next_retry(tx: &mut Tx<'_>) -> Result<Option<Moment>, StoreError> {
-    let row = tx
-        .one(
-            sql!("SELECT retry_at FROM runs WHERE status = 'scheduled_retry' ORDER BY retry_at LIMIT 1"),
-            p![],
-        )
-        .await?;
-    row.map(|row| row.get(0)).transpose()
+    one(
+        tx,
+        sql!("SELECT retry_at FROM runs WHERE status = 'scheduled_retry' ORDER BY retry_at LIMIT 1"),
+        p![],
+    )
+    .await
 }
 
 /// Queues a retry whose time has come; returns the number for the event.
 pub async fn promote(tx: &mut Tx<'_>, run: &RunId, now: Moment) -> Result<Option<i64>, StoreError> {
-    let row = tx
-        .one(
-            sql!(
-                "UPDATE runs SET status = 'queued', updated_at = $2, event_seq = event_seq + 1 \
-                 WHERE id = $1 AND status = 'scheduled_retry' AND retry_at <= $2 RETURNING event_seq"
-            ),
-            p![run, now],
-        )
-        .await?;
-    row.map(|row| row.get(0)).transpose()
+    one(
+        tx,
+        sql!(
+            "UPDATE runs SET status = 'queued', updated_at = $2, event_seq = event_seq + 1 \
+             WHERE id = $1 AND status = 'scheduled_retry' AND retry_at <= $2 RETURNING event_seq"
+        ),
+        p![run, now],
+    )
+    .await
 }
 
 /// Notes what became of the folder of a finished run.
@@ -403,13 +406,8 @@ pub async fn set_log_state(tx: &mut Tx<'_>, run: &RunId, state: &'static str) ->
         .await
 }
 
-/// The status of a run and whether this lease still holds it.
-pub async fn still_ours(tx: &mut Tx<'_>, lease: &Lease) -> Result<Option<RunStatus>, StoreError> {
-    let row = tx
-        .one(
-            sql!("SELECT status FROM runs WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3"),
-            p![&lease.run, lease.epoch, lease.holder],
-        )
-        .await?;
-    row.map(|row| row.get(0)).transpose()
+/// The only value of the first row: a move that its guard refuses gives none.
+async fn one<T: FromCell>(tx: &mut Tx<'_>, sql: Sql, params: Params) -> Result<Option<T>, StoreError> {
+    let row: Option<(T,)> = tx.one_as(sql, params).await?;
+    Ok(row.map(|(value,)| value))
 }

@@ -14,16 +14,45 @@ mod store;
 mod tx;
 mod value;
 
+pub mod activity;
 pub mod agents;
+pub mod approvals;
+pub mod attachments;
 pub mod audit;
+pub mod budgets;
+pub mod challenges;
+pub mod comments;
 pub mod companies;
+pub mod config_revisions;
+pub mod costs;
+pub mod dismissals;
+pub mod documents;
 pub mod events;
+pub mod goals;
+pub mod holds;
+pub mod inbox;
+pub mod instance_settings;
+pub mod interactions;
+pub mod issues;
+pub mod keys;
+pub mod labels;
 pub mod leases;
+pub mod locks;
 mod nouns;
+pub mod orders;
+pub mod overview;
+pub mod pauses;
+pub mod projects;
+pub mod reads;
+pub mod recoveries;
+pub mod relations;
 pub mod retention;
 pub mod runs;
+pub mod runs_of_issues;
 pub mod sessions;
+pub mod users;
 pub mod wakes;
+pub mod work_products;
 
 pub use backup::BackupReport;
 pub use error::{Cause, Rule, StoreError};
@@ -31,7 +60,7 @@ pub use futures_util::future::BoxFuture;
 pub use migrate::Migration;
 pub use row::{Cell, FromCell, FromRow, Row};
 pub use statement::{LIST_SIZES, ListStatement, Sql, Statement};
-pub use store::{QueueLoad, Settings, Store, Target};
+pub use store::{QueueLoad, Settings, Store, Target, Turn, Turnstile};
 pub use tx::Tx;
 pub use value::{Params, Value};
 
@@ -41,7 +70,7 @@ pub use linkme;
 use store::retry_after;
 
 /// The schema of the store, oldest first.
-pub const MIGRATIONS: &[Migration] = &[GROUND, ENGINE];
+pub const MIGRATIONS: &[Migration] = &[GROUND, ENGINE, ISSUES, MONEY_AND_PEOPLE, WATCH, DISMISSALS];
 
 /// What the event log and the audit chain stand on.
 pub const GROUND: Migration =
@@ -50,6 +79,25 @@ pub const GROUND: Migration =
 /// Companies, agents, wakes, runs and their events.
 const ENGINE: Migration =
     Migration { version: 2, name: "engine", text: include_str!("../migrations/0002_engine.sql") };
+
+/// Projects, issues and what hangs on them, the outbox of wakes.
+const ISSUES: Migration =
+    Migration { version: 3, name: "issues", text: include_str!("../migrations/0003_issues.sql") };
+
+/// Budgets and costs, users and their keys, approvals, the inbox.
+const MONEY_AND_PEOPLE: Migration = Migration {
+    version: 4,
+    name: "money_and_people",
+    text: include_str!("../migrations/0004_money_and_people.sql"),
+};
+
+/// What watches over work finds its rows by.
+const WATCH: Migration =
+    Migration { version: 5, name: "watch", text: include_str!("../migrations/0005_watch.sql") };
+
+/// What people have put aside in their inbox.
+const DISMISSALS: Migration =
+    Migration { version: 6, name: "dismissals", text: include_str!("../migrations/0006_dismissals.sql") };
 
 /// What a panic said.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

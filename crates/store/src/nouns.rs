@@ -3,7 +3,11 @@
 //! A word that the program does not know (written by a newer one, or by hand) is an error that names the column.
 
 use domain::agent::{AgentStatus, PauseReason, Role};
-use domain::ids::{AgentId, CompanyId, RunId, WakeId};
+use domain::budget::scope::ScopeKind;
+use domain::budget::window::WindowKind;
+use domain::budget::{IncidentStatus, Metric, Threshold};
+use domain::ids::{AgentId, CommentId, CompanyId, HoldId, IssueId, PolicyId, RunId, WakeId};
+use domain::issue::{IssueStatus, Priority};
 use domain::moment::Moment;
 use domain::run::{Outcome, RunStatus};
 use domain::wake::{ActorKind, Source, TriggerDetail, WakeStatus};
@@ -24,7 +28,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(CompanyId, AgentId, RunId, WakeId);
+ids!(CompanyId, AgentId, RunId, WakeId, IssueId, CommentId, HoldId, PolicyId);
 
 macro_rules! words {
     ($($word:ty),*) => {$(
@@ -44,7 +48,24 @@ macro_rules! words {
         }
     )*};
 }
-words!(AgentStatus, PauseReason, Role, RunStatus, Outcome, WakeStatus, Source, TriggerDetail, ActorKind);
+words!(
+    AgentStatus,
+    PauseReason,
+    Role,
+    RunStatus,
+    Outcome,
+    WakeStatus,
+    Source,
+    TriggerDetail,
+    ActorKind,
+    IssueStatus,
+    Priority,
+    ScopeKind,
+    WindowKind,
+    IncidentStatus,
+    Metric,
+    Threshold
+);
 
 impl From<Moment> for Value {
     fn from(moment: Moment) -> Value {

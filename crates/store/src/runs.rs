@@ -4,7 +4,7 @@
 //! history. Without statistics the planner prefers an index that also gives the order: `ORDER BY +created_at` takes that
 //! reason away, and the status is spelled out as the index has it. A test looks at the plans.
 
-use domain::ids::{AgentId, CompanyId, RunId, WakeId};
+use domain::ids::{AgentId, CommentId, CompanyId, IssueId, RunId, WakeId};
 use domain::moment::Moment;
 use domain::run::RunStatus;
 use domain::wake::{Source, TriggerDetail};
@@ -69,6 +69,24 @@ pub struct Run {
     pub stderr_excerpt: Option<String>,
     /// The number of the last event of this run.
     pub event_seq: i64,
+    pub project_id: Option<String>,
+    /// The name that the other side gave it.
+    pub external_run_id: Option<String>,
+    /// `not_applicable`, `satisfied`, `retry_queued` or `retry_exhausted`.
+    pub issue_comment_status: String,
+    pub issue_comment_satisfied_by_comment_id: Option<CommentId>,
+    pub issue_comment_retry_queued_at: Option<Moment>,
+    pub liveness_state: Option<String>,
+    pub liveness_reason: Option<String>,
+    pub next_action: Option<String>,
+    /// The how-manieth continuation of work that had stopped half-way.
+    pub continuation_attempt: i64,
+    pub last_useful_action_at: Option<Moment>,
+    /// When its processes last said, computed, read or wrote anything.
+    pub last_activity_at: Option<Moment>,
+    pub silence_level: String,
+    pub snoozed_until: Option<Moment>,
+    pub no_progress_count: i64,
 }
 from_row!(Run {
     id,
@@ -118,19 +136,120 @@ from_row!(Run {
     last_output_bytes,
     stdout_excerpt,
     stderr_excerpt,
-    event_seq
+    event_seq,
+    project_id,
+    external_run_id,
+    issue_comment_status,
+    issue_comment_satisfied_by_comment_id,
+    issue_comment_retry_queued_at,
+    liveness_state,
+    liveness_reason,
+    next_action,
+    continuation_attempt,
+    last_useful_action_at,
+    last_activity_at,
+    silence_level,
+    snoozed_until,
+    no_progress_count
 });
 
+impl Run {
+    /// A run that waits and was never started, and nothing but that: what else is known of it is for its maker to set.
+    pub fn waiting(
+        id: RunId,
+        (company, agent): (&CompanyId, &AgentId),
+        wake: &WakeId,
+        source: Source,
+        now: Moment,
+    ) -> Run {
+        Run {
+            id,
+            company_id: company.clone(),
+            agent_id: agent.clone(),
+            invocation_source: source,
+            trigger_detail: None,
+            status: RunStatus::Queued,
+            task_key: String::new(),
+            issue_id: None,
+            wake_id: wake.clone(),
+            context: Json::Object(serde_json::Map::new()),
+            retry_of_run_id: None,
+            process_loss_retries: 0,
+            retry_at: None,
+            retry_attempt: 0,
+            retry_reason: None,
+            created_at: now,
+            updated_at: now,
+            started_at: None,
+            finished_at: None,
+            lease_epoch: 0,
+            lease_holder: None,
+            node_id: None,
+            boot_id: None,
+            fresh_start_used: false,
+            stop_asked_at: None,
+            stop_words: None,
+            error: None,
+            error_code: None,
+            exit_code: None,
+            signal: None,
+            usage: None,
+            result: None,
+            session_before: None,
+            session_after: None,
+            process_pid: None,
+            process_group_id: None,
+            process_started_at: None,
+            log_offset: 0,
+            log_bytes: None,
+            log_sha256: None,
+            log_state: "none".to_owned(),
+            last_output_at: None,
+            last_output_seq: 0,
+            last_output_stream: None,
+            last_output_bytes: None,
+            stdout_excerpt: None,
+            stderr_excerpt: None,
+            event_seq: 1,
+            project_id: None,
+            external_run_id: None,
+            issue_comment_status: "not_applicable".into(),
+            issue_comment_satisfied_by_comment_id: None,
+            issue_comment_retry_queued_at: None,
+            liveness_state: None,
+            liveness_reason: None,
+            next_action: None,
+            continuation_attempt: 0,
+            last_useful_action_at: None,
+            last_activity_at: None,
+            silence_level: "ok".into(),
+            snoozed_until: None,
+            no_progress_count: 0,
+        }
+    }
+}
+
+/// The columns of a run; what stands for its two excerpts may be said.
 macro_rules! columns {
     () => {
-        "id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, wake_id, context, \
-         retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, created_at, updated_at, \
-         started_at, finished_at, lease_epoch, lease_holder, node_id, boot_id, fresh_start_used, stop_asked_at, \
-         stop_words, error, error_code, exit_code, signal, usage, result, session_before, session_after, process_pid, \
-         process_group_id, process_started_at, log_offset, log_bytes, log_sha256, log_state, last_output_at, \
-         last_output_seq, last_output_stream, last_output_bytes, stdout_excerpt, stderr_excerpt, event_seq"
+        columns!("stdout_excerpt, stderr_excerpt")
+    };
+    ($excerpts:literal) => {
+        concat!(
+            "id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, wake_id, context, \
+             retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, created_at, updated_at, \
+             started_at, finished_at, lease_epoch, lease_holder, node_id, boot_id, fresh_start_used, stop_asked_at, \
+             stop_words, error, error_code, exit_code, signal, usage, result, session_before, session_after, process_pid, \
+             process_group_id, process_started_at, log_offset, log_bytes, log_sha256, log_state, last_output_at, \
+             last_output_seq, last_output_stream, last_output_bytes, ",
+            $excerpts,
+            ", event_seq, project_id, external_run_id, issue_comment_status, issue_comment_satisfied_by_comment_id, \
+             issue_comment_retry_queued_at, liveness_state, liveness_reason, next_action, continuation_attempt, \
+             last_useful_action_at, last_activity_at, silence_level, snoozed_until, no_progress_count"
+        )
     };
 }
+pub(crate) use columns;
 
 /// Adds a waiting run. That no other run waits in its scope was looked at with the agent locked; a unique index holds it.
 pub async fn insert(tx: &mut Tx<'_>, run: &Run) -> Result<(), StoreError> {
@@ -138,14 +257,15 @@ pub async fn insert(tx: &mut Tx<'_>, run: &Run) -> Result<(), StoreError> {
         sql!(
             "INSERT INTO runs (id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, \
              wake_id, context, retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, \
-             created_at, updated_at, session_before, event_seq) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+             created_at, updated_at, session_before, event_seq, project_id, continuation_attempt) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
         ),
         p![
             &run.id, &run.company_id, &run.agent_id, run.invocation_source, run.trigger_detail, run.status,
             &run.task_key, &run.issue_id, &run.wake_id, &run.context, &run.retry_of_run_id,
             i64::from(run.process_loss_retries), run.retry_at, i64::from(run.retry_attempt), &run.retry_reason,
-            run.created_at, run.updated_at, &run.session_before, run.event_seq
+            run.created_at, run.updated_at, &run.session_before, run.event_seq, &run.project_id,
+            run.continuation_attempt
         ],
     )
     .await
@@ -167,17 +287,15 @@ pub async fn in_scope(
     agent: &AgentId,
     task_key: &str,
 ) -> Result<Vec<(RunId, RunStatus, bool)>, StoreError> {
-    let rows = tx
-        .rows(
-            sql!(
-                "SELECT id, status, CASE WHEN stop_asked_at IS NULL THEN 0 ELSE 1 END FROM runs \
-                 WHERE agent_id = $1 AND task_key = $2 AND status IN ('queued', 'scheduled_retry', 'running') \
-                 ORDER BY +created_at DESC, id DESC"
-            ),
-            p![agent, task_key],
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get::<i32>(2)? != 0))).collect()
+    tx.rows_as(
+        sql!(
+            "SELECT id, status, CASE WHEN stop_asked_at IS NULL THEN 0 ELSE 1 END FROM runs \
+             WHERE agent_id = $1 AND task_key = $2 AND status IN ('queued', 'scheduled_retry', 'running') \
+             ORDER BY +created_at DESC, id DESC"
+        ),
+        p![agent, task_key],
+    )
+    .await
 }
 
 /// Counts the runs of an agent that hold a slot.
@@ -262,6 +380,42 @@ pub async fn claimable(tx: &mut Tx<'_>, agent: &AgentId, limit: i64) -> Result<V
     .await
 }
 
+/// A queued run, as far as its place in the queue needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InLine {
+    pub id: RunId,
+    pub created_at: Moment,
+    pub issue_id: Option<IssueId>,
+    pub project_id: Option<String>,
+}
+from_row!(InLine { id, created_at, issue_id, project_id });
+
+/// Returns the queued runs of an agent whose scope is free, after `after`: first all that have an issue, then the
+/// others, the oldest first in both.
+pub async fn in_line(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    after: Option<&InLine>,
+    limit: i64,
+) -> Result<Vec<InLine>, StoreError> {
+    let (group, at, id) = match after {
+        None => (-1, Moment::from_micros(i64::MIN), ""),
+        Some(run) => (i64::from(run.issue_id.is_none()), run.created_at, run.id.as_str()),
+    };
+    tx.rows_as(
+        sql!(
+            "SELECT r.id, r.created_at, r.issue_id, r.project_id FROM runs r WHERE r.agent_id = $1 \
+             AND r.status = 'queued' AND r.status IN ('queued', 'scheduled_retry', 'running') \
+             AND NOT EXISTS (SELECT 1 FROM runs u WHERE u.agent_id = r.agent_id AND u.task_key = r.task_key \
+                             AND u.status = 'running') \
+             AND (CASE WHEN r.issue_id IS NULL THEN 1 ELSE 0 END, r.created_at, r.id) > ($2, $3, $4) \
+             ORDER BY CASE WHEN r.issue_id IS NULL THEN 1 ELSE 0 END, +r.created_at, r.id LIMIT $5"
+        ),
+        p![agent, group, at, id, limit],
+    )
+    .await
+}
+
 /// Returns agents that have queued runs, by id, after `after`: the period of the dispatcher walks through them.
 pub async fn agents_with_queue(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<AgentId>, StoreError> {
     let rows = tx
@@ -300,15 +454,18 @@ pub enum Listed {
     Agent(AgentId),
 }
 
-/// The columns of a list: excerpts stay where they are, because lists are polled and never show them.
-macro_rules! list_columns {
-    () => {
-        "id, company_id, agent_id, invocation_source, trigger_detail, status, task_key, issue_id, wake_id, context, \
-         retry_of_run_id, process_loss_retries, retry_at, retry_attempt, retry_reason, created_at, updated_at, \
-         started_at, finished_at, lease_epoch, lease_holder, node_id, boot_id, fresh_start_used, stop_asked_at, \
-         stop_words, error, error_code, exit_code, signal, usage, result, session_before, session_after, process_pid, \
-         process_group_id, process_started_at, log_offset, log_bytes, log_sha256, log_state, last_output_at, \
-         last_output_seq, last_output_stream, last_output_bytes, CAST(NULL AS text), CAST(NULL AS text), event_seq"
+/// One page of a list. Excerpts stay where they are, because lists are polled and never show them.
+macro_rules! page {
+    ($whose:literal, $and:literal) => {
+        sql!(concat!(
+            "SELECT ",
+            columns!("CAST(NULL AS text), CAST(NULL AS text)"),
+            " FROM runs WHERE ",
+            $whose,
+            " = $1 AND (created_at, id) < ($2, $3)",
+            $and,
+            " ORDER BY created_at DESC, id DESC LIMIT $4"
+        ))
     };
 }
 
@@ -322,42 +479,14 @@ pub async fn listed(
 ) -> Result<Vec<Run>, StoreError> {
     let (at, id) = before.unwrap_or((Moment::from_micros(i64::MAX), "~".to_owned()));
     let (sql, params) = match (of, status) {
-        (Listed::Company(company), None) => (
-            sql!(concat!(
-                "SELECT ",
-                list_columns!(),
-                " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
-                 ORDER BY created_at DESC, id DESC LIMIT $4"
-            )),
-            p![company, at, id, limit],
-        ),
-        (Listed::Company(company), Some(status)) => (
-            sql!(concat!(
-                "SELECT ",
-                list_columns!(),
-                " FROM runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
-                 AND status = $5 ORDER BY created_at DESC, id DESC LIMIT $4"
-            )),
-            p![company, at, id, limit, status],
-        ),
-        (Listed::Agent(agent), None) => (
-            sql!(concat!(
-                "SELECT ",
-                list_columns!(),
-                " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
-                 ORDER BY created_at DESC, id DESC LIMIT $4"
-            )),
-            p![agent, at, id, limit],
-        ),
-        (Listed::Agent(agent), Some(status)) => (
-            sql!(concat!(
-                "SELECT ",
-                list_columns!(),
-                " FROM runs WHERE agent_id = $1 AND (created_at, id) < ($2, $3) \
-                 AND status = $5 ORDER BY created_at DESC, id DESC LIMIT $4"
-            )),
-            p![agent, at, id, limit, status],
-        ),
+        (Listed::Company(company), None) => (page!("company_id", ""), p![company, at, id, limit]),
+        (Listed::Company(company), Some(status)) => {
+            (page!("company_id", " AND status = $5"), p![company, at, id, limit, status])
+        }
+        (Listed::Agent(agent), None) => (page!("agent_id", ""), p![agent, at, id, limit]),
+        (Listed::Agent(agent), Some(status)) => {
+            (page!("agent_id", " AND status = $5"), p![agent, at, id, limit, status])
+        }
     };
     tx.rows_as(sql, params).await
 }
@@ -411,16 +540,14 @@ pub async fn running_scopes(
 
 /// Counts runs that are not over by status, for metrics.
 pub async fn count_live(tx: &mut Tx<'_>) -> Result<Vec<(RunStatus, i64)>, StoreError> {
-    let rows = tx
-        .rows(
-            sql!(
-                "SELECT status, COUNT(*) FROM runs WHERE status IN ('queued', 'scheduled_retry', 'running') \
-                 GROUP BY status ORDER BY status"
-            ),
-            p![],
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    tx.rows_as(
+        sql!(
+            "SELECT status, COUNT(*) FROM runs WHERE status IN ('queued', 'scheduled_retry', 'running') \
+             GROUP BY status ORDER BY status"
+        ),
+        p![],
+    )
+    .await
 }
 
 /// One event of a run.

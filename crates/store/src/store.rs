@@ -68,11 +68,26 @@ pub struct QueueLoad {
     pub largest_batch: u64,
 }
 
+/// Stands before the store of a simulation and says who comes when, and who never gets an answer.
+#[doc(hidden)]
+pub trait Turnstile: Send + Sync {
+    /// Waits for the turn of a call.
+    fn enter(&self, is_write: bool) -> BoxFuture<'static, Box<dyn Turn>>;
+}
+
+/// The turn of one call; dropped when its caller goes away.
+#[doc(hidden)]
+pub trait Turn: Send {
+    /// The call is answered; the caller gets the answer when this returns.
+    fn leave(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
 /// A handle to the store; clones share it.
 #[derive(Clone)]
 pub struct Store {
     engine: Arc<Engine>,
     settings: Arc<Settings>,
+    turnstile: Option<Arc<dyn Turnstile>>,
 }
 
 enum Engine {
@@ -120,7 +135,13 @@ impl Store {
                     .map_err(StoreError::unavailable)??
             }
         };
-        Ok(Self { engine: Arc::new(engine), settings: Arc::new(settings) })
+        Ok(Self { engine: Arc::new(engine), settings: Arc::new(settings), turnstile: None })
+    }
+
+    /// The same store for somebody who has to pass a turnstile.
+    #[doc(hidden)]
+    pub fn behind(&self, turnstile: Arc<dyn Turnstile>) -> Store {
+        Store { turnstile: Some(turnstile), ..self.clone() }
     }
 
     /// Runs a closure as one transaction; what it did is durable when this returns `Ok`. The closure may be run more
@@ -147,17 +168,29 @@ impl Store {
         F: for<'t, 'c> Fn(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        match &*self.engine {
-            Engine::Sqlite { writer, .. } => {
-                let (work, answer) = Work::new(closure);
-                writer.push(work, priority).map_err(refused)?;
-                answer.await.unwrap_or_else(|_| Err(StoreError::Unknown { source: answer_lost() }))
+        self.in_turn(true, async {
+            match &*self.engine {
+                Engine::Sqlite { writer, .. } => {
+                    let (work, answer) = Work::new(closure);
+                    writer.push(work, priority).map_err(refused)?;
+                    answer.await.unwrap_or_else(|_| Err(StoreError::Unknown { source: answer_lost() }))
+                }
+                Engine::Postgres(postgres) => {
+                    let kind = if priority == Priority::Bulk { Kind::Bulk } else { Kind::Write };
+                    self.on_postgres(postgres, kind, closure).await
+                }
             }
-            Engine::Postgres(postgres) => {
-                let kind = if priority == Priority::Bulk { Kind::Bulk } else { Kind::Write };
-                self.on_postgres(postgres, kind, closure).await
-            }
-        }
+        })
+        .await
+    }
+
+    /// Makes a call, when it is its turn where that is asked.
+    async fn in_turn<T>(&self, is_write: bool, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(turnstile) = &self.turnstile else { return call.await };
+        let turn = turnstile.enter(is_write).await;
+        let answer = call.await;
+        turn.leave().await;
+        answer
     }
 
     /// Runs a closure that only reads. All its statements see one and the same state.
@@ -166,14 +199,17 @@ impl Store {
         F: for<'t, 'c> Fn(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        match &*self.engine {
-            Engine::Sqlite { readers, .. } => {
-                let (work, answer) = Work::new(closure);
-                readers.push(work).map_err(refused)?;
-                answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: answer_lost() }))
+        self.in_turn(false, async {
+            match &*self.engine {
+                Engine::Sqlite { readers, .. } => {
+                    let (work, answer) = Work::new(closure);
+                    readers.push(work).map_err(refused)?;
+                    answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable { source: answer_lost() }))
+                }
+                Engine::Postgres(postgres) => self.on_postgres(postgres, Kind::Read, closure).await,
             }
-            Engine::Postgres(postgres) => self.on_postgres(postgres, Kind::Read, closure).await,
-        }
+        })
+        .await
     }
 
     async fn on_postgres<T, F>(&self, postgres: &Arc<Postgres>, kind: Kind, closure: F) -> Result<T>

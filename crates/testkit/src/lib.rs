@@ -11,6 +11,7 @@ mod model;
 mod port;
 pub mod postgres;
 mod server;
+pub mod sim;
 mod world;
 
 pub use chance::{SimClock, SimDice};

@@ -11,7 +11,7 @@ use domain::ending::EndedBy;
 use domain::ids::RunId;
 use domain::moment::Moment;
 use domain::telling::{AgentError, AgentEvent, ErrorClass, Usage};
-use engine::{ExitFacts, Frame, FrameStream, ProcessId, Processes};
+use engine::{Clock, ExitFacts, Frame, FrameStream, ProcessId, Processes, TreeUsage};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
@@ -75,14 +75,27 @@ pub(crate) struct State {
     pub(crate) refusal: Option<Refusal>,
     pub(crate) obedience: Obedience,
     pub(crate) sweeps_fail: u32,
+    pub(crate) lingers_fail: u32,
     pub(crate) ports: Vec<Weak<Port>>,
+    pub(crate) never_blocks: bool,
     play: Option<Play>,
     time: i64,
+    /// Whose time it is here.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("processes", &self.processes).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// A moment later than any before it.
+    fn tick(&mut self) -> i64 {
+        let now = self.clock.as_ref().map_or(0, |clock| clock.now().micros());
+        self.time = (self.time + 1).max(now);
+        self.time
     }
 }
 
@@ -113,6 +126,9 @@ pub(crate) struct Process {
     pub(crate) archived: bool,
     pub(crate) removed: bool,
     pub(crate) argv: Vec<String>,
+    /// What its tree has used; `None`: it cannot be seen.
+    pub(crate) used: Option<TreeUsage>,
+    pub(crate) measured: u32,
 }
 
 impl Default for Model {
@@ -133,9 +149,12 @@ impl Model {
             refusal: None,
             obedience: Obedience::AtOnce,
             sweeps_fail: 0,
+            lingers_fail: 0,
             ports: Vec::new(),
+            never_blocks: false,
             play: None,
             time: 1_700_000_000_000_000,
+            clock: None,
         };
         let shared =
             Shared { state: Mutex::new(state), gate: Condvar::new(), changes: watch::Sender::new(0) };
@@ -157,6 +176,28 @@ impl Model {
     /// From now on, processes do nothing by themselves.
     pub fn idle_on_start(&self) {
         self.lock().play = None;
+    }
+
+    /// What happens here happens at the time of this clock, and not long ago.
+    pub fn keep_time(&self, clock: Arc<dyn Clock>) {
+        self.lock().clock = Some(clock);
+    }
+
+    /// Engines may call this model on the thread they run on: nobody holds starts.
+    pub(crate) fn never_block(&self) {
+        self.lock().never_blocks = true;
+    }
+
+    /// The tree of a process has used so much by now.
+    pub fn set_used(&self, id: &ProcessId, used: TreeUsage) {
+        if let Some(process) = self.lock().processes.get_mut(id) {
+            process.used = Some(used);
+        }
+    }
+
+    /// How often the tree of a process was measured.
+    pub fn measured(&self, id: &ProcessId) -> u32 {
+        self.count(id, |process| process.measured)
     }
 
     /// Starts wait, in the middle of the call, until [`Model::release_starts`].
@@ -189,6 +230,11 @@ impl Model {
     /// The next `times` sweeps find processes that cannot be ended.
     pub fn fail_sweeps(&self, times: u32) {
         self.lock().sweeps_fail = times;
+    }
+
+    /// The next `times` linger orders find a keeper that does not answer.
+    pub fn fail_lingers(&self, times: u32) {
+        self.lock().lingers_fail = times;
     }
 
     /// A launched keeper shows itself, unless its start was taken back meanwhile.
@@ -434,8 +480,7 @@ impl Model {
     /// The start itself; the caller has made sure that it may.
     pub(crate) fn begin(&self, state: &mut State, id: &ProcessId) {
         state.journal.push(Journal::Started(id.clone()));
-        state.time += 1;
-        let at = state.time;
+        let at = state.tick();
         let process = state.processes.entry(id.clone()).or_default();
         process.start = Start::Yes;
         process.starts += 1;
@@ -450,8 +495,7 @@ impl Model {
     }
 
     pub(crate) fn note(&self, state: &mut State, id: &ProcessId, note: &Json) {
-        state.time += 1;
-        let at = state.time;
+        let at = state.tick();
         if let Some(process) = state.processes.get_mut(id) {
             push(process, FrameStream::Keeper, note.to_string().as_bytes(), at);
         }
@@ -470,14 +514,13 @@ impl Model {
         self.rung();
     }
 
-    fn rung(&self) {
+    pub(crate) fn rung(&self) {
         self.shared.changes.send_modify(|count| *count += 1);
     }
 
     fn write(&self, id: &ProcessId, stream: FrameStream, bytes: &[u8]) {
         let mut state = self.lock();
-        state.time += 1;
-        let at = state.time;
+        let at = state.tick();
         let process = state.processes.get_mut(id).expect("a started process");
         push(process, stream, bytes, at);
         drop(state);
@@ -500,8 +543,7 @@ impl Model {
         by: EndedBy,
         out_of_memory: bool,
     ) {
-        state.time += 1;
-        let at = Moment::from_micros(state.time);
+        let at = Moment::from_micros(state.tick());
         let process = state.processes.get_mut(id).expect("a started process");
         // Who comes second finds it over.
         if !process.keeper {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::ending::EndedBy;
 use domain::ids::RunId;
-use engine::{ExitFacts, Frame, LogSource, ProcessError, ProcessId, Processes, Seen};
+use engine::{ExitFacts, Frame, LogSource, ProcessError, ProcessId, Processes, Seen, TreeUsage};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -136,6 +136,10 @@ impl Processes for Port {
     fn linger(&self, id: &ProcessId, holder: i64) -> Result<(), ProcessError> {
         let mut state = self.model.lock();
         obeys(&mut state, id, holder)?;
+        if state.lingers_fail > 0 {
+            state.lingers_fail -= 1;
+            return Err(ProcessError::NotAnswering);
+        }
         if let Some(process) = state.processes.get_mut(id) {
             process.lingers += 1;
         }
@@ -187,6 +191,18 @@ impl Processes for Port {
         Ok(())
     }
 
+    fn measure(&self, id: &ProcessId) -> Result<Option<TreeUsage>, ProcessError> {
+        let mut state = self.model.lock();
+        let process = state.processes.get_mut(id).filter(|process| process.keeper);
+        let used = process.and_then(|process| {
+            process.measured += 1;
+            process.used
+        });
+        drop(state);
+        self.model.rung();
+        Ok(used)
+    }
+
     fn unwatch(&self, id: &ProcessId) {
         self.bells.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
@@ -217,6 +233,10 @@ impl Processes for Port {
 
     fn boot_id(&self) -> String {
         self.model.lock().boot.clone()
+    }
+
+    fn never_blocks(&self) -> bool {
+        self.model.lock().never_blocks
     }
 }
 

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::naming;
 use crate::ApiState;
+use crate::actor::Caller;
 use crate::body::{Fields, Payload};
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
@@ -29,12 +30,14 @@ pub(crate) struct TestBody {
 pub(crate) async fn test_environment(
     State(state): State<ApiState>,
     Named((company, kind)): Named<(String, String)>,
+    caller: Caller,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::read_or_empty(&body)?;
     let read = TestBody { adapter_config: fields.object("adapterConfig") };
     let ignored = fields.drop_rest()?;
-    lookup::company(&state.engine, &company).await?;
+    let company = lookup::company(&state.engine, &caller, &company).await?.id;
+    caller.configuration_reader(&company)?;
     let Some(adapter) = adapters::find(&kind) else {
         let known: Vec<&str> = adapters::registry().iter().map(|adapter| adapter.kind()).collect();
         return Err(ApiError::unprocessable("unknown_adapter", format!("Unknown adapter type: {kind}"))

@@ -1,13 +1,17 @@
 //! Agents: list, create, show, change, and the switches: pause, resume, terminate, cancel their work.
 
-use axum::Extension;
+use std::collections::HashMap;
+
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
+use domain::access;
 use domain::agent::{PauseReason, Role};
 use domain::ids::{AgentId, looks_like_id};
-use engine::{AgentDraft, AgentPatch};
+use domain::wake::Actor;
+use engine::{AgentDraft, AgentPatch, Engine};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use store::agents as rows;
@@ -25,6 +29,15 @@ use crate::shape::wake::StopReport;
 
 /// Managers above an agent that are shown.
 const LONGEST_CHAIN: usize = 50;
+
+/// Keys of a configuration that only people set.
+const INSTRUCTION_PATHS: [&str; 5] = [
+    "instructionsBundleMode",
+    "instructionsRootPath",
+    "instructionsEntryFile",
+    "instructionsFilePath",
+    "agentsMdPath",
+];
 
 /// Icons that clients can draw.
 const ICONS: [&str; 41] = [
@@ -80,6 +93,7 @@ pub(crate) async fn list(
     State(state): State<ApiState>,
     Named(company): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
     match asked.names()[..] {
         [] => {}
@@ -94,7 +108,8 @@ pub(crate) async fn list(
             return Err(ApiError::bad_request("unsupported_query", text));
         }
     }
-    let company = lookup::company(&state.engine, &company).await?.id;
+    let company = lookup::company(&state.engine, &caller, &company).await?.id;
+    let may_read = caller.may_read_configurations(&company);
     let after = asked.place()?.map(|(at, id)| (at, AgentId(id)));
     let found = state
         .engine
@@ -104,8 +119,35 @@ pub(crate) async fn list(
             Box::pin(async move { rows::list(tx, &company, after, paging::MOST + 1).await })
         })
         .await?;
+    let ids: Vec<AgentId> = found.iter().map(|row| row.id.clone()).collect();
+    let spent: HashMap<AgentId, i64> = state.engine.spent_this_month(&ids).await?.into_iter().collect();
     let place = |row: &rows::Agent| cursor_of(row.created_at, row.id.as_str());
-    Ok(paging::page(found, paging::MOST, place, |rows| rows.into_iter().map(Agent::from).collect()))
+    let shaped = |row: rows::Agent| {
+        let spent = spent.get(&row.id).copied().unwrap_or(0);
+        let shown = Agent::new(row, spent);
+        if may_read { shown } else { shown.restricted() }
+    };
+    Ok(paging::page(found, paging::MOST, place, |rows| rows.into_iter().map(shaped).collect()))
+}
+
+/// An agent with what it has spent this month.
+pub(crate) async fn shaped(engine: &Engine, row: rows::Agent) -> Result<Agent, ApiError> {
+    let spent = engine.spent_this_month(std::slice::from_ref(&row.id)).await?;
+    let spent = spent.first().map_or(0, |(_, micros)| *micros);
+    Ok(Agent::new(row, spent))
+}
+
+/// An agent with everything around it, as far as the caller may see it.
+pub(crate) async fn detail(
+    engine: &Engine,
+    row: rows::Agent,
+    shows_configuration: bool,
+) -> Result<AgentDetail, ApiError> {
+    let managers = chain_of(engine, &row).await?;
+    let access = engine.agent_access(&row).await?;
+    let shown = shaped(engine, row.clone()).await?;
+    let shown = if shows_configuration { shown } else { shown.restricted() };
+    Ok(AgentDetail::new(shown, &row, managers, access))
 }
 
 /// One agent with its managers and rights.
@@ -116,30 +158,34 @@ pub(crate) async fn show(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Json<AgentDetail>, ApiError> {
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?;
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+    let is_itself = matches!(caller.who(), access::Actor::Agent(actor) if actor.agent == agent.id);
+    let shows_configuration = is_itself || caller.may_read_configurations(&agent.company_id);
+    Ok(Json(detail(&state.engine, agent, shows_configuration).await?))
+}
+
+/// The managers above an agent, the nearest first.
+async fn chain_of(engine: &Engine, agent: &rows::Agent) -> Result<Vec<rows::Agent>, ApiError> {
     let (first, start) = (agent.reports_to.clone(), agent.id.clone());
-    let managers = state
-        .engine
-        .store()
-        .read(move |tx| {
-            let (mut next, mut seen) = (first.clone(), vec![start.clone()]);
-            Box::pin(async move {
-                let mut managers = Vec::new();
-                while let Some(id) = next.take() {
-                    if managers.len() == LONGEST_CHAIN || seen.contains(&id) {
-                        break;
-                    }
-                    let Some(manager) = rows::get(tx, &id).await? else { break };
-                    next.clone_from(&manager.reports_to);
-                    seen.push(id);
-                    managers.push(manager);
+    let managers = engine.store().read(move |tx| {
+        let (mut next, mut seen) = (first.clone(), vec![start.clone()]);
+        Box::pin(async move {
+            let mut managers = Vec::new();
+            while let Some(id) = next.take() {
+                if managers.len() == LONGEST_CHAIN || seen.contains(&id) {
+                    break;
                 }
-                Ok(managers)
-            })
+                let Some(manager) = rows::get(tx, &id).await? else { break };
+                next.clone_from(&manager.reports_to);
+                seen.push(id);
+                managers.push(manager);
+            }
+            Ok(managers)
         })
-        .await?;
-    Ok(Json(AgentDetail::new(agent, managers)))
+    });
+    Ok(managers.await?)
 }
 
 /// A new agent, or a change of one: what is absent stays or has its default.
@@ -177,7 +223,7 @@ pub(crate) struct AgentBody {
 }
 
 impl AgentBody {
-    fn read(fields: &mut Fields, is_new: bool) -> AgentBody {
+    pub(crate) fn read(fields: &mut Fields, is_new: bool) -> AgentBody {
         let name = if is_new {
             Some(fields.required_text("name"))
         } else {
@@ -228,7 +274,7 @@ impl AgentBody {
         Some(Map::from_iter([("canCreateAgents".to_owned(), right)]))
     }
 
-    fn draft(self) -> AgentDraft {
+    pub(crate) fn draft(self) -> AgentDraft {
         let otherwise = AgentDraft::default();
         let object = |map: Option<Map<String, Value>>, otherwise| map.map_or(otherwise, Value::Object);
         AgentDraft {
@@ -244,6 +290,19 @@ impl AgentBody {
             budget_monthly_cents: self.budget_monthly_cents.unwrap_or(otherwise.budget_monthly_cents),
             permissions: self.permissions.map(Value::Object),
             metadata: self.metadata.flatten().map(Value::Object),
+        }
+    }
+
+    /// Agents do not say where instructions are read from on this machine.
+    fn refuse_instruction_paths(&self) -> Result<(), ApiError> {
+        let config = self.adapter_config.as_ref();
+        let named = INSTRUCTION_PATHS.iter().find(|key| config.is_some_and(|config| config.contains_key(**key)));
+        match named {
+            None => Ok(()),
+            Some(key) => {
+                let words = format!("Agent keys cannot modify instruction paths ({key})");
+                Err(ApiError::forbidden("forbidden", words))
+            }
         }
     }
 
@@ -278,13 +337,15 @@ fn read(body: &[u8], is_new: bool) -> Result<(AgentBody, Ignored), ApiError> {
 pub(crate) async fn create(
     State(state): State<ApiState>,
     Named(company): Named<String>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
     let (draft, ignored) = read(&body, true)?;
-    let company = lookup::company(&state.engine, &company).await?.id;
-    let agent = state.engine.create_agent(&company, draft.draft(), &caller.actor()).await?;
-    Ok(naming(&ignored, (StatusCode::CREATED, Json(Agent::from(agent)))))
+    let company = lookup::company(&state.engine, &caller, &company).await?.id;
+    caller.configuration_reader(&company)?;
+    let by = caller.author(&company)?;
+    let agent = state.engine.take_on_agent(&company, draft.draft(), &by).await?;
+    Ok(naming(&ignored, (StatusCode::CREATED, Json(Agent::new(agent, 0)))))
 }
 
 /// Changes an agent.
@@ -295,55 +356,83 @@ pub(crate) async fn change(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
     let (patch, ignored) = read(&body, false)?;
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
-    let agent = state.engine.patch_agent(&agent, patch.patch(), &caller.actor()).await?;
-    Ok(naming(&ignored, Json(Agent::from(agent))))
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+    caller.agent_editor(&agent.company_id, &agent.id)?;
+    if matches!(caller.who(), access::Actor::Agent(_)) {
+        patch.refuse_instruction_paths()?;
+    }
+    let agent = state.engine.patch_agent(&agent.id, patch.patch(), &caller.actor()).await?;
+    Ok(naming(&ignored, Json(shaped(&state.engine, agent).await?)))
+}
+
+/// The agent that a switch is for, and who turns it: what all switches are asked with.
+pub(crate) struct Switch {
+    engine: Engine,
+    agent: AgentId,
+    actor: Actor,
+}
+
+impl FromRequestParts<ApiState> for Switch {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Switch, ApiError> {
+        let Named(reference) = Named::<String>::from_request_parts(parts, state).await?;
+        let Ok(asked) = Asked::from_request_parts(parts, state).await;
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+        caller.board_manager(&agent.company_id)?;
+        Ok(Switch { engine: state.engine.clone(), agent: agent.id, actor: caller.actor() })
+    }
 }
 
 /// Pauses an agent: what runs is stopped, what waits is held until it is resumed.
 #[utoipa::path(post, path = "/agents/{agent}/pause", tag = "agents",
     params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
     responses((status = 200, body = Agent), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub(crate) async fn pause(
-    State(state): State<ApiState>,
-    Named(reference): Named<String>,
-    asked: Asked,
-    Extension(caller): Extension<Caller>,
-) -> Result<Json<Agent>, ApiError> {
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
-    Ok(Json(state.engine.pause_agent(&agent, PauseReason::Manual, &caller.actor()).await?.into()))
+pub(crate) async fn pause(Switch { engine, agent, actor }: Switch) -> Result<Json<Agent>, ApiError> {
+    let agent = engine.pause_agent(&agent, PauseReason::Manual, &actor).await?;
+    Ok(Json(shaped(&engine, agent).await?))
 }
 
 /// Resumes a paused agent.
 #[utoipa::path(post, path = "/agents/{agent}/resume", tag = "agents",
     params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
     responses((status = 200, body = Agent), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub(crate) async fn resume(
-    State(state): State<ApiState>,
-    Named(reference): Named<String>,
-    asked: Asked,
-    Extension(caller): Extension<Caller>,
-) -> Result<Json<Agent>, ApiError> {
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
-    Ok(Json(state.engine.resume_agent(&agent, &caller.actor()).await?.into()))
+pub(crate) async fn resume(Switch { engine, agent, actor }: Switch) -> Result<Json<Agent>, ApiError> {
+    let agent = engine.resume_agent(&agent, &actor).await?;
+    Ok(Json(shaped(&engine, agent).await?))
 }
 
 /// Terminates an agent: all its work is cancelled, and it is never woken again.
 #[utoipa::path(post, path = "/agents/{agent}/terminate", tag = "agents",
     params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
     responses((status = 200, body = Agent), (status = 404, body = ErrorBody)))]
-pub(crate) async fn terminate(
+pub(crate) async fn terminate(Switch { engine, agent, actor }: Switch) -> Result<Json<Agent>, ApiError> {
+    let agent = engine.terminate_agent(&agent, &actor).await?;
+    Ok(Json(shaped(&engine, agent).await?))
+}
+
+/// Lets an agent in that waits for its approval.
+#[utoipa::path(post, path = "/agents/{agent}/approve", tag = "agents",
+    params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
+    responses((status = 200, body = Agent), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub(crate) async fn approve(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
 ) -> Result<Json<Agent>, ApiError> {
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
-    Ok(Json(state.engine.terminate_agent(&agent, &caller.actor()).await?.into()))
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+    caller.board_manager(&agent.company_id)?;
+    // It decides the request that the agent waits with.
+    caller.person(&agent.company_id)?;
+    let by = caller.author(&agent.company_id)?;
+    let agent = state.engine.approve_agent(&agent.id, &by).await?;
+    Ok(Json(shaped(&state.engine, agent).await?))
 }
 
 /// Cancels all work of an agent, what runs and what waits; the agent stays as it is.
@@ -351,11 +440,7 @@ pub(crate) async fn terminate(
     params(("agent" = String, Path), ("companyId" = Option<String>, Query)),
     responses((status = 200, body = StopReport), (status = 404, body = ErrorBody)))]
 pub(crate) async fn cancel_work(
-    State(state): State<ApiState>,
-    Named(reference): Named<String>,
-    asked: Asked,
-    Extension(caller): Extension<Caller>,
+    Switch { engine, agent, actor }: Switch,
 ) -> Result<Json<StopReport>, ApiError> {
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
-    Ok(Json(state.engine.cancel_work(&agent, &caller.actor()).await?.into()))
+    Ok(Json(engine.cancel_work(&agent, &actor).await?.into()))
 }

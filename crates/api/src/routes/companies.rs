@@ -1,11 +1,15 @@
-//! Companies: list, create, show.
+//! Companies: list, found, show, change, archive, and how much each has.
 
-use axum::Extension;
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use domain::access::{Actor, Board};
+use domain::agent::Role;
 use domain::ids::CompanyId;
+use engine::{Author, CompanyPatch};
 use serde::Deserialize;
 use store::companies as rows;
 use utoipa::ToSchema;
@@ -17,25 +21,58 @@ use crate::body::{Fields, Payload};
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::paging::{self, Asked, cursor_of};
-use crate::shape::company::Company;
+use crate::shape::company::{ChangedCompany, Company, CompanyStats};
 
-/// Companies, oldest first.
+/// Companies, oldest first; those of the caller, unless that is the person at a trusted instance.
 #[utoipa::path(get, path = "/companies", tag = "companies",
     params(("limit" = Option<i64>, Query, description = "1 to 1000"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<Company>)))]
-pub(crate) async fn list(State(state): State<ApiState>, asked: Asked) -> Result<Response, ApiError> {
+    responses((status = 200, body = Vec<Company>), (status = 403, body = ErrorBody)))]
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    caller.board()?;
     let limit = asked.limit(paging::MOST);
-    let after = asked.place()?.map(|(at, id)| (at, CompanyId(id)));
-    let found = state
-        .engine
-        .store()
-        .read(move |tx| {
-            let after = after.clone();
-            Box::pin(async move { rows::page(tx, after, limit + 1).await })
-        })
-        .await?;
+    let after = asked.place()?;
+    let found = theirs(&state, &caller, after, limit + 1).await?;
+    let mut spent = Vec::new();
+    for row in &found {
+        spent.push(state.engine.company_spent_this_month(&row.id).await?);
+    }
     let place = |row: &rows::Company| cursor_of(row.created_at, row.id.as_str());
-    Ok(paging::page(found, limit, place, |rows| rows.into_iter().map(Company::from).collect()))
+    Ok(paging::page(found, limit, place, |rows| {
+        rows.into_iter().zip(spent).map(|(row, spent)| Company::new(row, spent)).collect()
+    }))
+}
+
+/// The companies that the caller may see, oldest first, after a place.
+async fn theirs(
+    state: &ApiState,
+    caller: &Caller,
+    after: Option<paging::Place>,
+    limit: i64,
+) -> Result<Vec<rows::Company>, ApiError> {
+    let of = caller.companies();
+    let found = state.engine.store().read(move |tx| {
+        let (after, of) = (after.clone(), of.clone());
+        Box::pin(async move {
+            let Some(of) = of else {
+                return rows::page(tx, after.map(|(at, id)| (at, CompanyId(id))), limit).await;
+            };
+            let mut found = Vec::new();
+            for id in of {
+                found.extend(rows::get(tx, &id).await?);
+            }
+            found.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+            if let Some((at, id)) = after {
+                found.retain(|row| (row.created_at, row.id.as_str()) > (at, id.as_str()));
+            }
+            found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            Ok(found)
+        })
+    });
+    Ok(found.await?)
 }
 
 /// A new company.
@@ -49,12 +86,12 @@ pub(crate) struct CompanyDraft {
     budget_monthly_cents: Option<i64>,
 }
 
-/// Creates a company.
+/// Founds a company. Who founds it owns it.
 #[utoipa::path(post, path = "/companies", tag = "companies", request_body = CompanyDraft,
-    responses((status = 201, body = Company), (status = 400, body = ErrorBody)))]
+    responses((status = 201, body = Company), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
 pub(crate) async fn create(
     State(state): State<ApiState>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::read(&body)?;
@@ -64,19 +101,137 @@ pub(crate) async fn create(
         budget_monthly_cents: fields.count("budgetMonthlyCents"),
     };
     let ignored = fields.drop_rest()?;
+    caller.company_creator()?;
+    let Board { user, .. } = caller.board()?;
+    let by = Author::Board { user: Some(user.clone()), may_assign: true };
     let budget = draft.budget_monthly_cents.unwrap_or(0);
-    let company =
-        state.engine.create_company(&draft.name, draft.description, budget, &caller.actor()).await?;
-    Ok(naming(&ignored, (StatusCode::CREATED, Json(Company::from(company)))))
+    let company = state.engine.found_company(&draft.name, draft.description, budget, &by).await?;
+    Ok(naming(&ignored, (StatusCode::CREATED, Json(Company::new(company, 0)))))
 }
 
 /// One company.
 #[utoipa::path(get, path = "/companies/{company}", tag = "companies",
     params(("company" = String, Path, description = "its id")),
-    responses((status = 200, body = Company), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = Company), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Named(id): Named<String>,
+    caller: Caller,
 ) -> Result<Json<Company>, ApiError> {
-    Ok(Json(lookup::company(&state.engine, &id).await?.into()))
+    let company = lookup::company(&state.engine, &caller, &id).await?;
+    let spent = state.engine.company_spent_this_month(&company.id).await?;
+    Ok(Json(Company::new(company, spent)))
+}
+
+/// A change of a company: what is absent stays. Agents with the role `ceo` may change what it is called and how it looks.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CompanyPatchBody {
+    name: Option<String>,
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+    /// What is shown; `PATCH .../budgets` sets what stops anybody.
+    #[schema(minimum = 0)]
+    budget_monthly_cents: Option<i64>,
+    /// `active`, `paused` or `archived`.
+    status: Option<String>,
+    require_board_approval_for_new_agents: Option<bool>,
+    /// `#rrggbb`.
+    #[schema(value_type = Option<String>)]
+    brand_color: Option<Option<String>>,
+}
+
+const STATUSES: [&str; 3] = ["active", "paused", "archived"];
+
+/// Changes a company.
+#[utoipa::path(patch, path = "/companies/{company}", tag = "companies", request_body = CompanyPatchBody,
+    params(("company" = String, Path)),
+    responses((status = 200, body = ChangedCompany), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub(crate) async fn change(
+    State(state): State<ApiState>,
+    Named(id): Named<String>,
+    caller: Caller,
+    Payload(body): Payload,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::read(&body)?;
+    let is_agent = matches!(caller.who(), Actor::Agent(_));
+    let name = fields.text("name");
+    let mut read = CompanyPatchBody {
+        name: fields.not_blank("name", name),
+        description: fields.nullable_text("description"),
+        brand_color: fields.nullable_text("brandColor"),
+        ..CompanyPatchBody::default()
+    };
+    let ignored = if is_agent {
+        if read.name.is_none() && read.description.is_none() && read.brand_color.is_none() {
+            fields.mistake("custom", "name", "At least one branding field must be provided");
+        }
+        fields.refuse_rest()?;
+        Default::default()
+    } else {
+        read.budget_monthly_cents = fields.count("budgetMonthlyCents");
+        read.status = fields.word("status", &STATUSES, |word| word).map(str::to_owned);
+        read.require_board_approval_for_new_agents = fields.boolean("requireBoardApprovalForNewAgents");
+        fields.drop_rest()?
+    };
+    let company = lookup::company(&state.engine, &caller, &id).await?.id;
+    if let Actor::Agent(agent) = caller.who()
+        && agent.role != Role::Ceo
+    {
+        let words = "Only CEO agents or board users may update company settings";
+        return Err(ApiError::forbidden("forbidden", words));
+    }
+    let patch = CompanyPatch {
+        name: read.name,
+        description: read.description,
+        budget_monthly_cents: read.budget_monthly_cents,
+        status: read.status,
+        require_approval: read.require_board_approval_for_new_agents,
+        brand_color: read.brand_color,
+    };
+    let (row, pause) = state.engine.patch_company(&company, patch, &caller.author(&company)?).await?;
+    let spent = state.engine.company_spent_this_month(&company).await?;
+    Ok(naming(&ignored, Json(ChangedCompany::new(row, &pause, spent))))
+}
+
+/// Archives a company.
+#[utoipa::path(post, path = "/companies/{company}/archive", tag = "companies", params(("company" = String, Path)),
+    responses((status = 200, body = Company), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub(crate) async fn archive(
+    State(state): State<ApiState>,
+    Named(id): Named<String>,
+    caller: Caller,
+) -> Result<Json<Company>, ApiError> {
+    let company = lookup::company(&state.engine, &caller, &id).await?.id;
+    caller.board_of(&company)?;
+    let patch = CompanyPatch { status: Some("archived".to_owned()), ..CompanyPatch::default() };
+    let (row, _) = state.engine.patch_company(&company, patch, &caller.author(&company)?).await?;
+    let spent = state.engine.company_spent_this_month(&company).await?;
+    Ok(Json(Company::new(row, spent)))
+}
+
+/// How many agents and issues each company of the caller has, by its id.
+#[utoipa::path(get, path = "/companies/stats", tag = "companies",
+    responses((status = 200, body = Object), (status = 403, body = ErrorBody)))]
+pub(crate) async fn stats(
+    State(state): State<ApiState>,
+    caller: Caller,
+) -> Result<Json<BTreeMap<String, CompanyStats>>, ApiError> {
+    caller.board()?;
+    let found = theirs(&state, &caller, None, paging::MOST).await?;
+    let ids: Vec<CompanyId> = found.into_iter().map(|row| row.id).collect();
+    let stats = state.engine.company_stats(&ids).await?;
+    Ok(Json(stats.into_iter().map(|(id, stats)| (id.0, stats.into())).collect()))
+}
+
+/// A path without a company, which existing clients have asked for by mistake.
+#[utoipa::path(get, path = "/companies/issues", tag = "companies", responses((status = 400, body = ErrorBody)))]
+pub(crate) async fn issues() -> ApiError {
+    ApiError::bad_request("company_required", "Missing companyId in path. Use /api/companies/{companyId}/issues.")
+}
+
+/// The same without any company.
+#[utoipa::path(get, path = "/issues", tag = "companies", responses((status = 400, body = ErrorBody)))]
+pub(crate) async fn no_issues() -> ApiError {
+    issues().await
 }

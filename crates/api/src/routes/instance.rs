@@ -8,24 +8,27 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use domain::access::Actor;
+use domain::access::credential::Mode;
 use store::audit;
 use utoipa::ToSchema;
 
 use crate::ApiState;
+use crate::actor::Caller;
 use crate::body::{Fields, Payload};
 use crate::errors::{ApiError, ErrorBody};
 use crate::paging::Asked;
 use crate::shape::instance::{
-    AuditHead, AuditVerdict, Backup, Capacity, Features, Health, StoreHealth, Unhealthy,
+    AuditHead, AuditVerdict, Backup, Capacity, Features, Health, PublicHealth, StoreHealth, Unhealthy,
 };
 
 /// A store that takes longer to answer is taken for dead.
 const PING: Duration = Duration::from_secs(2);
 
-/// Whether the instance works.
+/// Whether the instance works. In `authenticated` mode who has not said who they are hears little more than that.
 #[utoipa::path(get, path = "/health", tag = "instance",
     responses((status = 200, body = Health), (status = 503, body = Unhealthy)))]
-pub(crate) async fn health(State(state): State<ApiState>) -> Response {
+pub(crate) async fn health(State(state): State<ApiState>, caller: Caller) -> Response {
     let (engine, options) = (&state.engine, &state.options);
     let store = engine.store();
     match tokio::time::timeout(PING, store.ping()).await {
@@ -42,16 +45,26 @@ pub(crate) async fn health(State(state): State<ApiState>) -> Response {
             return (StatusCode::SERVICE_UNAVAILABLE, Json(unhealthy)).into_response();
         }
     }
+    let is_authenticated = options.mode == Mode::Authenticated;
+    let is_pending = is_authenticated && engine.needs_first_admin().await.unwrap_or(false);
+    let bootstrap_status = if is_pending { "bootstrap_pending" } else { "ready" };
+    let bootstrap_invite_active = is_pending && options.bootstrap_token.is_some();
+    if *caller.who() == Actor::Nobody {
+        let deployment_mode = options.mode.as_str();
+        let public = PublicHealth { status: "ok", deployment_mode, bootstrap_status, bootstrap_invite_active };
+        return Json(public).into_response();
+    }
     let (running, slots) = engine.capacity();
     let load = store.load();
     Json(Health {
         status: "ok",
         version: options.version.clone(),
         deployment_mode: options.mode.as_str(),
-        deployment_exposure: "private",
+        // In authenticated mode any host name is answered to.
+        deployment_exposure: if is_authenticated { "public" } else { "private" },
         auth_ready: true,
-        bootstrap_status: "ready",
-        bootstrap_invite_active: false,
+        bootstrap_status,
+        bootstrap_invite_active,
         features: Features { company_deletion_enabled: false },
         started_at: options.started_at,
         recovery: engine.recovery().into(),
@@ -66,7 +79,11 @@ pub(crate) async fn health(State(state): State<ApiState>) -> Response {
 
 /// The end of the audit chain, to be kept elsewhere.
 #[utoipa::path(get, path = "/audit/head", tag = "instance", responses((status = 200, body = AuditHead)))]
-pub(crate) async fn audit_head(State(state): State<ApiState>) -> Result<Json<AuditHead>, ApiError> {
+pub(crate) async fn audit_head(
+    State(state): State<ApiState>,
+    caller: Caller,
+) -> Result<Json<AuditHead>, ApiError> {
+    caller.instance_admin()?;
     let head = state.engine.store().read(|tx| Box::pin(async move { audit::head(tx).await })).await?;
     Ok(Json(AuditHead { seq: head.seq, hash: head.hash }))
 }
@@ -78,7 +95,9 @@ pub(crate) async fn audit_head(State(state): State<ApiState>) -> Result<Json<Aud
 pub(crate) async fn audit_verify(
     State(state): State<ApiState>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Json<AuditVerdict>, ApiError> {
+    caller.instance_admin()?;
     let exported = match (asked.get("seq").map(str::parse::<i64>), asked.get("hash")) {
         (None, None) => None,
         (Some(Ok(seq)), Some(hash)) if seq >= 0 => {
@@ -112,8 +131,10 @@ pub(crate) struct BackupBody {
     responses((status = 201, body = Backup), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
 pub(crate) async fn backup(
     State(state): State<ApiState>,
+    caller: Caller,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
+    caller.instance_admin()?;
     let mut fields = Fields::read(&body)?;
     let read = BackupBody { path: fields.required_text("path") };
     let path = PathBuf::from(&read.path);

@@ -2,16 +2,33 @@
 //! and shapes the answer; it decides nothing.
 
 pub(crate) mod adapters;
+pub(crate) mod agent_keys;
+pub(crate) mod agent_rights;
 pub(crate) mod agents;
+pub(crate) mod approvals;
+pub(crate) mod budgets;
+pub(crate) mod cli_auth;
 pub(crate) mod companies;
+pub(crate) mod costs;
+pub(crate) mod glance;
+pub(crate) mod goals;
 pub(crate) mod instance;
+pub(crate) mod issues;
+pub(crate) mod members;
+pub(crate) mod office;
+pub(crate) mod projects;
 pub(crate) mod runs;
 pub(crate) mod runtime;
 pub(crate) mod transcript;
+pub(crate) mod trees;
 pub(crate) mod wakes;
+pub(crate) mod watchdog;
+pub(crate) mod work;
 
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::body::Ignored;
 
@@ -21,4 +38,17 @@ fn naming(ignored: &Ignored, answer: impl IntoResponse) -> Response {
     let headers: &mut HeaderMap = answer.headers_mut();
     ignored.name_in(headers);
     answer
+}
+
+/// The answer to what leaves nothing to show.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Done {
+    /// Always true.
+    ok: bool,
+}
+
+impl Done {
+    pub(crate) fn new() -> Done {
+        Done { ok: true }
+    }
 }

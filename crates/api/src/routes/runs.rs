@@ -1,6 +1,5 @@
 //! Runs: lists, one, why, and cancelling.
 
-use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -32,8 +31,9 @@ pub(crate) async fn list(
     State(state): State<ApiState>,
     Named(company): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
-    let company = lookup::company(&state.engine, &company).await?.id;
+    let company = lookup::company(&state.engine, &caller, &company).await?.id;
     let limit = asked.limit(200);
     let before = asked.place()?;
     let status = match asked.get("status") {
@@ -74,7 +74,7 @@ pub(crate) async fn list(
 }
 
 /// Why each of the runs waits; only those that wait are asked about.
-async fn held_reasons(state: &ApiState, found: &[rows::Run]) -> Result<Vec<Option<HeldReason>>, StoreError> {
+pub(super) async fn held_reasons(state: &ApiState, found: &[rows::Run]) -> Result<Vec<Option<HeldReason>>, StoreError> {
     let is_waiting = |run: &rows::Run| matches!(run.status, RunStatus::Queued | RunStatus::ScheduledRetry);
     let waiting: Vec<rows::Run> = found.iter().filter(|run| is_waiting(run)).cloned().collect();
     if waiting.is_empty() {
@@ -93,8 +93,9 @@ pub(crate) async fn live(
     State(state): State<ApiState>,
     Named(company): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Json<Vec<LiveRun>>, ApiError> {
-    let company = lookup::company(&state.engine, &company).await?.id;
+    let company = lookup::company(&state.engine, &caller, &company).await?.id;
     let limit = asked.number("limit", 0, MOST_LIVE).unwrap_or(0);
     let least = asked.number("minCount", 0, MOST_LIVE).unwrap_or(0);
     let most = if limit == 0 { paging::MOST } else { limit };
@@ -139,14 +140,15 @@ pub(crate) async fn live(
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
+    caller: Caller,
 ) -> Result<Json<RunDetail>, ApiError> {
-    let run = lookup::run(&state.engine, &reference).await?;
+    let run = lookup::run(&state.engine, &caller, &reference).await?;
     let held = held_reasons(&state, std::slice::from_ref(&run)).await?.pop().flatten();
     let exhausted = if run.status == RunStatus::Failed { exhausted(&state, &run).await? } else { None };
     Ok(Json(RunDetail::new(run, held, exhausted, state.engine.now())))
 }
 
-async fn exhausted(state: &ApiState, run: &rows::Run) -> Result<Option<String>, StoreError> {
+pub(super) async fn exhausted(state: &ApiState, run: &rows::Run) -> Result<Option<String>, StoreError> {
     let id = run.id.clone();
     let events = state
         .engine
@@ -169,8 +171,9 @@ async fn exhausted(state: &ApiState, run: &rows::Run) -> Result<Option<String>, 
 pub(crate) async fn explain(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
+    caller: Caller,
 ) -> Result<Json<Explanation>, ApiError> {
-    let run = lookup::run(&state.engine, &reference).await?;
+    let run = lookup::run(&state.engine, &caller, &reference).await?;
     Ok(Json(state.engine.explain(&run.id).await?.into()))
 }
 
@@ -181,9 +184,10 @@ pub(crate) async fn explain(
 pub(crate) async fn cancel(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
 ) -> Result<Json<Run>, ApiError> {
-    let run = lookup::run(&state.engine, &reference).await?;
+    let run = lookup::run(&state.engine, &caller, &reference).await?;
+    caller.board_of(&run.company_id)?;
     let run = state.engine.cancel_run(&run.id, None, &caller.actor()).await?;
     let held = held_reasons(&state, std::slice::from_ref(&run)).await?.pop().flatten();
     Ok(Json(Run::new(run, held)))

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use axum::{Extension, Json};
+use axum::Json;
 use serde::Deserialize;
 use store::sessions;
 use utoipa::ToSchema;
@@ -24,8 +24,10 @@ pub(crate) async fn show(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Json<RuntimeState>, ApiError> {
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?;
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+    caller.board_manager(&agent.company_id)?;
     let id = agent.id.clone();
     let (row, newest) = state
         .engine
@@ -49,8 +51,11 @@ pub(crate) async fn list(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Json<Vec<TaskSession>>, ApiError> {
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+    caller.board_manager(&agent.company_id)?;
+    let agent = agent.id;
     let found = state
         .engine
         .store()
@@ -78,14 +83,15 @@ pub(crate) async fn reset(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::read_or_empty(&body)?;
     let task_key = fields.text("taskKey").map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
     let read = ResetBody { task_key };
     let ignored = fields.drop_rest()?;
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?;
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+    caller.board_manager(&agent.company_id)?;
     let (cleared, row) = state.engine.forget_sessions(&agent.id, read.task_key, &caller.actor()).await?;
     let shaped = ResetState { state: RuntimeState::new(&agent, row, None), cleared_task_sessions: cleared };
     Ok(naming(&ignored, Json(shaped)))

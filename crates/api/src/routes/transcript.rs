@@ -8,6 +8,7 @@ use engine::ProcessError;
 use store::runs as rows;
 
 use crate::ApiState;
+use crate::actor::Caller;
 use crate::errors::{ApiError, ErrorBody, bad_offset};
 use crate::log::{Known, Place, Pull, Tape, Unit};
 use crate::lookup::{self, Named};
@@ -26,8 +27,9 @@ pub(crate) async fn events(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
-    let run = lookup::run(&state.engine, &reference).await?.id;
+    let run = lookup::run(&state.engine, &caller, &reference).await?.id;
     let limit = asked.number("limit", 1, paging::MOST).unwrap_or(200);
     let after = match asked.cursor() {
         None => asked.number("afterSeq", 0, i64::MAX).unwrap_or(0),
@@ -57,9 +59,10 @@ pub(crate) async fn log(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
     // The row first: a log that is read after its run was over is read to its end.
-    let run = lookup::run(&state.engine, &reference).await?;
+    let run = lookup::run(&state.engine, &caller, &reference).await?;
     let place = place_of(asked.get("offset"), &run)?;
     let limit = asked.number("limitBytes", 1, MOST_BYTES).unwrap_or(DEFAULT_BYTES);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);

@@ -1,6 +1,5 @@
 //! Waking an agent, and the record of all asks.
 
-use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -154,7 +153,7 @@ pub(crate) async fn wakeup(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     headers: HeaderMap,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
@@ -162,7 +161,9 @@ pub(crate) async fn wakeup(
     let mut read = WakeupBody::read(&mut fields);
     let ignored = fields.drop_rest()?;
     let key = key_of(&headers, read.idempotency_key.take())?;
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+    caller.waker(&agent.company_id, &agent.id)?;
+    let agent = agent.id;
     let answer = match wake(&state, &agent, read.request(key, &caller)).await? {
         Ok(run) => WakeAnswer::Run(run),
         Err(skipped) => WakeAnswer::Skipped(skipped.into()),
@@ -178,11 +179,13 @@ pub(crate) async fn invoke(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<InvokeAnswer>), ApiError> {
     let key = key_of(&headers, None)?;
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
+    caller.waker(&agent.company_id, &agent.id)?;
+    let agent = agent.id;
     let answer = match wake(&state, &agent, WakeupBody::default().request(key, &caller)).await? {
         Ok(run) => InvokeAnswer::Run(run),
         Err(_) => InvokeAnswer::Skipped(InvokeSkipped { status: "skipped" }),
@@ -220,8 +223,9 @@ pub(crate) async fn list(
     State(state): State<ApiState>,
     Named(reference): Named<String>,
     asked: Asked,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
-    let agent = lookup::agent(&state.engine, &reference, &asked).await?.id;
+    let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?.id;
     let limit = asked.limit(200);
     let before = asked.place()?.map(|(at, id)| (at, WakeId(id)));
     let found = state

@@ -1,11 +1,18 @@
 //! Agents on the wire: the plain form, and the detail with whom it reports to and what it may do.
 
+use domain::access as rules;
 use domain::agent::Role;
 use domain::moment::Moment;
+use engine::AgentAccess;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use store::agents::Agent as Row;
+use store::users;
 use utoipa::ToSchema;
+
+use super::cents;
+use super::person::Membership;
+use super::redacted::redacted;
 
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,7 +37,7 @@ pub(crate) struct Agent {
     runtime_config: Value,
     default_environment_id: Option<String>,
     budget_monthly_cents: i64,
-    /// 0 as long as no costs are recorded.
+    /// What was spent in the month of now, UTC.
     spent_monthly_cents: i64,
     /// `manual`, `budget` or `system`.
     pause_reason: Option<&'static str>,
@@ -48,8 +55,9 @@ pub(crate) struct Agent {
     updated_at: Moment,
 }
 
-impl From<Row> for Agent {
-    fn from(row: Row) -> Agent {
+impl Agent {
+    /// `spent` in micro-dollars.
+    pub(crate) fn new(row: Row, spent: i64) -> Agent {
         Agent {
             id: row.id.0,
             company_id: row.company_id.0,
@@ -66,7 +74,7 @@ impl From<Row> for Agent {
             runtime_config: row.runtime_config,
             default_environment_id: None,
             budget_monthly_cents: row.budget_monthly_cents,
-            spent_monthly_cents: 0,
+            spent_monthly_cents: cents(spent),
             pause_reason: row.pause_reason.map(|reason| reason.as_str()),
             paused_at: row.paused_at,
             permissions: row.permissions,
@@ -74,6 +82,15 @@ impl From<Row> for Agent {
             metadata: row.metadata,
             created_at: row.created_at,
             updated_at: row.updated_at,
+        }
+    }
+
+    /// As shown to those who may not read configurations.
+    pub(crate) fn restricted(self) -> Agent {
+        Agent {
+            adapter_config: Value::Object(Map::new()),
+            runtime_config: Value::Object(Map::new()),
+            ..self
         }
     }
 }
@@ -101,34 +118,111 @@ struct Manager {
 #[serde(rename_all = "camelCase")]
 struct Access {
     can_assign_tasks: bool,
-    /// Why: `ceo_role`, `agent_creator` or `explicit_grant` (every agent is created with it).
+    /// Why: `ceo_role`, `agent_creator`, `explicit_grant` or `none`.
     task_assign_source: &'static str,
-    /// Null: there are no memberships on a trusted local instance.
+    membership: Option<Membership>,
+    grants: Vec<Grant>,
+}
+
+/// A right that was given.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Grant {
+    id: String,
+    company_id: String,
+    principal_type: String,
+    principal_id: String,
+    permission_key: String,
     #[schema(value_type = Option<Object>)]
-    membership: Option<Value>,
-    #[schema(value_type = Vec<Object>)]
-    grants: Vec<Value>,
+    scope: Option<Value>,
+    granted_by_user_id: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Moment,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Moment,
+}
+
+impl From<users::Grant> for Grant {
+    fn from(row: users::Grant) -> Grant {
+        Grant {
+            id: row.id,
+            company_id: row.company_id.0,
+            principal_type: row.principal_type,
+            principal_id: row.principal_id,
+            permission_key: row.permission_key,
+            scope: row.scope,
+            granted_by_user_id: row.granted_by_user_id,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
 }
 
 impl AgentDetail {
-    pub(crate) fn new(row: Row, managers: Vec<Row>) -> AgentDetail {
-        let creates_agents = row.permissions.get("canCreateAgents") == Some(&Value::Bool(true));
-        let task_assign_source = match (row.role, creates_agents) {
-            (Role::Ceo, _) => "ceo_role",
-            (_, true) => "agent_creator",
-            (_, false) => "explicit_grant",
+    /// `agent` is shaped already, as far as the caller may see it.
+    pub(crate) fn new(agent: Agent, row: &Row, managers: Vec<Row>, access: AgentAccess) -> AgentDetail {
+        let creates_agents = row.permissions.get("canCreateAgents").and_then(Value::as_bool);
+        let is_member = access.membership.as_ref().is_some_and(|membership| membership.status == "active");
+        let is_granted = is_member
+            && access.grants.iter().any(|grant| grant.permission_key == rules::Grant::AssignTasks.as_str());
+        let task_assign_source = match (row.role, creates_agents, is_granted) {
+            (Role::Ceo, _, _) => "ceo_role",
+            (_, Some(true), _) => "agent_creator",
+            (_, _, true) => "explicit_grant",
+            (_, _, false) => "none",
         };
         let manager =
             |row: Row| Manager { id: row.id.0, name: row.name, role: row.role.as_str(), title: row.title };
         AgentDetail {
-            agent: row.into(),
+            agent,
             chain_of_command: managers.into_iter().map(manager).collect(),
             access: Access {
-                can_assign_tasks: true,
+                can_assign_tasks: task_assign_source != "none",
                 task_assign_source,
-                membership: None,
-                grants: Vec::new(),
+                membership: access.membership.map(Membership::from),
+                grants: access.grants.into_iter().map(Grant::from).collect(),
             },
+        }
+    }
+}
+
+/// How an agent is configured, without its secrets.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AgentConfiguration {
+    id: String,
+    company_id: String,
+    name: String,
+    role: &'static str,
+    title: Option<String>,
+    status: &'static str,
+    reports_to: Option<String>,
+    adapter_type: String,
+    #[schema(value_type = Object)]
+    adapter_config: Value,
+    #[schema(value_type = Object)]
+    runtime_config: Value,
+    #[schema(value_type = Object)]
+    permissions: Value,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Moment,
+}
+
+impl From<Row> for AgentConfiguration {
+    fn from(row: Row) -> AgentConfiguration {
+        AgentConfiguration {
+            id: row.id.0,
+            company_id: row.company_id.0,
+            name: row.name,
+            role: row.role.as_str(),
+            title: row.title,
+            status: row.status.as_str(),
+            reports_to: row.reports_to.map(|id| id.0),
+            adapter_type: row.adapter_type,
+            adapter_config: redacted(row.adapter_config),
+            runtime_config: redacted(row.runtime_config),
+            permissions: row.permissions,
+            updated_at: row.updated_at,
         }
     }
 }

@@ -3,7 +3,10 @@
 use domain::moment::Moment;
 use serde::Serialize;
 use store::companies::Company as Row;
+use store::pauses::CompanyPause;
 use utoipa::ToSchema;
+
+use super::cents;
 
 /// A company.
 #[derive(Debug, Serialize, ToSchema)]
@@ -18,7 +21,7 @@ pub(crate) struct Company {
     issue_prefix: String,
     issue_counter: i64,
     budget_monthly_cents: i64,
-    /// 0 as long as no costs are recorded.
+    /// What was spent in the month of now, UTC.
     spent_monthly_cents: i64,
     require_board_approval_for_new_agents: bool,
     feedback_data_sharing_enabled: bool,
@@ -35,8 +38,45 @@ pub(crate) struct Company {
     updated_at: Moment,
 }
 
-impl From<Row> for Company {
-    fn from(row: Row) -> Company {
+/// A company with whether it may work.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChangedCompany {
+    #[serde(flatten)]
+    company: Company,
+    /// `manual`, `budget` or `system`.
+    pause_reason: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    paused_at: Option<Moment>,
+}
+
+impl ChangedCompany {
+    pub(crate) fn new(row: Row, pause: &CompanyPause, spent: i64) -> ChangedCompany {
+        ChangedCompany {
+            company: Company::new(row, spent),
+            pause_reason: pause.pause_reason.map(|reason| reason.as_str()),
+            paused_at: pause.paused_at,
+        }
+    }
+}
+
+/// How much a company has.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CompanyStats {
+    agent_count: i64,
+    issue_count: i64,
+}
+
+impl From<engine::CompanyStats> for CompanyStats {
+    fn from(stats: engine::CompanyStats) -> CompanyStats {
+        CompanyStats { agent_count: stats.agents, issue_count: stats.issues }
+    }
+}
+
+impl Company {
+    /// `spent` in micro-dollars.
+    pub(crate) fn new(row: Row, spent: i64) -> Company {
         Company {
             id: row.id.0,
             name: row.name,
@@ -45,7 +85,7 @@ impl From<Row> for Company {
             issue_prefix: row.issue_prefix,
             issue_counter: row.issue_counter,
             budget_monthly_cents: row.budget_monthly_cents,
-            spent_monthly_cents: 0,
+            spent_monthly_cents: cents(spent),
             require_board_approval_for_new_agents: row.require_approval,
             feedback_data_sharing_enabled: false,
             feedback_data_sharing_consent_at: None,

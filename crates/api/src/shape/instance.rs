@@ -15,6 +15,7 @@ pub(crate) struct Health {
     pub(crate) deployment_mode: &'static str,
     pub(crate) deployment_exposure: &'static str,
     pub(crate) auth_ready: bool,
+    /// `ready`, or `bootstrap_pending` until there is an administrator.
     pub(crate) bootstrap_status: &'static str,
     pub(crate) bootstrap_invite_active: bool,
     pub(crate) features: Features,
@@ -23,6 +24,18 @@ pub(crate) struct Health {
     pub(crate) recovery: Recovery,
     pub(crate) capacity: Capacity,
     pub(crate) store: StoreHealth,
+}
+
+/// As much of the health as somebody hears who has not said who they are.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PublicHealth {
+    /// Always `ok`.
+    pub(crate) status: &'static str,
+    pub(crate) deployment_mode: &'static str,
+    /// `ready`, or `bootstrap_pending` until there is an administrator.
+    pub(crate) bootstrap_status: &'static str,
+    pub(crate) bootstrap_invite_active: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

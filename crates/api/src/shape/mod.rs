@@ -1,16 +1,33 @@
 //! Wire shapes: what stored rows look like to clients. Field names and nulls are those of existing clients; fields of our
 //! own are added beside them. Nothing is loaded or decided here.
 
+pub(crate) mod activity;
 pub(crate) mod agent;
+pub(crate) mod approval;
+pub(crate) mod attachment;
+pub(crate) mod budget;
+pub(crate) mod comment;
 pub(crate) mod company;
+pub(crate) mod cost;
+pub(crate) mod document;
 pub(crate) mod environment;
 pub(crate) mod explanation;
+pub(crate) mod glance;
 pub(crate) mod instance;
+pub(crate) mod interaction;
+pub(crate) mod issue;
+pub(crate) mod issue_detail;
 pub(crate) mod output;
+pub(crate) mod person;
+pub(crate) mod project;
 pub(crate) mod redacted;
+pub(crate) mod reference;
 pub(crate) mod run;
+pub(crate) mod run_of_issue;
 pub(crate) mod runtime;
+pub(crate) mod tree;
 pub(crate) mod wake;
+pub(crate) mod work_product;
 
 /// Cents of a sum in micro-dollars, half a cent rounded up (D21).
 pub(crate) fn cents(micros: i64) -> i64 {

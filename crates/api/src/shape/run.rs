@@ -1,7 +1,6 @@
 //! Runs on the wire: the full row, the detail, the list form and the live form.
 //!
 //! The same run has four forms because clients poll lists and read details: what a list leaves out is left out for size.
-//! Columns of later work (liveness, comment duty) are there with the values of a run that has none of it.
 
 use domain::hold::HeldReason;
 use domain::moment::Moment;
@@ -26,8 +25,8 @@ const CRITICAL_MS: i64 = 14_400_000;
 pub(crate) struct Run {
     #[serde(flatten)]
     base: Base,
-    /// `not_applicable`: no run owes a comment yet.
-    issue_comment_status: &'static str,
+    /// `not_applicable`, `satisfied`, `retry_queued` or `retry_exhausted`: whether it told on its issue what it did.
+    issue_comment_status: String,
     issue_comment_satisfied_by_comment_id: Option<String>,
     #[schema(value_type = Option<String>)]
     issue_comment_retry_queued_at: Option<Moment>,
@@ -124,12 +123,12 @@ struct Base {
 }
 
 impl Run {
-    pub(crate) fn new(row: Row, held: Option<HeldReason>) -> Run {
+    pub(crate) fn new(mut row: Row, held: Option<HeldReason>) -> Run {
         Run {
+            issue_comment_status: std::mem::take(&mut row.issue_comment_status),
+            issue_comment_satisfied_by_comment_id: row.issue_comment_satisfied_by_comment_id.take().map(|id| id.0),
+            issue_comment_retry_queued_at: row.issue_comment_retry_queued_at,
             base: Base::new(row, held),
-            issue_comment_status: "not_applicable",
-            issue_comment_satisfied_by_comment_id: None,
-            issue_comment_retry_queued_at: None,
         }
     }
 }
@@ -193,7 +192,7 @@ impl Base {
             stdout_excerpt: row.stdout_excerpt,
             stderr_excerpt: row.stderr_excerpt,
             error_code: row.error_code,
-            external_run_id: None,
+            external_run_id: row.external_run_id,
             process_pid: row.process_pid,
             process_group_id: row.process_group_id,
             process_started_at: row.process_started_at,
@@ -206,11 +205,11 @@ impl Base {
             scheduled_retry_at: row.retry_at,
             scheduled_retry_attempt: row.retry_attempt,
             scheduled_retry_reason: row.retry_reason,
-            liveness_state: None,
-            liveness_reason: None,
-            continuation_attempt: 0,
-            last_useful_action_at: None,
-            next_action: None,
+            liveness_state: row.liveness_state,
+            liveness_reason: row.liveness_reason,
+            continuation_attempt: row.continuation_attempt,
+            last_useful_action_at: row.last_useful_action_at,
+            next_action: row.next_action,
             context_snapshot: Some(row.context).filter(|context| !context.is_null()),
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -227,7 +226,9 @@ impl Base {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LiveRun {
     id: String,
-    company_id: String,
+    /// Not in the lists of an issue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    company_id: Option<String>,
     status: &'static str,
     invocation_source: &'static str,
     trigger_detail: Option<&'static str>,
@@ -254,7 +255,10 @@ pub(crate) struct LiveRun {
     last_output_bytes: Option<i64>,
     #[schema(value_type = Option<String>)]
     process_started_at: Option<Moment>,
-    issue_id: Option<String>,
+    /// Not in the list of an issue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    issue_id: Option<Option<String>>,
     output_silence: OutputSilence,
     held_reason: Option<&'static str>,
     #[schema(value_type = Option<String>)]
@@ -269,7 +273,7 @@ impl LiveRun {
             output_silence: OutputSilence::of(&row, now),
             cancel_requested_at: row.stop_asked_at.filter(|_| row.status == RunStatus::Running),
             id: row.id.0,
-            company_id: row.company_id.0,
+            company_id: Some(row.company_id.0),
             status: row.status.as_str(),
             invocation_source: row.invocation_source.as_str(),
             trigger_detail: row.trigger_detail.map(|detail| detail.as_str()),
@@ -280,21 +284,31 @@ impl LiveRun {
             agent_name: agent.map(|agent| agent.name.clone()),
             adapter_type: agent.map(|agent| agent.adapter_type.clone()),
             log_bytes: row.log_bytes,
-            liveness_state: None,
-            liveness_reason: None,
-            continuation_attempt: 0,
-            last_useful_action_at: None,
-            next_action: None,
+            liveness_state: row.liveness_state,
+            liveness_reason: row.liveness_reason,
+            continuation_attempt: row.continuation_attempt,
+            last_useful_action_at: row.last_useful_action_at,
+            next_action: row.next_action,
             last_output_at: row.last_output_at,
             last_output_seq: row.last_output_seq,
             last_output_stream: row.last_output_stream,
             last_output_bytes: row.last_output_bytes,
             process_started_at: row.process_started_at,
-            issue_id: row.issue_id,
+            issue_id: Some(row.issue_id),
             held_reason: held.map(HeldReason::as_str),
             task_key: Some(row.task_key).filter(|key| !key.is_empty()),
             attempt: row.lease_epoch,
         }
+    }
+
+    /// As the list of an issue shows it, which says where it belongs.
+    pub(crate) fn of_issue(self) -> LiveRun {
+        LiveRun { company_id: None, issue_id: None, ..self }
+    }
+
+    /// As the run that works on this issue.
+    pub(crate) fn active_on(self, issue: String) -> LiveRun {
+        LiveRun { company_id: None, issue_id: Some(Some(issue)), ..self }
     }
 }
 
@@ -309,7 +323,7 @@ pub(crate) struct OutputSilence {
     #[schema(value_type = Option<String>)]
     silence_started_at: Option<Moment>,
     silence_age_ms: Option<i64>,
-    /// `not_applicable`, `ok`, `suspicious` or `critical`.
+    /// `not_applicable`, `ok`, `suspicious`, `critical` or `snoozed`.
     level: &'static str,
     suspicion_threshold_ms: i64,
     critical_threshold_ms: i64,
@@ -328,6 +342,7 @@ impl OutputSilence {
         let age = i64::try_from(now.since(since).as_millis()).unwrap_or(i64::MAX);
         let level = match age {
             _ if !is_running => "not_applicable",
+            SUSPICIOUS_MS.. if row.snoozed_until.is_some_and(|until| until > now) => "snoozed",
             CRITICAL_MS.. => "critical",
             SUSPICIOUS_MS.. => "suspicious",
             _ => "ok",
@@ -341,7 +356,7 @@ impl OutputSilence {
             level,
             suspicion_threshold_ms: SUSPICIOUS_MS,
             critical_threshold_ms: CRITICAL_MS,
-            snoozed_until: None,
+            snoozed_until: row.snoozed_until,
             evaluation_issue_id: None,
             evaluation_issue_identifier: None,
             evaluation_issue_assignee_agent_id: None,
@@ -370,7 +385,7 @@ fn digest_of(context: &Value) -> Option<Value> {
 }
 
 /// What a list shows of a result; none when there is nothing of it.
-fn summary_of(result: &Value) -> Option<Value> {
+pub(super) fn summary_of(result: &Value) -> Option<Value> {
     let mut kept = texts_of(result, &["summary", "result", "message", "error"], 500);
     kept.extend(costs_of(result));
     (!kept.is_empty()).then_some(Value::Object(kept))

@@ -16,6 +16,7 @@ use store::runs;
 
 use super::server_sent::KEEP_ALIVE;
 use crate::ApiState;
+use crate::actor::Caller;
 use crate::errors::{ApiError, ErrorBody};
 use crate::log::{Known, Piece, Place, Pull, Tape, Unit};
 use crate::lookup::{self, Named};
@@ -40,8 +41,9 @@ pub(crate) async fn follow(
     Named(reference): Named<String>,
     asked: Asked,
     headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
-    let run = lookup::run(&state.engine, &reference).await?;
+    let run = lookup::run(&state.engine, &caller, &reference).await?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::trim);
     let place = place_of(last.filter(|text| !text.is_empty()).or_else(|| asked.get("offset")), &run)?;
     if run.log_state == "removed" {

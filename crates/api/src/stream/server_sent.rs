@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::{LiveEvent, OUTPUT, resume_after};
 use crate::ApiState;
+use crate::actor::Caller;
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::metrics::Subscriber;
@@ -31,8 +32,9 @@ pub(crate) async fn events(
     Named(company): Named<String>,
     asked: Asked,
     headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
-    let company = lookup::company(&state.engine, &company).await?.id;
+    let company = lookup::company(&state.engine, &caller, &company).await?.id;
     let after = resume_after(&headers, &asked, "after")?;
     let subscription = state.engine.subscribe(&company, after).await?;
     let listening =

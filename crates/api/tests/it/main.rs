@@ -4,6 +4,9 @@
 #![allow(clippy::cloned_ref_to_slice_refs, reason = "expected lists read better written out")]
 
 mod documents;
+mod issues;
+mod issue_parts;
+mod trees;
 mod lists;
 mod logs;
 mod puppets;

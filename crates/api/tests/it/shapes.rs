@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::stage::Stage;
 
 /// Replaces ids, times and other values that are new each time.
-fn scrubbed(value: Value) -> Value {
+pub(crate) fn scrubbed(value: Value) -> Value {
     match value {
         Value::Object(map) => map.into_iter().map(|(key, value)| (key, scrubbed(value))).collect(),
         Value::Array(items) => items.into_iter().map(scrubbed).collect(),

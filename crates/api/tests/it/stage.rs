@@ -132,6 +132,23 @@ impl Stage {
         self.send(self.http.patch(self.url(path)).json(&body)).await
     }
 
+    /// As somebody with a key, in a run if one is named.
+    pub(crate) fn by(&self, request: reqwest::RequestBuilder, key: &str, run: Option<&str>) -> reqwest::RequestBuilder {
+        let request = request.bearer_auth(key);
+        match run {
+            None => request,
+            Some(run) => request.header("X-Paperclip-Run-Id", run),
+        }
+    }
+
+    /// Makes a key for an agent; its token.
+    pub(crate) async fn key_of(&self, company: &str, agent: &str) -> String {
+        let author = engine::Author::local_board();
+        let made = self.engine.create_agent_key(&agent.into(), "test", &author).await.unwrap();
+        assert!(made.token.starts_with("pcp_"), "{company}");
+        made.token
+    }
+
     /// A company, by its id.
     pub(crate) async fn company(&self, name: &str) -> String {
         id_of(&self.post("/api/companies", json!({ "name": name })).await.good())

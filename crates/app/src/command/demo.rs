@@ -207,11 +207,13 @@ impl Stage {
             "6",
             &format!("the server is started again (process {}); it finds the run", self.server_pid()),
         );
-        let view = wait_for("the run to be found", || async {
-            let run = client.get(&format!("/heartbeat-runs/{}", run.id)).await.ok()?;
-            RunView::read(&run).ok()
+        // The record alone would show the process of before; that this server looks after it shows that it was found.
+        wait_for("the run to be found", || async {
+            let found = client.get(&format!("/heartbeat-runs/{}/explain", run.id)).await.ok()?;
+            (found["holder"]["tendedHere"] == true || found["status"] != "running").then_some(())
         })
         .await?;
+        let view = RunView::read(&client.get(&format!("/heartbeat-runs/{}", run.id)).await?)?;
         let after = view.process_pid.unwrap_or_default();
         say(
             screen,

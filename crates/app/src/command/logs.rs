@@ -8,7 +8,7 @@ use crate::cli::Context;
 use crate::client::{Client, encoded};
 use crate::failure::Failure;
 use crate::follow::{Follower, Show, show_output};
-use crate::run_view;
+use crate::run_view::{RunView, reference};
 
 #[derive(Debug, Args)]
 #[command(
@@ -44,11 +44,8 @@ struct Part {
 impl Logs {
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let client = context.client()?;
-        let run = client
-            .get(&format!("/heartbeat-runs/{}", run_view::reference(&self.run)?))
-            .await
-            .map_err(unknown)?;
-        let run = run_view::RunView::read(&run)?.id;
+        let run = client.get(&format!("/heartbeat-runs/{}", reference(&self.run)?)).await.map_err(unknown)?;
+        let view = RunView::read(&run)?;
         let both = !self.stdout && !self.stderr;
         let show = Show {
             stdout: both || self.stdout,
@@ -57,10 +54,10 @@ impl Logs {
             steps: false,
         };
         if self.follow {
-            Follower::new(&client, &run, show).watch(&mut context.screen).await?;
+            Follower::new(&client, &view.id, show).watch(&mut context.screen).await?;
             return Ok(());
         }
-        print_all(context, &client, &run, show).await
+        print_all(context, &client, &view, show).await
     }
 }
 
@@ -74,15 +71,24 @@ pub(super) fn unknown(failure: Failure) -> Failure {
     }
 }
 
-async fn print_all(context: &mut Context, client: &Client, run: &str, show: Show) -> Result<(), Failure> {
+/// Why there is no log to print.
+fn why_nothing(run: &RunView) -> &'static str {
+    // What was measured at its end was there once.
+    match run.log_bytes {
+        Some(_) => "its log was removed to make room, or by its age; the record of the run is still there",
+        None => "it has printed nothing yet",
+    }
+}
+
+async fn print_all(context: &mut Context, client: &Client, run: &RunView, show: Show) -> Result<(), Failure> {
     let mut offset = 0;
     loop {
         let path =
-            format!("/heartbeat-runs/{}/log?offset={offset}&limitBytes=1048576&system=1", encoded(run));
+            format!("/heartbeat-runs/{}/log?offset={offset}&limitBytes=1048576&system=1", encoded(&run.id));
         let part = match client.get(&path).await {
             Ok(part) => part,
             Err(failure) if failure.message == "Run log not found" => {
-                context.screen.note("it has printed nothing yet");
+                context.screen.note(why_nothing(run));
                 return Ok(());
             }
             Err(failure) => return Err(failure),
@@ -101,5 +107,17 @@ async fn print_all(context: &mut Context, client: &Client, run: &str, show: Show
             return Ok(());
         }
         offset = part.next_offset;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_removed_is_not_said_to_be_empty() {
+        assert!(why_nothing(&RunView::default()).contains("printed nothing"));
+        let ended = RunView { log_bytes: Some(64), ..RunView::default() };
+        assert!(why_nothing(&ended).contains("removed"));
     }
 }

@@ -1,18 +1,40 @@
 //! The commands of `bugle`, one a file. Each talks to the server over HTTP alone, except `up`, which is the server, and
 //! `doctor`, which must work without one.
 
+pub(crate) mod activity;
 pub(crate) mod agent;
 mod agent_add;
 mod agent_lookup;
+mod answer;
+pub(crate) mod approval;
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod budget;
+mod budget_costs;
 pub(crate) mod company;
 pub(crate) mod completions;
 pub(crate) mod demo;
+mod directory;
 pub(crate) mod doctor;
+pub(crate) mod inbox;
+pub(crate) mod issue;
+mod issue_checkout;
+mod issue_comment;
+mod issue_document;
+mod issue_fields;
+mod issue_history;
+mod issue_list;
+mod issue_lookup;
+mod issue_show;
+mod issue_status;
+mod issue_tree;
+pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod project;
 pub(crate) mod run;
 mod run_explain;
+mod run_held;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod user;
 pub(crate) mod wake;

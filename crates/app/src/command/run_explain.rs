@@ -2,8 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::agent_lookup::text;
+use super::answer::{printable, section, text};
 use super::logs::unknown;
+use super::run_held::{self, Held};
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::run_view::reference;
@@ -15,17 +16,21 @@ const LAST_WORDS: usize = 15;
 
 pub(super) async fn explain(context: &mut Context, run: &str) -> Result<(), Failure> {
     let client = context.client()?;
-    let answer =
+    let mut answer =
         client.get(&format!("/heartbeat-runs/{}/explain", reference(run)?)).await.map_err(unknown)?;
+    let held = run_held::look(&client, &answer).await;
     if context.global.json {
+        if let Some(held) = &held {
+            answer["heldBy"] = held.to_json();
+        }
         context.screen.answer(&answer);
         return Ok(());
     }
-    print(&mut context.screen, &answer);
+    print(&mut context.screen, &answer, &held.unwrap_or_default());
     Ok(())
 }
 
-fn print(screen: &mut Screen, run: &Json) {
+fn print(screen: &mut Screen, run: &Json, held: &Held) {
     let status = text(run, "status");
     let is_cancelling = run.get("cancelling").and_then(Json::as_bool).unwrap_or(false);
     let state = match (is_cancelling, text(run, "heldReason")) {
@@ -38,6 +43,9 @@ fn print(screen: &mut Screen, run: &Json) {
     screen.line(&format!("{id}  {state}"));
     if !text(run, "waitsFor").is_empty() {
         screen.line(&format!("  waits     {}", text(run, "waitsFor")));
+    }
+    for by in &held.by {
+        screen.line(&format!("            {}", printable(by)));
     }
     if let Some(holder) = run.get("holder").filter(|holder| holder.is_object()) {
         screen.line(&format!("  held by   {}", held_by(holder)));
@@ -73,6 +81,12 @@ fn print(screen: &mut Screen, run: &Json) {
     }
     section(screen, "what happens next");
     screen.line(&format!("  {}", text(run, "next")));
+    if !held.settle.is_empty() {
+        section(screen, "what you can do");
+        for command in &held.settle {
+            screen.line(&format!("  {}", printable(command)));
+        }
+    }
     if !text(run, "hint").is_empty() {
         let hint = screen.tint(Tone::Waiting, "hint:");
         screen.line(&format!("{hint} {}", text(run, "hint")));
@@ -93,9 +107,4 @@ fn held_by(holder: &Json) -> String {
         _ => "waiting for a server to take it over".to_owned(),
     });
     parts.join(", ")
-}
-
-fn section(screen: &mut Screen, title: &str) {
-    let title = screen.tint(Tone::Faint, title);
-    screen.line(&title);
 }

@@ -1,12 +1,18 @@
-//! `bugle status`: whether a server is there and well, and how much is going on.
+//! `bugle status`: whether a server is there and well, how much is going on, and what each company has to do, to decide
+//! and to pay.
 
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use super::agent_lookup::text;
+use super::answer::{number, one_line, rows, text, usd};
+use super::inbox;
 use crate::cli::Context;
+use crate::client::Client;
 use crate::failure::{Failure, Kind};
 use crate::screen::Tone;
+
+/// As many companies as are told of when none is named.
+const MOST: usize = 10;
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {}
@@ -17,29 +23,102 @@ impl Status {
         let health = client.get("/health").await?;
         let is_well = text(&health, "status") == "ok";
         let place = client.place().base;
+        // A server that is not well has more to say about that than about its companies.
+        let told = if is_well { told(context, &client).await } else { Ok(Vec::new()) };
+        let companies = match told {
+            Ok(companies) => companies,
+            // Who may not see them may still ask how the server is.
+            Err(failure) if failure.kind == Kind::Refused => Vec::new(),
+            Err(failure) => return Err(failure),
+        };
         if context.global.json {
-            context.screen.answer(&json!({ "url": place, "health": health }));
+            let answer = json!({ "url": place, "health": health, "companies": companies });
+            context.screen.answer(&answer);
         } else {
             let (tone, word) =
                 if is_well { (Tone::Good, "well") } else { (Tone::Bad, text(&health, "status")) };
             let word = context.screen.tint(tone, word);
             context.screen.line(&format!("bugle {} at {place} is {word}", text(&health, "version")));
-            let number = |path: &str| health.pointer(path).and_then(Json::as_u64);
-            if let (Some(running), Some(slots)) = (number("/capacity/running"), number("/capacity/slots")) {
+            let count = |path: &str| health.pointer(path).and_then(Json::as_u64);
+            if let (Some(running), Some(slots)) = (count("/capacity/running"), count("/capacity/slots")) {
                 context.screen.line(&format!("  runs      {running} under way, up to {slots} at once"));
             }
             if let Some(done) = health.pointer("/recovery/done").and_then(Json::as_bool) {
-                let taken_over = number("/recovery/takenOver").unwrap_or(0);
-                let failed = number("/recovery/failed").unwrap_or(0);
+                let taken_over = count("/recovery/takenOver").unwrap_or(0);
+                let failed = count("/recovery/failed").unwrap_or(0);
                 let state = if done { "complete" } else { "under way" };
                 let trouble = if failed > 0 { format!(", {failed} not yet") } else { String::new() };
                 context.screen.line(&format!("  recovery  {state}, {taken_over} runs taken over{trouble}"));
             }
             if let Some(kind) = health.pointer("/store/kind").and_then(Json::as_str) {
-                let waiting = number("/store/waiting").unwrap_or(0);
+                let waiting = count("/store/waiting").unwrap_or(0);
                 context.screen.line(&format!("  store     {kind}, {waiting} calls waiting"));
+            }
+            for company in &companies {
+                context.screen.line(&line(company));
+            }
+            if companies.iter().any(|company| number(company, "inbox") > 0) {
+                context.screen.note("what needs you: bugle inbox");
             }
         }
         if is_well { Ok(()) } else { Err(Failure::shown(Kind::Failed, "server.unhealthy")) }
+    }
+}
+
+/// What each company has to do, to decide and to pay.
+async fn told(context: &Context, client: &Client) -> Result<Vec<Json>, Failure> {
+    let all = client.get("/companies").await?;
+    let meant = match &context.global.company {
+        Some(_) => Some(context.company(client).await?),
+        None => None,
+    };
+    let mut told = Vec::new();
+    for company in rows(&all) {
+        let id = text(company, "id");
+        if meant.as_deref().is_some_and(|meant| meant != id) {
+            continue;
+        }
+        if told.len() == MOST {
+            break;
+        }
+        let glance = client.get(&format!("/companies/{id}/dashboard")).await?;
+        told.push(json!({
+            "id": id, "name": company["name"], "inbox": inbox::count(client, id).await?,
+            "tasks": glance["tasks"], "costs": glance["costs"], "pendingApprovals": glance["pendingApprovals"],
+        }));
+    }
+    Ok(told)
+}
+
+/// A company in one line.
+fn line(company: &Json) -> String {
+    let (tasks, costs) = (&company["tasks"], &company["costs"]);
+    let spent = usd(number(costs, "monthSpendCents"));
+    let spent = match number(costs, "monthBudgetCents") {
+        0 => format!("{spent} this month"),
+        budget => format!("{spent} of {} this month", usd(budget)),
+    };
+    format!(
+        "  {}: {} open issues ({} in progress, {} blocked), {} for you to look at, {spent}",
+        one_line(text(company, "name"), 40),
+        number(tasks, "open"),
+        number(tasks, "inProgress"),
+        number(tasks, "blocked"),
+        number(company, "inbox")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_company_is_told_in_one_line() {
+        let company = json!({"name": "Acme", "inbox": 2, "tasks": {"open": 3, "inProgress": 1, "blocked": 1},
+            "costs": {"monthSpendCents": 1234, "monthBudgetCents": 5000}});
+        assert_eq!(
+            line(&company),
+            "  Acme: 3 open issues (1 in progress, 1 blocked), 2 for you to look at, $12.34 of $50.00 this month"
+        );
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Context;
-use crate::config::{Config, Flags, LogFormat};
+use crate::config::{Config, Flags, LogFormat, Trust};
 use crate::doctor::{self, Finding};
 use crate::failure::{Failure, chain};
 use crate::instance::{self, Instance, Note};
@@ -30,8 +30,8 @@ use crate::screen::Tone;
 use crate::{data_dir, store_look};
 
 const EXAMPLES: &str = "\
-Settings come from flags, then BUGLE_LISTEN, BUGLE_DATABASE_URL, BUGLE_MAX_RUNS, BUGLE_LOG_FORMAT, then config.toml in
-the data folder (listen, database_url, max_runs, stop_runs, log_format, and in [retention]: runs_days, events_days,
+Settings come from flags, then BUGLE_LISTEN, BUGLE_MODE, BUGLE_DATABASE_URL, BUGLE_MAX_RUNS, BUGLE_LOG_FORMAT, then
+config.toml in the data folder (listen, mode, database_url, max_runs, stop_runs, log_format, and in [retention]: runs_days, events_days,
 skipped_wakes_days, logs_mib). BUGLE_LOG sets what is logged, for example BUGLE_LOG=debug.
 
 Stopping the server (ctrl-c) does not stop the runs: the next `bugle up` goes on with them.";
@@ -79,6 +79,8 @@ struct Server {
     listen: SocketAddr,
     state: ApiState,
     interrupts: Interrupts,
+    /// Makes the first administrator; none where nobody waits for one.
+    first: Option<String>,
 }
 
 /// The ways in which a server is asked to leave.
@@ -133,12 +135,17 @@ impl Server {
             started_at: started_at.iso(),
         };
         instance::write_note(&config.data_dir, &note).map_err(|error| failed("write server.json", &error))?;
+        let waits_for_first = config.mode == Trust::Authenticated
+            && engine.needs_first_admin().await.map_err(|error| engine_failed(&error))?;
+        let first = waits_for_first.then(data_dir::first_token);
         let options = ApiOptions {
+            mode: config.mode.mode(),
             board_token: Some(token),
+            bootstrap_token: first.clone(),
             ..ApiOptions::new(listen, env!("CARGO_PKG_VERSION"), started_at)
         };
         let state = ApiState::new(engine.clone(), options);
-        Ok(Server { config, _instance: instance, store, engine, listener, listen, state, interrupts })
+        Ok(Server { config, _instance: instance, store, engine, listener, listen, state, interrupts, first })
     }
 
     async fn serve(mut self, context: &mut Context) -> Result<(), Failure> {
@@ -199,7 +206,8 @@ impl Server {
         if context.global.json {
             context.screen.json_line(&json!({
                 "type": "listening", "url": url, "dataDir": folder.to_string(), "version": version, "store": store,
-                "pid": std::process::id(), "maxRuns": self.config.max_runs,
+                "pid": std::process::id(), "maxRuns": self.config.max_runs, "mode": self.config.mode.mode(),
+                "firstAdministratorToken": self.first,
             }));
             return;
         }
@@ -207,6 +215,15 @@ impl Server {
         context.screen.line(&format!("bugle {version} listens on {shown}"));
         context.screen.line(&format!("  data  {folder} ({store})"));
         context.screen.line(&format!("  runs  up to {} at once", self.config.max_runs));
+        if self.config.mode == Trust::Authenticated {
+            context.screen.line("  mode  authenticated: everybody needs a key");
+        }
+        if let Some(first) = &self.first {
+            context.screen.line("");
+            context.screen.line("  Nobody administers this instance yet. The first administrator is whoever types, once:");
+            context.screen.line(&format!("  bugle login first {first} --name \"Your name\" --url {url}"));
+            return;
+        }
         context.screen.line("");
         context.screen.line("  add an agent   bugle agent add hello -- echo hello");
         context.screen.line("  wake it        bugle wake hello --follow");

@@ -8,10 +8,11 @@ use serde_json::Value as Json;
 
 use super::Finding;
 use crate::client;
+use crate::config::Trust;
 
-/// Loopback only, as long as there is no login.
-pub(super) fn address(listen: SocketAddr) -> Finding {
-    if listen.ip().is_loopback() {
+/// Loopback only, unless everybody has to show a key.
+pub(super) fn address(listen: SocketAddr, mode: Trust) -> Finding {
+    if listen.ip().is_loopback() || mode == Trust::Authenticated {
         return Finding::ok("listen address", listen.to_string());
     }
     Finding::fail(
@@ -20,7 +21,10 @@ pub(super) fn address(listen: SocketAddr) -> Finding {
         format!(
             "{listen} can be reached by other machines, and without a login everybody there would rule the agents"
         ),
-        format!("listen on 127.0.0.1:{} and reach it through an ssh tunnel", listen.port()),
+        format!(
+            "listen on 127.0.0.1:{} and reach it through an ssh tunnel, or ask everybody for a key: --mode authenticated",
+            listen.port()
+        ),
     )
 }
 
@@ -96,7 +100,9 @@ mod tests {
             ("[::]:3100", Level::Fail),
             ("192.168.1.5:3100", Level::Fail),
         ] {
-            assert_eq!(address(text.parse().unwrap()).level, level, "{text}");
+            let listen = text.parse().unwrap();
+            assert_eq!(address(listen, Trust::LocalTrusted).level, level, "{text}");
+            assert_eq!(address(listen, Trust::Authenticated).level, Level::Ok, "{text}");
         }
     }
 

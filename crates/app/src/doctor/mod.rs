@@ -93,7 +93,7 @@ impl From<Finding> for Failure {
 pub(crate) async fn before_start(data_dir: &Path, flags: &Flags) -> Result<Config, Finding> {
     stop_at(data_dir::look(data_dir))?;
     let config = config::read(data_dir, flags)?;
-    stop_at(listening::address(config.listen))?;
+    stop_at(listening::address(config.listen, config.mode))?;
     if let Ok(Some(holder)) = instance::holder(data_dir) {
         return Err(instance::taken(data_dir, &holder));
     }
@@ -122,7 +122,7 @@ pub(crate) async fn everything(data_dir: &Path, flags: &Flags) -> Vec<Finding> {
                 None => Finding::ok("instance", "no server runs on this folder"),
                 Some(holder) => running(data_dir, holder).await,
             });
-            findings.push(listening::address(config.listen));
+            findings.push(listening::address(config.listen, config.mode));
             let is_own = holder.as_ref().is_some_and(|holder| serves(holder, config.listen));
             findings.push(match is_own {
                 true => {

@@ -90,6 +90,28 @@ fn leaving_with_ctrl_c_leaves_the_run_alone() {
 }
 
 #[test]
+fn ctrl_c_leaves_a_server_that_does_not_answer() {
+    let scene = Scene::served();
+    let folder = scene.place("").to_str().unwrap().to_owned();
+    scene.ok(&["agent", "add", "patient", "--cwd", &folder, "--", "sh", "-c", PATIENT]);
+    let mut follow = scene.start(&["wake", "patient", "--follow"]);
+    follow.out("tick 1");
+    let server = rustix::process::Pid::from_raw(scene.server_pid().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(server, Signal::STOP).unwrap();
+    // Long enough that it has asked for the state and waits for the answer.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let began = std::time::Instant::now();
+    follow.signal(Signal::INT);
+    let told = follow.wait();
+    rustix::process::kill_process(server, Signal::CONT).unwrap();
+    assert_eq!(told.code, Some(130), "{told:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    std::fs::write(scene.place("go"), "").unwrap();
+    let run = scene.json(&["run", "list"])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(scene.ended(&run)["status"], "succeeded");
+}
+
+#[test]
 fn a_run_that_waits_is_followed_from_its_queue_to_its_end() {
     let scene = Scene::served();
     let folder = scene.place("").to_str().unwrap().to_owned();

@@ -8,6 +8,7 @@ mod broken_setups;
 mod crash;
 mod first_steps;
 mod following;
+mod log_stream;
 mod outcomes;
 mod restarts;
 mod scene;

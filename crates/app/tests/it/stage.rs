@@ -107,6 +107,16 @@ impl Wire {
         Some((status, answer.json().await.ok()?))
     }
 
+    /// Opens a stream of events, to be resumed after the last of them; `None` when the server is not there.
+    pub(crate) async fn stream(&self, path: &str, last: Option<u64>) -> Option<reqwest::Response> {
+        let base = self.base.lock().expect("no panic").clone();
+        let mut request = self.http.get(format!("{base}{path}"));
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        request.send().await.ok()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Json {
         let (status, answer) = self.try_ask(reqwest::Method::GET, path, None).await.expect("an answer");
         assert!(status < 300, "GET {path}: {status} {answer}");

@@ -4,6 +4,7 @@
 //! same way for a new run, for one found again after a restart, and for one whose keeper died. When the lease turns out
 //! to be somebody else's the task leaves and touches nothing.
 
+mod attention;
 mod start;
 mod watch;
 
@@ -18,14 +19,18 @@ use serde_json::json;
 use store::agents::Agent;
 use store::leases::{self, Lease};
 use store::runs::{NewRunEvent, Run};
+use store::runs_of_issues;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::processes::{ExitFacts, ProcessError, ProcessId};
+use attention::Attention;
+
+use crate::processes::{ExitFacts, ProcessError, ProcessId, beside};
 use crate::progress::Account;
 use crate::settlement::{self, Settled};
 use crate::slots::Slot;
-use crate::{Inner, signals};
+use crate::unwritten::{Unwritten, in_words};
+use crate::{Inner, claims, signals};
 
 /// How a task comes to its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(crate) struct Handle {
     log: Arc<Notify>,
     stop: Mutex<Option<String>>,
     stderr: Mutex<String>,
+    /// Why the end of the run is not on record, though its process is over.
+    trouble: Mutex<Option<String>>,
     ended: tokio_util::sync::CancellationToken,
 }
 
@@ -55,6 +62,7 @@ impl Handle {
             log: Arc::new(Notify::new()),
             stop: Mutex::default(),
             stderr: Mutex::default(),
+            trouble: Mutex::default(),
             ended: tokio_util::sync::CancellationToken::new(),
         }
     }
@@ -62,6 +70,11 @@ impl Handle {
     /// Tells the task that the record asks to stop.
     pub(crate) fn ask_to_stop(&self, words: &str) {
         lock(&self.stop).get_or_insert_with(|| words.to_owned());
+        self.bell.notify_one();
+    }
+
+    /// Has the task look: the clock was moved.
+    pub(crate) fn nudge(&self) {
         self.bell.notify_one();
     }
 
@@ -73,6 +86,11 @@ impl Handle {
     /// The end of its stderr.
     pub(crate) fn stderr_tail(&self) -> String {
         lock(&self.stderr).clone()
+    }
+
+    /// Why the end of the run is not on record, though its process is over.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
     }
 
     /// Waits until the task has left.
@@ -146,6 +164,8 @@ enum Next {
     Open,
     /// The record asks to stop the run: nothing is started any more.
     AskedToStop(String),
+    /// The store refuses it for good: there is no second process.
+    Refused(String),
     /// The lease is not ours, or the server leaves.
     Lost,
 }
@@ -159,11 +179,16 @@ pub(crate) struct Tending<'a> {
     handle: &'a Arc<Handle>,
     adapter: Option<&'static dyn Adapter>,
     pub(crate) account: Account,
+    attention: Attention,
     /// Events of the run that wait for the next write.
     pub(crate) events: Vec<NewRunEvent<'static>>,
     launched_at: Option<Instant>,
     saved_at: Instant,
     stop_ordered: Option<Instant>,
+    /// When its keeper was first to be told that the program has said all, and when last.
+    linger_since: Option<Instant>,
+    linger_tried: Option<Instant>,
+    /// It was told.
     linger_ordered: bool,
     grace: Duration,
     asked_at: Instant,
@@ -180,7 +205,8 @@ impl<'a> Tending<'a> {
         handle: &'a Arc<Handle>,
     ) -> Tending<'a> {
         let adapter = adapters::find(&agent.adapter_type);
-        let account = Account::new(Box::new(start::Deaf));
+        let account = Account::new(Box::new(start::Deaf), run.created_at);
+        let attention = Attention::of(&run, &agent, engine.clock.now());
         let grace = Duration::from_secs(15);
         let told_up_to = u64::try_from(run.log_offset).unwrap_or(0);
         Tending {
@@ -191,10 +217,13 @@ impl<'a> Tending<'a> {
             handle,
             adapter,
             account,
+            attention,
             events: Vec::new(),
             launched_at: None,
             saved_at: Instant::now(),
             stop_ordered: None,
+            linger_since: None,
+            linger_tried: None,
             linger_ordered: false,
             grace,
             asked_at: Instant::now(),
@@ -214,6 +243,16 @@ impl<'a> Tending<'a> {
         self.handle.stop_words()
     }
 
+    /// People were shown something of the run that is over with it.
+    pub(crate) fn has_shown(&self) -> bool {
+        self.attention.has_shown()
+    }
+
+    /// Tells people why the end of the run is not on record.
+    pub(crate) fn say_trouble(&self, words: String) {
+        *lock(&self.handle.trouble) = Some(words);
+    }
+
     /// Tends the run to its end; true when another run of its agent may start now.
     async fn tend(&mut self, mut entry: Entry) -> bool {
         loop {
@@ -228,7 +267,7 @@ impl<'a> Tending<'a> {
                 }
             };
             self.engine.processes.unwatch(&self.process());
-            let (end, exit) = match over {
+            let (mut end, exit) = match over {
                 Over::Stale | Over::Leaving => return false,
                 Over::NeverStarted => match self.stop_words() {
                     Some(_) => (ProcessEnd::NeverStarted { error: "it had not been started".into() }, None),
@@ -241,6 +280,7 @@ impl<'a> Tending<'a> {
                             self.handle.ask_to_stop(&words);
                             (ProcessEnd::NeverStarted { error: "it had not been started".into() }, None)
                         }
+                        Next::Refused(error) => (ProcessEnd::NeverStarted { error }, None),
                         Next::Lost => return false,
                     },
                 },
@@ -255,6 +295,7 @@ impl<'a> Tending<'a> {
                     Settled::StartFresh => match self.next_epoch(true).await {
                         Next::Open => break,
                         Next::AskedToStop(words) => self.handle.ask_to_stop(&words),
+                        Next::Refused(error) => end = ProcessEnd::NeverStarted { error },
                         Next::Lost => return false,
                     },
                 }
@@ -266,14 +307,20 @@ impl<'a> Tending<'a> {
     /// Opens the next epoch for a second process.
     async fn next_epoch(&mut self, fresh: bool) -> Next {
         let now = self.engine.clock.now();
-        let context = (self.lease.clone(), self.run.clone(), self.engine.claimer.boot_id.clone());
+        let claimant = self.engine.claimant();
+        let context = (self.lease.clone(), self.run.clone(), claimant);
         let written = self
             .engine
-            .write_patiently(context, move |tx, (lease, run, boot)| {
+            .write_patiently(context, move |tx, (lease, run, claimant)| {
                 Box::pin(async move {
-                    let Some(next) = leases::next_epoch(tx, &lease, fresh, &boot, now).await? else {
+                    let issue = claims::lock_issue(tx, &run).await?;
+                    let boot = &claimant.by.boot_id;
+                    let Some(next) = leases::next_epoch(tx, &lease, fresh, boot, now).await? else {
                         return Ok(Err(leases::stop_words(tx, &lease).await?));
                     };
+                    let token = claimant.tokens.hash(&run.id, next.lease.epoch);
+                    runs_of_issues::set_token(tx, &next.lease, &token).await?;
+                    claims::follow(tx, &run, issue.as_ref(), next.lease.epoch, now).await?;
                     if fresh {
                         store::sessions::forget(tx, &run.agent_id, &run.task_key, None).await?;
                     }
@@ -291,9 +338,13 @@ impl<'a> Tending<'a> {
             })
             .await;
         let next = match written {
-            Some(Ok(next)) => next,
-            Some(Err(Some(words))) => return Next::AskedToStop(words),
-            Some(Err(None)) | None => return Next::Lost,
+            Ok(Ok(next)) => next,
+            Ok(Err(Some(words))) => return Next::AskedToStop(words),
+            Ok(Err(None)) | Err(Unwritten::Leaving) => return Next::Lost,
+            Err(Unwritten::Refused(error)) => {
+                let words = in_words(&error);
+                return Next::Refused(format!("the store refuses to record another start: {words}"));
+            }
         };
         self.engine.feed.ring();
         self.lease = next.lease;
@@ -305,7 +356,8 @@ impl<'a> Tending<'a> {
             self.run.fresh_start_used = true;
             self.run.session_before = None;
         }
-        (self.launched_at, self.stop_ordered, self.linger_ordered) = (None, None, false);
+        (self.launched_at, self.stop_ordered) = (None, None);
+        (self.linger_since, self.linger_tried, self.linger_ordered) = (None, None, false);
         Next::Open
     }
 
@@ -315,7 +367,7 @@ impl<'a> Tending<'a> {
         order: impl FnOnce(&dyn crate::Processes, &ProcessId, i64) -> Result<(), ProcessError> + Send + 'static,
     ) -> impl Future<Output = Result<(), ProcessError>> + Send + 'static {
         let (engine, id, holder) = (Arc::clone(self.engine), self.process(), self.lease.holder);
-        let given = tokio::task::spawn_blocking(move || order(&*engine.processes, &id, holder));
+        let given = beside(&self.engine.processes, move || order(&*engine.processes, &id, holder));
         async move { given.await.unwrap_or_else(|error| Err(ProcessError::Other(error.to_string()))) }
     }
 }

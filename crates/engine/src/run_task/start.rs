@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::Setup;
+use domain::moment::Moment;
 use serde_json::{Value as Json, json};
 use store::runs::NewRunEvent;
 use tokio::time::Instant;
 
 use super::Tending;
+use crate::processes::beside;
 use crate::progress::Account;
 
 impl Tending<'_> {
@@ -16,6 +18,7 @@ impl Tending<'_> {
         let settings = &self.engine.settings;
         let home = settings.data_dir.join("agents").join(self.agent.id.as_str());
         let session = self.run.session_before.as_deref();
+        let token = self.engine.tokens.token(&self.run.id, self.lease.epoch);
         use_it(&Setup {
             run_id: self.run.id.as_str(),
             company_id: self.run.company_id.as_str(),
@@ -27,10 +30,16 @@ impl Tending<'_> {
             wake_reason: self.run.context.get("wakeReason").and_then(Json::as_str),
             session,
             api_url: &settings.api_url,
+            api_key: Some(&token),
             program: &settings.program,
             default_cwd: &home,
             host: &settings.host,
         })
+    }
+
+    /// Since when there was no sign of life, as far as earlier incarnations noted it.
+    fn quiet_since(&self) -> Moment {
+        self.run.last_activity_at.or(self.run.started_at).unwrap_or(self.run.created_at)
     }
 
     pub(super) fn prepare_reader(&mut self) {
@@ -38,7 +47,7 @@ impl Tending<'_> {
             Some(adapter) => self.with_setup(|setup| adapter.reader(setup)),
             None => Box::new(Deaf),
         };
-        self.account = Account::new(reader);
+        self.account = Account::new(reader, self.quiet_since());
         let seconds =
             self.agent.adapter_config.get("graceSec").and_then(Json::as_f64).filter(|s| s.is_finite());
         self.grace = Duration::from_secs_f64(seconds.unwrap_or(15.0).clamp(0.0, 3600.0));
@@ -65,7 +74,8 @@ impl Tending<'_> {
         self.grace = command.grace;
         self.events.push(invoke_event(self.adapter.map_or("unknown", |adapter| adapter.kind()), &command));
         let (engine, id, holder) = (Arc::clone(self.engine), self.process(), self.lease.holder);
-        let started = tokio::task::spawn_blocking(move || {
+        let processes = Arc::clone(&engine.processes);
+        let started = beside(&processes, move || {
             let Err(error) = engine.processes.start(&id, holder, &command) else { return Ok(()) };
             // An error says nothing about what the keeper has got: only who holds `started` may say so.
             match engine.processes.revoke(&id) {

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::{Over, Tending, lock};
 use crate::feed::LogPiece;
-use crate::processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, Seen};
-use crate::signals;
+use crate::processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, Seen, beside};
+use crate::{budgets, signals};
 
 /// Runs shorter than this save no progress: their end says it all.
 const FIRST_SAVE: Duration = Duration::from_millis(250);
@@ -19,6 +19,8 @@ const FIRST_SAVE: Duration = Duration::from_millis(250);
 const SAVE_OUTPUT: Duration = Duration::from_secs(5);
 /// The keeper may take this long to show itself after it was executed.
 const KEEPER_SHOWS: Duration = Duration::from_secs(10);
+/// A program that has said all may stay this long: what a keeper goes by.
+const LINGERS: Duration = Duration::from_secs(5);
 /// Beyond grace and linger, a keeper may take this long to end its run (D28).
 const KEEPER_ENDS: Duration = Duration::from_secs(2);
 /// Without any ring the folder is looked at this often.
@@ -56,13 +58,13 @@ impl Tending<'_> {
             } else if let Some(over) = self.look(&mut log).await {
                 return over;
             }
-            if !self.save_when_due().await {
+            if !self.save_when_due().await || !self.mind().await {
                 return Over::Stale;
             }
             if more {
                 continue;
             }
-            let wait = self.next_look();
+            let wait = self.next_look().min(self.attention.next(self.engine.clock.now()));
             tokio::select! {
                 () = self.handle.bell.notified() => {}
                 () = self.engine.leaving.cancelled() => return Over::Leaving,
@@ -143,20 +145,34 @@ impl Tending<'_> {
         if self.account.told.is_done()
             && !self.linger_ordered
             && self.adapter.is_some_and(|a| a.has_terminal_event())
+            && self.linger_tried.is_none_or(|at| at.elapsed() >= LOOK_AGAIN)
         {
-            self.linger_ordered = true;
-            if let Err(ProcessError::Refused) =
-                self.order(|processes, id, holder| processes.linger(id, holder)).await
-            {
-                return Some(Over::Stale);
+            let now = Instant::now();
+            self.linger_since.get_or_insert(now);
+            self.linger_tried = Some(now);
+            match self.order(|processes, id, holder| processes.linger(id, holder)).await {
+                Err(ProcessError::Refused) => return Some(Over::Stale),
+                // Without a socket there is no keeper any more: the look at the folder says so.
+                Ok(()) | Err(ProcessError::NotThere) => self.linger_ordered = true,
+                // A program that stays would stay for ever.
+                Err(error) => {
+                    tracing::warn!(run = %self.run.id, %error, "the keeper did not take the linger order; trying again");
+                }
             }
         }
         let patience = self.grace + KEEPER_ENDS;
-        if self.stop_ordered.is_some_and(|at| at.elapsed() > patience) {
+        if self.stop_ordered.is_some_and(|at| at.elapsed() > patience)
+            || self.linger_since.is_some_and(|at| at.elapsed() > LINGERS + patience)
+        {
             tracing::warn!(run = %self.run.id, "the keeper did not end its run; killing it");
             match self.order(|processes, id, holder| processes.kill_keeper(id, holder)).await {
                 Err(ProcessError::Refused) => return Some(Over::Stale),
-                Ok(()) | Err(_) => self.stop_ordered = Some(Instant::now()),
+                Ok(()) | Err(_) => {
+                    // Once more after as long again, should that not have ended it.
+                    let now = Instant::now();
+                    self.stop_ordered = self.stop_ordered.map(|_| now);
+                    self.linger_since = self.linger_since.map(|_| now);
+                }
             }
         }
         None
@@ -212,7 +228,7 @@ impl Tending<'_> {
         }
         self.asked_at = Instant::now();
         let (engine, id) = (Arc::clone(self.engine), self.process());
-        let asked = tokio::task::spawn_blocking(move || engine.processes.unwritten_exit(&id)).await;
+        let asked = beside(&self.engine.processes, move || engine.processes.unwritten_exit(&id)).await;
         asked.ok()?.ok()?.map(Box::new)
     }
 
@@ -276,11 +292,16 @@ impl Tending<'_> {
         let now = self.engine.clock.now();
         let events = std::mem::take(&mut self.events);
         let context = (self.lease.clone(), self.run.clone(), self.account.progress(), events.clone());
+        let to_charge = self.account.to_charge();
         let saved = self.engine.write(context, move |tx, (lease, run, progress, events)| {
             Box::pin(async move {
                 if !leases::progress(tx, &lease, &progress, now).await? {
-                    return Ok(false);
+                    return Ok(None);
                 }
+                let charged = match to_charge {
+                    Some(used) => budgets::charge(tx, &run, used, now).await?,
+                    None => budgets::Charged::default(),
+                };
                 let count = i64::try_from(events.len()).unwrap_or(0);
                 if count > 0 {
                     let first = runs::draw_seq(tx, &run.id, count).await? - count + 1;
@@ -289,20 +310,24 @@ impl Tending<'_> {
                             .await?;
                     }
                 }
-                Ok(true)
+                Ok(Some(charged))
             })
         });
         match saved.await {
-            Ok(true) => {
+            Ok(Some(charged)) => {
                 (self.account.news, self.account.output) = (false, false);
+                self.account.charged = to_charge.or(self.account.charged);
+                self.engine.after_charge(charged);
                 self.engine.feed.ring();
                 true
             }
-            Ok(false) => false,
+            Ok(None) => false,
             Err(error) => {
                 // Nothing is lost: the next save writes the same, and more.
                 tracing::warn!(run = %self.run.id, %error, "cannot save progress");
                 self.events = events;
+                // Not before the longest wait is over: a store that refuses it would be asked four times a second.
+                self.saved_at = Instant::now() + (SAVE_OUTPUT - FIRST_SAVE);
                 true
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::ids::RunId;
 use store::{StoreError, leases, retention, wakes};
 
-use crate::processes::{ProcessError, ProcessId};
+use crate::processes::{ProcessError, ProcessId, beside};
 use crate::{EngineError, Inner};
 
 /// Archives in one pass; the next follows at once while there is work.
@@ -79,7 +79,7 @@ fn node(engine: &Inner) -> String {
 async fn put_away(engine: &Arc<Inner>, run: &RunId) -> Result<bool, EngineError> {
     let Some(row) = engine.load_run(run).await? else { return Ok(false) };
     let (inner, id) = (Arc::clone(engine), run.clone());
-    let state = tokio::task::spawn_blocking(move || {
+    let state = beside(&engine.processes, move || {
         let mut state = "removed";
         for epoch in 1..=row.lease_epoch {
             match inner.processes.archive(&ProcessId { run: id.clone(), epoch }) {
@@ -114,11 +114,14 @@ async fn forget(engine: &Arc<Inner>) -> Result<(), EngineError> {
         })
         .await?;
     if !old.is_empty() {
-        for run in &old {
-            remove_files(engine, run).await?;
+        let mut gone = Vec::with_capacity(old.len());
+        for run in old {
+            if removed_files(engine, &run).await.is_some() {
+                gone.push(run);
+            }
         }
         let count = engine
-            .write(old, |tx, old| Box::pin(async move { retention::remove_runs(tx, &old).await }))
+            .write(gone, |tx, gone| Box::pin(async move { retention::remove_runs(tx, &gone).await }))
             .await?;
         tracing::info!(count, "removed old runs");
     }
@@ -137,7 +140,7 @@ async fn forget(engine: &Arc<Inner>) -> Result<(), EngineError> {
 /// Removes the oldest logs until all of them fit.
 async fn shrink(engine: &Arc<Inner>) -> Result<(), EngineError> {
     let folder = engine.settings.data_dir.join("runs");
-    let mut size = tokio::task::spawn_blocking(move || size_of(&folder)).await.unwrap_or(0);
+    let mut size = beside(&engine.processes, move || size_of(&folder)).await.unwrap_or(0);
     if size <= engine.settings.keep_log_bytes {
         return Ok(());
     }
@@ -150,7 +153,8 @@ async fn shrink(engine: &Arc<Inner>) -> Result<(), EngineError> {
         if size <= engine.settings.keep_log_bytes {
             break;
         }
-        size = size.saturating_sub(remove_files(engine, &run).await?);
+        let Some(freed) = removed_files(engine, &run).await else { continue };
+        size = size.saturating_sub(freed);
         engine
             .write(run, |tx, run| Box::pin(async move { leases::set_log_state(tx, &run, "removed").await }))
             .await?;
@@ -158,10 +162,18 @@ async fn shrink(engine: &Arc<Inner>) -> Result<(), EngineError> {
     Ok(())
 }
 
-async fn remove_files(engine: &Arc<Inner>, run: &RunId) -> Result<u64, EngineError> {
+/// Removes the files of a run; returns how many bytes that freed. A run whose files resist is left for the next pass, and
+/// keeps no other from going.
+async fn removed_files(engine: &Arc<Inner>, run: &RunId) -> Option<u64> {
     let (inner, id) = (Arc::clone(engine), run.clone());
-    let removed = tokio::task::spawn_blocking(move || inner.processes.remove(&id)).await;
-    Ok(removed.unwrap_or_else(|error| Err(ProcessError::Other(error.to_string())))?)
+    let removed = beside(&engine.processes, move || inner.processes.remove(&id)).await;
+    match removed.unwrap_or_else(|error| Err(ProcessError::Other(error.to_string()))) {
+        Ok(freed) => Some(freed),
+        Err(error) => {
+            tracing::warn!(%run, %error, "cannot remove the files of the run");
+            None
+        }
+    }
 }
 
 fn size_of(folder: &std::path::Path) -> u64 {

@@ -3,10 +3,16 @@
 //! A sweep takes no input, may run twice, does one bounded batch, says what it did, and comes again. Starting after a
 //! crash is an ordinary first pass.
 
+pub(crate) mod breaker;
+pub(crate) mod dependents;
+pub(crate) mod graph;
 pub(crate) mod housekeeping;
+pub(crate) mod orders;
 pub(crate) mod recovery;
 pub(crate) mod retries;
+pub(crate) mod silence;
 pub(crate) mod stop_orders;
+pub(crate) mod stranded;
 pub(crate) mod timers;
 
 use std::sync::Arc;
@@ -15,7 +21,7 @@ use std::time::Duration;
 use store::StoreError;
 use tokio::sync::Notify;
 
-use crate::{Inner, dispatcher};
+use crate::{Inner, budgets, dispatcher};
 
 /// Sets everything going that goes by itself.
 pub(crate) fn start(engine: &Arc<Inner>) {
@@ -28,6 +34,14 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     tasks.spawn(retries::run(Arc::clone(engine)));
     tasks.spawn(housekeeping::run(Arc::clone(engine)));
     tasks.spawn(stop_orders::run(Arc::clone(engine)));
+    tasks.spawn(crate::orders::run(Arc::clone(engine)));
+    tasks.spawn(orders::run(Arc::clone(engine)));
+    tasks.spawn(dependents::run(Arc::clone(engine)));
+    tasks.spawn(stranded::run(Arc::clone(engine)));
+    tasks.spawn(graph::run(Arc::clone(engine)));
+    tasks.spawn(silence::run(Arc::clone(engine)));
+    tasks.spawn(breaker::run(Arc::clone(engine)));
+    tasks.spawn(budgets::upkeep::run(Arc::clone(engine)));
     let inner = Arc::clone(engine);
     tasks.spawn(async move { inner.feed.tail(&inner.store, &inner.leaving).await });
 }

@@ -14,8 +14,8 @@ use store::agents::{self, DueTimer};
 use store::{StoreError, Tx};
 
 use crate::Inner;
-use crate::intake::{self, Admission, Chain, Fate};
-use crate::run_task::{self, Entry};
+use crate::intake::{self, Admission};
+use crate::wakes::Admitted;
 
 const BATCH: i64 = 100;
 /// The longest sleep: a clock may jump, another node may set a timer.
@@ -37,6 +37,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
         .read((), move |tx, ()| Box::pin(async move { agents::due_timers(tx, now, BATCH).await }))
         .await?;
     let full = due.len() as i64 == BATCH;
+    let mut failed = false;
     for timer in due {
         if engine.closing.is_cancelled() {
             return Ok(LONGEST);
@@ -44,48 +45,32 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
         // One agent's trouble is not another's: it is said, and the next pass tries again.
         if let Err(error) = fire(engine, &timer).await {
             tracing::warn!(agent = %timer.agent_id, %error, "cannot fire the timer");
+            failed = true;
         }
+    }
+    if failed {
+        // It is due still, and would be at once again.
+        return Ok(engine.settings.period);
     }
     if full {
         return Ok(Duration::ZERO);
     }
     let next = engine.read((), |tx, ()| Box::pin(agents::next_timer(tx))).await?;
     let now = engine.clock.now();
-    // Never less than a moment: a timer that could not be fired must not spin.
+    // Never less than a moment: two clocks of a database and a server may differ.
     Ok(next.map_or(LONGEST, |at| at.since(now)).clamp(Duration::from_millis(20), LONGEST))
 }
 
 async fn fire(engine: &Arc<Inner>, timer: &DueTimer) -> Result<(), StoreError> {
-    let slot = if engine.doorbell.is_starved() { None } else { engine.slots.take() };
-    let running = if slot.is_some() { 0 } else { engine.settings.max_runs };
-    let admission = engine.admission(running, Chain::default());
-    let fired = engine
-        .write((timer.clone(), admission), |tx, (timer, admission)| Box::pin(wake(tx, timer, admission)))
-        .await?;
-    let Some((agent, fate)) = fired else {
-        drop(slot);
-        engine.doorbell.freed();
-        return Ok(());
-    };
-    engine.feed.ring();
-    match (fate, slot) {
-        (Fate::Queued { run, claimed: Some(claimed) }, Some(slot)) => {
-            run_task::spawn(engine, *run, agent, claimed.lease, Entry::Launch, slot);
-        }
-        (_, slot) => {
-            drop(slot);
-            engine.doorbell.ring(&timer.agent_id);
-            engine.doorbell.freed();
-        }
-    }
-    Ok(())
+    let fired = engine.at_door(timer.clone(), |tx, timer, admission| Box::pin(wake(tx, timer, admission)));
+    fired.await.map(drop)
 }
 
 async fn wake(
     tx: &mut Tx<'_>,
     timer: DueTimer,
     admission: Admission,
-) -> Result<Option<(store::agents::Agent, Fate)>, StoreError> {
+) -> Result<Option<Admitted>, StoreError> {
     let Some(agent) = intake::lock_agent(tx, &timer.agent_id).await? else { return Ok(None) };
     let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
     let next = (policy.has_timer() && agent.status.is_invokable())
@@ -110,5 +95,5 @@ async fn wake(
         carries_on: false,
     };
     let fate = intake::admit(tx, &agent, &request, &admission).await?;
-    Ok(Some((agent, fate)))
+    Ok(Some(Admitted { agent, fate }))
 }

@@ -3,14 +3,28 @@
 // Helpers of tests are tests to people, not to the lint.
 #![allow(clippy::unwrap_used)]
 
+mod budgets;
+mod approvals;
+mod board;
 mod chaos;
+mod checkout;
 mod feed;
 mod housekeeping;
+mod issue_settlement;
+mod issue_parts;
+mod issues;
 mod keys;
 mod lives;
+mod loops;
 mod outages;
 mod outcomes;
+mod people;
 mod races;
+mod recovery_of_issues;
+mod refusals;
 mod restarts;
+mod simulation;
+mod silence;
 mod stopping;
 mod timers;
+mod trees;

@@ -171,6 +171,46 @@ both_stores! {
         assert_eq!((world.model.keeper_kills(&process), world.model.sweeps(&process)), (1, 1));
     }
 
+    async fn stopping_the_runs_ends_those_that_an_earlier_server_left_too(world) {
+        let before = world.engine().await;
+        let agent = world.agent(&before, 3).await;
+        let mut runs = Vec::new();
+        for task in ["a", "b", "c"] {
+            runs.push(world.start(&before, &agent.id, task).await.0);
+        }
+        before.leave().await;
+        // Asked at once: nothing was taken over yet.
+        let engine = world.engine().await;
+        assert_eq!(engine.stop_runs(testkit::patience()).await, 0);
+        for run in runs {
+            assert_eq!(world.run(&run.id).await.status, RunStatus::Cancelled);
+        }
+        assert!(world.model.alive().is_empty());
+    }
+
+    async fn a_keeper_that_missed_that_its_program_is_done_is_told_again(world) {
+        let engine = world.engine().await;
+        let agent = world.agent(&engine, 1).await;
+        world.model.fail_lingers(1);
+        let (_, process) = world.start(&engine, &agent.id, "a").await;
+        world.model.say_message(&process, "did it");
+        world.model.say_done(&process);
+        world.eventually("the order", || async { (world.model.lingers(&process) == 1).then_some(()) }).await;
+    }
+
+    async fn a_program_that_is_done_and_stays_goes_with_its_keeper_at_last(world) {
+        let engine = world.engine().await;
+        let mut draft = World::scripted(1);
+        draft.adapter_config["graceSec"] = serde_json::json!(0);
+        let agent = world.agent_like(&engine, draft).await;
+        let (run, process) = world.start(&engine, &agent.id, "a").await;
+        world.model.say_message(&process, "did it");
+        world.model.say_done(&process);
+        let run = world.over(&run.id).await;
+        assert_eq!(run.status, RunStatus::Succeeded);
+        assert_eq!((world.model.keeper_kills(&process), world.model.sweeps(&process)), (1, 1));
+    }
+
     async fn stopping_the_runs_of_a_server_ends_them_and_takes_nothing_in(world) {
         let engine = world.engine().await;
         let agent = world.agent(&engine, 3).await;

@@ -5,6 +5,7 @@ mod archiving;
 mod containing;
 mod feeding;
 mod logging;
+mod measuring;
 mod ordering;
 mod running;
 mod starting;

@@ -7,6 +7,11 @@ use keeper::{KeeperError, LATE_EXIT, Launcher, Revocation, SETUP_EXIT, Started, 
 
 use crate::support::{Run, file_names, finished, launcher, launcher_after};
 
+/// Rounds of what depends on the moment; `BUGLE_SOAK` gives another number.
+fn rounds(short: u64) -> u64 {
+    std::env::var("BUGLE_SOAK").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(short)
+}
+
 #[test]
 fn a_missing_folder_is_not_started() {
     let run = Run::sh("true");
@@ -43,7 +48,7 @@ fn revoking_comes_too_late_for_a_started_run() {
 
 #[test]
 fn of_starts_and_revocations_at_the_same_time_exactly_one_wins() {
-    for round in 0..12 {
+    for round in 0..rounds(12) {
         let run = Run::sh("echo x >> \"$OUT\"");
         let mut run = run;
         run.sealed.env.push(("OUT".to_owned(), run.home.path().join("ran").to_string_lossy().into_owned()));
@@ -57,7 +62,7 @@ fn of_starts_and_revocations_at_the_same_time_exactly_one_wins() {
             let revoke = || {
                 barrier.wait();
                 // Some rounds give the keepers the time they need to win.
-                std::thread::sleep(std::time::Duration::from_micros(round * 400));
+                std::thread::sleep(std::time::Duration::from_micros(round % 12 * 400));
                 keeper::revoke(&run.folder).unwrap()
             };
             let launches: Vec<_> = (0..3).map(|_| scope.spawn(launch)).collect();
@@ -174,13 +179,13 @@ fn the_folder_is_private() {
 #[test]
 fn a_keeper_killed_at_any_moment_leaves_a_folder_that_can_be_decided() {
     let (mut before_start, mut after_start) = (0, 0);
-    for round in 0..30_u64 {
+    for round in 0..rounds(30) {
         let mut run = Run::sh("echo x >> ran; setsid sleep 60 & sleep 60");
         run.spec.containment =
             if round % 2 == 0 { keeper::Containment::Subreaper } else { keeper::Containment::Auto };
         let pid = run.start();
         // From before it has read anything until well after the child runs.
-        std::thread::sleep(std::time::Duration::from_micros(round * 240));
+        std::thread::sleep(std::time::Duration::from_micros(round % 30 * 240));
         crate::support::kill(pid.cast_signed(), rustix::process::Signal::KILL);
         run.until("its end", || finished(pid));
         assert_eq!(keeper::probe(&run.folder).unwrap().holder_pid, None);
@@ -215,7 +220,7 @@ fn the_socket_is_private_and_the_child_has_the_mask_of_the_server() {
 
 #[test]
 fn a_keeper_that_is_just_coming_up_is_never_taken_for_one_that_is_gone() {
-    for _ in 0..40 {
+    for _ in 0..rounds(40) {
         let run = Run::sh("read never");
         let folder = run.folder.clone();
         let looking = std::thread::spawn(move || {
@@ -231,4 +236,41 @@ fn a_keeper_that_is_just_coming_up_is_never_taken_for_one_that_is_gone() {
         run.to_end();
         looking.join().unwrap();
     }
+}
+
+/// The window between the look at the lock and the look at `started`, held open: `started` is a pipe, so the first look
+/// has asked for the lock when the pipe has a reader, and sees what is written to it whenever the test wants.
+#[test]
+fn a_keeper_that_came_between_the_looks_at_lock_and_start_is_alive() {
+    use std::io::Write;
+
+    let run = Run::sh("echo ready; sleep 60");
+    run.start();
+    run.until_printed("ready");
+    let started = std::fs::read(run.folder.join("started")).unwrap();
+    let folder = run.home.path().join("coming-up");
+    std::fs::create_dir(&folder).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        folder.join("started"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let looking = std::thread::spawn({
+        let folder = folder.clone();
+        move || keeper::probe(&folder).unwrap()
+    });
+    // Opened when the other side is: nobody held the lock when it was asked for.
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(folder.join("started")).unwrap();
+    // Now the keeper comes: first its lock, then its start.
+    std::fs::hard_link(run.folder.join("lock"), folder.join("lock")).unwrap();
+    std::fs::copy(run.folder.join("started"), folder.join("started.new")).unwrap();
+    std::fs::rename(folder.join("started.new"), folder.join("started")).unwrap();
+    pipe.write_all(&started).unwrap();
+    drop(pipe);
+    let seen = looking.join().unwrap();
+    assert!(matches!(seen.started, Started::Yes(_)), "{seen:?}");
+    assert!(seen.holder_pid.is_some(), "a living keeper was taken for dead: {seen:?}");
 }

@@ -8,19 +8,43 @@
 #[path = "../../../testkit/src/postgres.rs"]
 mod postgres;
 
+mod acme;
+mod activity;
+mod approvals;
 mod audit;
 mod backup;
+mod budgets;
+mod challenges;
+mod comments;
+mod costs;
 mod crash;
 mod events;
 mod full_disk;
 mod group_commit;
 mod history;
+mod holds;
+mod inbox;
+mod interactions;
+mod issue_fixture;
+mod issue_lists;
+mod issues;
+mod keys;
+mod locks;
 mod lossy_vfs;
 mod lost_connection;
 mod migrations;
+mod orders;
+mod pauses;
+mod plans;
+mod projects;
+mod recoveries;
+mod relations;
 mod round_trips;
+mod runs_of_issues;
+mod settings;
 mod statements;
 mod transactions;
+mod users;
 
 use store::{GROUND, Migration, Settings, Store, Target};
 
@@ -102,3 +126,37 @@ macro_rules! both_engines {
     )*};
 }
 pub(crate) use both_engines;
+
+/// [`both_engines!`] on the schema of the program.
+macro_rules! both_stores {
+    ($($(#[$about:meta])* async fn $name:ident($store:ident: Store) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $(#[$about])*
+            async fn claim($store: store::Store) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let store = crate::program_store(&store::Target::Memory).await;
+                claim(store.clone()).await;
+                store.close().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let Some(database) = crate::postgres::database() else { return };
+                let store = crate::program_store(&store::Target::Postgres(database.url)).await;
+                claim(store.clone()).await;
+                store.close().await;
+            }
+        }
+    )*};
+}
+pub(crate) use both_stores;
+
+/// A store with the schema of the program.
+async fn program_store(target: &Target) -> Store {
+    Store::open(target, Settings::default(), NOON).await.unwrap()
+}

@@ -1,26 +1,41 @@
 //! The one way out: the end of a process becomes the end of its run, with everything that follows, in one commit.
 //!
 //! What the end means is `domain::ending`. The run, its wakes, its events, the runtime state of the agent, the session
-//! of the task, the status of the agent and the retry are written together under the lease; who comes second finds the
-//! lease gone and writes nothing.
+//! of the task, the status of the agent, the retry, and what the end means for its issue (`issue`) are written together
+//! under the lease; who comes second finds the lease gone and writes nothing. Other issues that the run had taken are let
+//! go behind that commit (`ties`).
+//!
+//! A store that is away is waited for. One that is there and refuses the record gets a shorter one ([`Record`]): the
+//! outcome stays what it was, the error code says that the record is short, and no run is left running for it.
+
+mod issue;
+mod ties;
+
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use domain::agent::{AgentStatus, HeartbeatPolicy};
 use domain::ending::{self, Ending, FollowUp, ProcessEnd, Settlement, Verdict};
+use domain::budget::crossing::STOP_WORDS;
+use domain::budget::meter::Meter;
 use domain::moment::Moment;
-use domain::run::Outcome;
+use domain::run::{Outcome, RunStatus};
+use domain::telling::Usage;
 use domain::wake::{Actor, Source, TriggerDetail, WakeRequest, WakeStatus};
 use domain::{retry, schedule};
 use serde_json::{Map, Value as Json, json};
 use store::agents::Agent;
 use store::leases::{self, End, Lease};
 use store::runs::{NewRunEvent, Run};
+use store::runs_of_issues::{self, Leftovers};
 use store::sessions::{self, RunSummary, TaskSession};
-use store::{StoreError, Tx, agents, runs, wakes};
+use store::{StoreError, Tx, agents, inbox, issues, runs, wakes};
 
 use crate::intake::{self, Admission, Chain};
 use crate::processes::ExitFacts;
 use crate::run_task::Tending;
-use crate::signals;
+use crate::{budgets, signals};
+use crate::unwritten::{Unwritten, in_words};
 
 /// What became of the settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +52,20 @@ pub(crate) enum Settled {
     Leaving,
 }
 
+/// How much of the end is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Record {
+    Whole,
+    /// Nothing of what the program said: no output, no usage, no session. The follow-up and one event stay.
+    Short,
+    /// The end of the run, of its wakes and of the agent's work on it, and nothing beside: no event, no follow-up.
+    Bare,
+}
+
 /// Everything that the transaction needs.
 #[derive(Clone)]
 struct Closing {
+    record: Record,
     run: Run,
     lease: Lease,
     end: End,
@@ -48,11 +74,17 @@ struct Closing {
     summary: RunSummary,
     session: Option<TaskSession>,
     follow_up: Option<(WakeRequest, Admission)>,
+    /// People were shown something of the run that is over with it.
+    shown: bool,
+    /// What its issue is told of it; `None`: it has none.
+    work: Option<Box<issue::Work>>,
+    /// What the program said it used, and what its log came to.
+    spent: (Option<Usage>, Meter),
 }
 
 /// What became of the write.
 enum Written {
-    Over { queue: bool },
+    Over { left: Leftovers, charged: budgets::Charged },
     AskedToStop(String),
     Stale,
 }
@@ -83,19 +115,108 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
     let mut closing = closing(task, settlement, exit);
     closing.end.knows_of_stop = knows_of_stop;
     let outcome = closing.settlement.outcome;
-    let now = task.engine.clock.now();
-    let written =
-        task.engine.write_patiently(closing, move |tx, closing| Box::pin(write(tx, closing, now))).await;
+    let written = loop {
+        let now = task.engine.clock.now();
+        let context = closing.clone();
+        let tried =
+            task.engine.write_patiently(context, move |tx, closing| Box::pin(write(tx, closing, now))).await;
+        match tried {
+            Ok(written) => break written,
+            Err(Unwritten::Leaving) => return Settled::Leaving,
+            Err(Unwritten::Refused(error)) => {
+                let words = in_words(&error);
+                tracing::error!(run = %task.run.id, record = ?closing.record, %words, "the store refuses the end of the run");
+                task.say_trouble(words.clone());
+                if closing.record == Record::Bare {
+                    // There is nothing shorter: somebody has to mend the store, and may take the time it takes.
+                    tokio::select! {
+                        () = task.engine.leaving.cancelled() => return Settled::Leaving,
+                        () = tokio::time::sleep(REFUSED_AGAIN) => {}
+                    }
+                }
+                closing = closing.shorter(&words);
+            }
+        }
+    };
     match written {
-        None => Settled::Leaving,
-        Some(Written::Stale) => Settled::Stale,
-        Some(Written::AskedToStop(words)) => Settled::AskedToStop(words),
-        Some(Written::Over { queue }) => {
+        Written::Stale => Settled::Stale,
+        Written::AskedToStop(words) => Settled::AskedToStop(words),
+        Written::Over { left, charged } => {
+            task.engine.after_charge(charged);
+            if task.stop_words().is_some_and(|words| words == STOP_WORDS) {
+                // Its work may have been let go while it was being stopped.
+                task.engine.budgets.ring();
+            }
             tracing::info!(run = %task.run.id, %outcome, "run settled");
             task.engine.feed.ring();
             task.engine.housekeeping.notify_one();
             task.engine.retries.notify_one();
-            Settled::Over { queue }
+            task.engine.orders_bell();
+            task.engine.stranded.notify_one();
+            if left.ties {
+                ties::loosen(task).await;
+            }
+            Settled::Over { queue: left.queue }
+        }
+    }
+}
+
+/// Beside the outcome of a run whose record is short.
+const REFUSED: &str = "settlement_refused";
+/// Between tries when the store refuses even the shortest record.
+const REFUSED_AGAIN: Duration = Duration::from_secs(5);
+
+impl Closing {
+    /// The same end with less beside it, because the store refused it with these words.
+    fn shorter(self, words: &str) -> Closing {
+        let (error, code) = (&self.settlement.error, &self.settlement.error_code);
+        let payload = json!({
+            "status": self.end.outcome, "exitCode": self.end.exit_code, "signal": self.end.signal,
+            "error": error, "errorCode": code, "followUp": self.settlement.follow_up, "refused": words,
+        });
+        let event = NewRunEvent {
+            event_type: "lifecycle",
+            stream: Some("system"),
+            level: "error",
+            message: "the store refused the full record of this end; this is what it took",
+            payload: Some(payload),
+        };
+        let mut told = format!("the store refused the full record of this end ({words})");
+        if let Some(error) = error {
+            told.push_str("; the end itself: ");
+            told.push_str(error);
+        }
+        let is_whole = self.record == Record::Whole;
+        let events = if is_whole { vec![event] } else { Vec::new() };
+        let end = End {
+            error: Some(told.clone()),
+            error_code: Some(REFUSED.to_owned()),
+            usage: None,
+            result: Some(json!({ "stopReason": self.settlement.stop_reason, "errorCode": code })),
+            session_after: None,
+            stdout_excerpt: None,
+            stderr_excerpt: None,
+            events: i64::from(is_whole),
+            ..self.end
+        };
+        let summary = RunSummary {
+            error: Some(told),
+            session_id: None,
+            input_tokens: 0,
+            cached_input_tokens: 0,
+            output_tokens: 0,
+            cost_micros: 0,
+            ..self.summary
+        };
+        Closing {
+            record: if is_whole { Record::Short } else { Record::Bare },
+            end,
+            events,
+            summary,
+            session: None,
+            work: self.work,
+            follow_up: if is_whole { self.follow_up } else { None },
+            ..self
         }
     }
 }
@@ -127,6 +248,17 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
     const MOST: i64 = 1_000_000_000_000_000;
     let count = |tokens: u64| i64::try_from(tokens).unwrap_or(MOST).min(MOST);
     let now = task.engine.clock.now();
+    let follow_up = follow_up(task, &settlement, now);
+    if settlement.follow_up == FollowUp::TransientRetry && follow_up.is_none() {
+        static EXHAUSTED: LazyLock<String> = LazyLock::new(retry::exhausted);
+        let payload = json!({
+            "retryReason": "transient_failure", "scheduledRetryAttempt": task.run.retry_attempt,
+            "maxAttempts": retry::DELAYS.len(),
+        });
+        events.push(signals::lifecycle("warn", &EXHAUSTED, Some(payload)));
+    }
+    let result = result(task, &settlement, exit);
+    let work = issue::Work::of(task, &result, settlement.plan_only, settlement.error.as_deref());
     let session = told.session.clone().map(|session_id| TaskSession {
         id: domain::ids::mint(now, task.engine.dice.bytes()),
         company_id: task.run.company_id.clone(),
@@ -140,6 +272,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
         updated_at: now,
     });
     Closing {
+        record: Record::Whole,
         end: End {
             outcome,
             error: settlement.error.clone(),
@@ -147,7 +280,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
             exit_code: exit.and_then(|exit| exit.code).map(i64::from),
             signal: exit.and_then(|exit| exit.signal).map(signal_name),
             usage: progress.usage,
-            result: Some(result(task, &settlement, exit)),
+            result: Some(result),
             session_after: progress.session,
             log_offset: progress.log_offset,
             log_bytes: exit.map(|exit| count(exit.log_bytes)),
@@ -175,7 +308,10 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
             output_tokens: count(usage.output_tokens),
             cost_micros: usage.cost_micros.unwrap_or(0).clamp(0, MOST),
         },
-        follow_up: follow_up(task, &settlement, now),
+        follow_up,
+        work: work.map(Box::new),
+        shown: task.has_shown(),
+        spent: (told.usage.clone(), task.account.meter),
         run: task.run.clone(),
         lease: task.lease.clone(),
         events,
@@ -255,6 +391,10 @@ fn follow_up(task: &Tending<'_>, settlement: &Settlement, now: Moment) -> Option
             let retry = retry::plan(run.retry_attempt, jitter, settlement.not_before, now)?;
             context.insert("retryReason".into(), json!("transient_failure"));
             context.insert("errorFamily".into(), json!(settlement.family));
+            if task.agent.adapter_type == "codex_local" {
+                let fallback = retry::codex_fallback(retry.attempt);
+                context.insert("codexTransientFallbackMode".into(), json!(fallback));
+            }
             context.insert("scheduledRetryAttempt".into(), json!(retry.attempt));
             context.insert("scheduledRetryAt".into(), json!(retry.due_at));
             context.insert("transientRetryNotBefore".into(), json!(settlement.not_before));
@@ -272,7 +412,10 @@ fn follow_up(task: &Tending<'_>, settlement: &Settlement, now: Moment) -> Option
     if !run.task_key.is_empty() {
         context.insert("taskKey".into(), json!(run.task_key));
     }
-    let payload = Map::from_iter([("retryOfRunId".to_owned(), json!(run.id))]);
+    let mut payload = Map::from_iter([("retryOfRunId".to_owned(), json!(run.id))]);
+    if let Some(issue) = &run.issue_id {
+        payload.insert("issueId".into(), json!(issue));
+    }
     let request = WakeRequest {
         source: Source::Automation,
         trigger_detail: Some(TriggerDetail::System),
@@ -291,44 +434,107 @@ fn follow_up(task: &Tending<'_>, settlement: &Settlement, now: Moment) -> Option
     Some((request, admission))
 }
 
-/// Writes the end, and says whether a run of the agent waits.
+/// Writes the end, and says what is left for others.
 async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written, StoreError> {
-    let Closing { run, lease, end, events, settlement, summary, session, follow_up } = closing;
+    let Closing { record, run, lease, mut end, events, settlement, summary, session, follow_up, work, shown, spent } =
+        closing;
     let Some(agent) = agents::lock(tx, &run.agent_id).await? else { return Ok(Written::Stale) };
+    let issue = match &work {
+        Some(work) => issues::lock(tx, &work.issue).await?,
+        None => None,
+    };
+    let mut follow_up = follow_up;
+    if let (Some(issue), Some(_), FollowUp::ProcessLossRetry) = (&issue, &follow_up, settlement.follow_up)
+        && holds_lease(tx, &lease).await?
+        && !issue::may_replace(tx, issue, now).await?
+    {
+        follow_up = None;
+        end.error = end.error.map(|error| error.replace(RETRYING, ""));
+    }
     let Some(last) = leases::settle(tx, &lease, &end, now).await? else {
         return Ok(match leases::stop_words(tx, &lease).await? {
             Some(words) if !end.knows_of_stop => Written::AskedToStop(words),
             Some(_) | None => Written::Stale,
         });
     };
-    let owner = (&run.company_id, &run.agent_id, &run.id);
-    for (seq, event) in (last - end.events + 1..).zip(events) {
-        signals::run_event(tx, owner, seq, event, now).await?;
-    }
+    let held_lock = match &issue {
+        Some(issue) => issue::let_go(tx, issue, &lease).await?,
+        None => false,
+    };
     wakes::finish(tx, &run.id, WakeStatus::of(end.outcome), end.error.as_deref(), now).await?;
+    let status = rest(tx, &agent, end.outcome, now).await?;
     let ended = Run {
         status: end.outcome.status(),
         error: end.error.clone(),
         error_code: end.error_code.clone(),
         finished_at: Some(end.finished_at.unwrap_or(now)),
+        result: end.result.clone(),
         ..run.clone()
     };
-    signals::run_status(tx, &ended, now).await?;
-    rest(tx, &agent, end.outcome, now).await?;
-    sessions::add_run(tx, (&run.company_id, &run.agent_id, &agent.adapter_type), &summary, now).await?;
+    if record != Record::Bare {
+        let owner = (&run.company_id, &run.agent_id, &run.id);
+        for (seq, event) in (last - end.events + 1..).zip(events) {
+            signals::run_event(tx, owner, seq, event, now).await?;
+        }
+        signals::run_status(tx, &ended, now).await?;
+        tell_rest(tx, &agent, status, end.outcome, now).await?;
+        sessions::add_run(tx, (&run.company_id, &run.agent_id, &agent.adapter_type), &summary, now).await?;
+    }
     if let Some(session) = session {
         sessions::save(tx, &session).await?;
     }
+    if shown {
+        inbox::resolve_of(tx, run.id.as_str(), None, "run_ended", now).await?;
+    }
+    let retried = follow_up.is_some();
     if let Some((request, admission)) = follow_up {
         let retry_at = admission.chain.retry_at;
         intake::admit(tx, &agent, &request, &Admission { now, ..admission }).await?;
         tell_retry(tx, &run, settlement.follow_up, retry_at, now).await?;
     }
-    Ok(Written::Over { queue: !runs::claimable(tx, &agent.id, 1).await?.is_empty() })
+    if let (Some(work), Some(issue)) = (work, &issue) {
+        let ended = issue::Ended {
+            run: &ended,
+            agent: &agent,
+            issue,
+            outcome: end.outcome,
+            stop_asked: end.knows_of_stop,
+            retried,
+        };
+        match record {
+            Record::Whole => issue::settle(tx, &ended, held_lock, *work, now).await?,
+            Record::Short | Record::Bare => issue::settle_shortly(tx, &ended, now).await?,
+        }
+    }
+    // What the program said is not looked at any more when the store refused it; what it was charged so far stands.
+    let charged = match record {
+        Record::Whole => budgets::settle(tx, &run, spent.0.as_ref(), spent.1, now).await?,
+        Record::Short | Record::Bare => budgets::release(tx, &run.id, now).await?,
+    };
+    Ok(Written::Over { left: runs_of_issues::leftovers(tx, &agent.id, &run.id).await?, charged })
+}
+
+/// What the error of a lost process says when another one takes its place.
+const RETRYING: &str = "; retrying once";
+
+/// The lease is still ours, and nobody asked to stop the run.
+async fn holds_lease(tx: &mut Tx<'_>, lease: &Lease) -> Result<bool, StoreError> {
+    let run = runs::get(tx, &lease.run).await?;
+    Ok(run.is_some_and(|run| {
+        run.status == RunStatus::Running
+            && run.lease_epoch == lease.epoch
+            && run.lease_holder == Some(lease.holder)
+            && run.stop_asked_at.is_none()
+    }))
 }
 
 /// The agent after one of its runs: still running, at rest, or in error; its timer counts from here.
-async fn rest(tx: &mut Tx<'_>, agent: &Agent, outcome: Outcome, now: Moment) -> Result<(), StoreError> {
+async fn rest(
+    tx: &mut Tx<'_>,
+    agent: &Agent,
+    outcome: Outcome,
+    now: Moment,
+) -> Result<AgentStatus, StoreError> {
     let status = if runs::count_running(tx, &agent.id).await? > 0 {
         AgentStatus::Running
     } else {
@@ -342,6 +548,16 @@ async fn rest(tx: &mut Tx<'_>, agent: &Agent, outcome: Outcome, now: Moment) -> 
         let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
         agents::advance_timer(tx, &agent.id, due, schedule::next_due(agent.status, &policy, now)).await?;
     }
+    Ok(status)
+}
+
+async fn tell_rest(
+    tx: &mut Tx<'_>,
+    agent: &Agent,
+    status: AgentStatus,
+    outcome: Outcome,
+    now: Moment,
+) -> Result<(), StoreError> {
     if agent.status.is_invokable() {
         let owner = (&agent.company_id, &agent.id);
         signals::agent_status(tx, owner, status.as_str(), Some(outcome.as_str()), Some(now), now).await?;

@@ -2,8 +2,17 @@
 //!
 //! [`decide`] is the one door in: timers, people, retries and the API all pass it. Each wake gets one visible fate:
 //! queued in a run of its own, merged into a run whose input is not sealed yet, folded into the run under way (timers
-//! only), skipped or refused with a reason (spec/heartbeat.md 2.1-2.3, 2.8, 2.9; D2, D3, D5). Wakes on a task have
-//! further rules, which are not here yet. Nothing is written here.
+//! only), deferred behind another agent's run on the same issue, skipped or refused with a reason (spec/heartbeat.md
+//! 2.1-2.9; D2, D3, D5). What an issue adds to the rules is in [`issue`]. Nothing is written here, and whether a queued
+//! run may start is asked elsewhere: `claim::gate`.
+
+pub mod context;
+pub mod interaction;
+pub mod issue;
+pub mod resume;
+
+pub use context::{PARKED, enrich, merge_context, park, project_of, task_key, unpark};
+pub use issue::{IssueFacts, IssueView, LockHolder, StaleRetry, WaitingRetry};
 
 use serde_json::{Map, Value};
 
@@ -131,6 +140,8 @@ pub struct WakeView {
     pub scope: Vec<ScopeRun>,
     /// The agent has an open task or an unread wake.
     pub has_work: bool,
+    /// The issue that the context names; `None` when it names none.
+    pub issue: Option<IssueView>,
 }
 
 words!(
@@ -139,6 +150,12 @@ words!(
         HeartbeatDisabled = "heartbeat.disabled",
         WakeOnDemandDisabled = "heartbeat.wakeOnDemand.disabled",
         NoWork = "heartbeat.no_work",
+        /// The issue does not exist.
+        IssueNotFound = "issue_execution_issue_not_found",
+        /// A pause hold covers the issue.
+        TreeHold = "issue_tree_hold_active",
+        /// Blockers are open, and nothing of the agent waits on the issue.
+        DependenciesBlocked = "issue_dependencies_blocked",
     }
 );
 
@@ -172,149 +189,97 @@ pub enum Decision {
     Refuse(Refusal),
     /// Record and start nothing.
     Skip(SkipReason),
-    /// Add what is new to a run that has not started.
-    Merge { into: RunId },
+    /// Add what is new to a run that has not started. The wake is recorded under that reason, else under its own.
+    Merge { into: RunId, reason: Option<&'static str> },
     /// A timer found its run under way: recorded as folded into it, nothing changes.
     Fold { into: RunId },
+    /// Another agent works on the issue: the wake waits without a run until that work ends. It joins the wake of the
+    /// same agent that waits already, whose actor and reason stay.
+    Defer { merge_into: Option<WakeId> },
     /// A run of its own; it may have to wait, and `claim::gate` says for what.
     Queue,
 }
 
-/// Decides; the first rule that matches ends it.
-pub fn decide(view: &WakeView, request: &WakeRequest) -> Decision {
+/// The reason under which a wake is recorded that joined a run on its issue.
+pub const MERGED_ON_ISSUE: &str = "issue_execution_same_name";
+/// The reason under which a wake is recorded that waits behind another agent's run.
+pub const DEFERRED: &str = "issue_execution_deferred";
+
+/// The decision and what it does beside the wake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    pub decision: Decision,
+    /// Retries that nobody needs any more: they end with that code, whatever the decision is.
+    pub cancel_retries: Vec<(RunId, StaleRetry)>,
+    /// Keys that the context gets before it is stored.
+    pub context: Map<String, Value>,
+    /// Keys that the payload gets before it is stored.
+    pub payload: Map<String, Value>,
+}
+
+impl From<Decision> for Verdict {
+    fn from(decision: Decision) -> Verdict {
+        Verdict { decision, cancel_retries: Vec::new(), context: Map::new(), payload: Map::new() }
+    }
+}
+
+/// Decides; the first rule that matches ends it. The request is enriched already ([`enrich`]).
+pub fn decide(view: &WakeView, request: &WakeRequest) -> Verdict {
+    if let Some(decision) = at_the_door(view, request) {
+        return decision.into();
+    }
+    match &view.issue {
+        Some(issue) => issue::decide(issue, &view.scope, request),
+        None => on_scope(&view.scope, request, None).unwrap_or(Decision::Queue).into(),
+    }
+}
+
+/// The rules that ask nothing of an issue.
+fn at_the_door(view: &WakeView, request: &WakeRequest) -> Option<Decision> {
     if let Some(same) = &view.same_key {
         let wake = same.wake.clone();
-        return if same.body_hash == request.body_hash {
+        return Some(if same.body_hash == request.body_hash {
             Decision::Replay { wake }
         } else {
             Decision::KeyReused { wake }
-        };
+        });
     }
     if let Some(block) = &view.budget_block {
-        return Decision::Refuse(Refusal::Budget(block.clone()));
+        return Some(Decision::Refuse(Refusal::Budget(block.clone())));
     }
     if !view.agent.is_invokable() {
-        return Decision::Refuse(Refusal::NotInvokable(view.agent));
+        return Some(Decision::Refuse(Refusal::NotInvokable(view.agent)));
     }
     let by_timer = request.source == Source::Timer;
     if by_timer && !view.policy.enabled {
-        return Decision::Skip(SkipReason::HeartbeatDisabled);
+        return Some(Decision::Skip(SkipReason::HeartbeatDisabled));
     }
     if !by_timer && !request.carries_on && !view.policy.wake_on_demand {
-        return Decision::Skip(SkipReason::WakeOnDemandDisabled);
+        return Some(Decision::Skip(SkipReason::WakeOnDemandDisabled));
     }
     if by_timer && view.policy.skip_when_idle && !view.has_work {
-        return Decision::Skip(SkipReason::NoWork);
+        return Some(Decision::Skip(SkipReason::NoWork));
     }
-    let waiting = |status| view.scope.iter().find(move |run| run.status == status);
+    None
+}
+
+/// What the agent's own runs of the scope make of the wake; `None` when none takes it in (D2).
+fn on_scope(scope: &[ScopeRun], request: &WakeRequest, reason: Option<&'static str>) -> Option<Decision> {
+    let waiting = |status| scope.iter().find(move |run| run.status == status);
     if let Some(run) = waiting(RunStatus::Queued).or_else(|| waiting(RunStatus::ScheduledRetry)) {
-        return Decision::Merge { into: run.id.clone() };
+        return Some(Decision::Merge { into: run.id.clone(), reason });
     }
+    let running = scope.iter().find(|run| run.status == RunStatus::Running)?;
     // A timer brings nothing new to a run under way. A run that is being stopped takes nothing in: its work ends here.
-    if let Some(run) = view.scope.iter().find(|run| run.status == RunStatus::Running && !run.stopping)
-        && by_timer
-    {
-        return Decision::Fold { into: run.id.clone() };
-    }
-    Decision::Queue
-}
-
-/// The key that joins wakes of one agent into one scope: explicit `taskKey`, else `taskId`, else `issueId`, first of the
-/// context, then of the payload (spec/heartbeat.md 1.1). `None` is a scope too.
-pub fn task_key(context: &Map<String, Value>, payload: &Map<String, Value>) -> Option<String> {
-    [context, payload]
-        .iter()
-        .flat_map(|map| ["taskKey", "taskId", "issueId"].iter().filter_map(|key| text(map, key)))
-        .next()
-        .map(str::to_owned)
-}
-
-/// Fills the context from the request, in the order of spec/heartbeat.md 2.2; what the caller gave is never overwritten.
-pub fn enrich(request: &mut WakeRequest) {
-    let WakeRequest { source, trigger_detail, reason, payload, context, .. } = request;
-    let key = task_key(context, payload);
-    let comments = comment_ids(context, payload);
-    let payload_issue = text(payload, "issueId").map(str::to_owned);
-    let payload_comment = text(payload, "commentId").map(str::to_owned);
-
-    fill(context, "wakeReason", reason.clone());
-    fill(context, "issueId", payload_issue.clone());
-    fill(context, "taskId", payload_issue);
-    fill(context, "taskKey", key);
-    fill(context, "commentId", payload_comment);
-    set_comments(context, comments);
-    fill(context, "wakeSource", Some(source.as_str().to_owned()));
-    fill(context, "wakeTriggerDetail", trigger_detail.map(|d| d.as_str().to_owned()));
-}
-
-/// Adds what a merged wake brings to the context of the run it joins: incoming keys win, comment ids are joined
-/// (spec/heartbeat.md 2.9).
-pub fn merge_context(existing: &Map<String, Value>, incoming: &Map<String, Value>) -> Map<String, Value> {
-    let mut comments = comment_ids(existing, &Map::new());
-    for id in comment_ids(incoming, &Map::new()) {
-        if !comments.contains(&id) {
-            comments.push(id);
-        }
-    }
-    let mut merged = existing.clone();
-    for (key, value) in incoming {
-        merged.insert(key.clone(), value.clone());
-    }
-    set_comments(&mut merged, comments);
-    merged
-}
-
-fn comment_ids(context: &Map<String, Value>, payload: &Map<String, Value>) -> Vec<String> {
-    let mut ids: Vec<String> = Vec::new();
-    let mut push = |id: &str| {
-        if !ids.iter().any(|known| known == id) {
-            ids.push(id.to_owned());
-        }
-    };
-    let listed = context.get("wakeCommentIds").and_then(Value::as_array);
-    let listed: Vec<&str> =
-        listed.into_iter().flatten().filter_map(Value::as_str).filter(|id| !id.trim().is_empty()).collect();
-    if listed.is_empty() {
-        ["wakeCommentId", "commentId"].iter().filter_map(|key| text(context, key)).for_each(&mut push);
-    } else {
-        listed.into_iter().for_each(&mut push);
-    }
-    text(payload, "commentId").into_iter().for_each(&mut push);
-    ids
-}
-
-fn set_comments(context: &mut Map<String, Value>, ids: Vec<String>) {
-    let Some(last) = ids.last().cloned() else { return };
-    context.remove("paperclipWake");
-    context.insert("commentId".to_owned(), last.clone().into());
-    context.insert("wakeCommentId".to_owned(), last.into());
-    context.insert("wakeCommentIds".to_owned(), ids.into());
-}
-
-fn fill(context: &mut Map<String, Value>, key: &str, value: Option<String>) {
-    if let Some(value) = value
-        && text(context, key).is_none()
-    {
-        context.insert(key.to_owned(), value.into());
-    }
-}
-
-/// A string whose trimmed form is not empty; the untrimmed value is kept.
-fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    map.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty())
+    let folds = request.source == Source::Timer && !running.stopping;
+    Some(if folds { Decision::Fold { into: running.id.clone() } } else { Decision::Queue })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use serde_json::json;
-
     use super::*;
-
-    fn object(value: Value) -> Map<String, Value> {
-        value.as_object().expect("an object").clone()
-    }
 
     fn request(source: Source) -> WakeRequest {
         WakeRequest {
@@ -348,6 +313,7 @@ mod tests {
             budget_block: None,
             scope: vec![],
             has_work: false,
+            issue: None,
         }
     }
 
@@ -369,7 +335,7 @@ mod tests {
         let off = HeartbeatPolicy { enabled: false, ..policy() };
         let deaf = HeartbeatPolicy { wake_on_demand: false, ..policy() };
         let thrifty = HeartbeatPolicy { skip_when_idle: true, ..policy() };
-        let into = |id: &str| Decision::Merge { into: id.into() };
+        let into = |id: &str| Decision::Merge { into: id.into(), reason: None };
         let rows: Vec<(&str, WakeView, Source, Decision)> = vec![
             ("nothing special", quiet(), Source::OnDemand, Decision::Queue),
             (
@@ -527,7 +493,7 @@ mod tests {
             ),
         ];
         for (name, view, source, expected) in rows {
-            assert_eq!(decide(&view, &request(source)), expected, "{name}");
+            assert_eq!(decide(&view, &request(source)), expected.into(), "{name}");
         }
     }
 
@@ -535,7 +501,7 @@ mod tests {
     fn work_that_was_accepted_goes_on_at_an_agent_deaf_to_new_wakes() {
         let view = WakeView { policy: HeartbeatPolicy { wake_on_demand: false, ..policy() }, ..quiet() };
         let retry = WakeRequest { carries_on: true, ..request(Source::Automation) };
-        assert_eq!(decide(&view, &retry), Decision::Queue);
+        assert_eq!(decide(&view, &retry), Decision::Queue.into());
     }
 
     #[test]
@@ -545,56 +511,6 @@ mod tests {
             Refusal::NotInvokable(AgentStatus::Paused).record(),
             ("agent.not_invokable", WakeStatus::Failed)
         );
-    }
-
-    #[test]
-    fn the_task_key_is_looked_up_in_the_context_first() {
-        let key = |context: Value, payload: Value| task_key(&object(context), &object(payload));
-        assert_eq!(key(json!({}), json!({})), None);
-        assert_eq!(key(json!({"issueId": "i"}), json!({"taskKey": "k"})), Some("i".into()));
-        assert_eq!(key(json!({"taskKey": " "}), json!({"taskId": "t", "issueId": "i"})), Some("t".into()));
-        assert_eq!(key(json!({"taskId": "t", "taskKey": "k", "issueId": "i"}), json!({})), Some("k".into()));
-        assert_eq!(key(json!({"taskKey": 7}), json!({})), None);
-    }
-
-    #[test]
-    fn enrichment_fills_what_is_absent_and_overwrites_nothing() {
-        let mut wake = WakeRequest {
-            reason: Some("issue_commented".into()),
-            payload: object(json!({"issueId": "i1", "commentId": "c2"})),
-            context: object(json!({"wakeCommentIds": ["c1"], "wakeReason": "kept", "paperclipWake": {}})),
-            ..request(Source::Automation)
-        };
-        enrich(&mut wake);
-        assert_eq!(
-            Value::Object(wake.context),
-            json!({
-                "wakeReason": "kept", "issueId": "i1", "taskId": "i1", "taskKey": "i1",
-                "commentId": "c2", "wakeCommentId": "c2", "wakeCommentIds": ["c1", "c2"],
-                "wakeSource": "automation", "wakeTriggerDetail": "manual",
-            })
-        );
-    }
-
-    #[test]
-    fn enrichment_of_an_empty_wake_names_only_where_it_came_from() {
-        let mut wake = WakeRequest { trigger_detail: None, ..request(Source::OnDemand) };
-        enrich(&mut wake);
-        assert_eq!(Value::Object(wake.context), json!({"wakeSource": "on_demand"}));
-    }
-
-    #[test]
-    fn a_merge_takes_the_newer_value_and_joins_comments() {
-        let merged = merge_context(
-            &object(json!({"a": 1, "b": 1, "wakeCommentIds": ["c1", "c2"], "paperclipWake": 1})),
-            &object(json!({"b": 2, "commentId": "c2"})),
-        );
-        assert_eq!(
-            Value::Object(merged),
-            json!({"a": 1, "b": 2, "wakeCommentIds": ["c1", "c2"], "commentId": "c2", "wakeCommentId": "c2"})
-        );
-        let plain = merge_context(&object(json!({"paperclipWake": 1})), &object(json!({"x": null})));
-        assert_eq!(Value::Object(plain), json!({"paperclipWake": 1, "x": null}));
     }
 
     #[test]

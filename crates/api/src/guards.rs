@@ -1,0 +1,169 @@
+//! The guards that routes ask before they do anything (spec/api.md 2.3, 2.4): which caller may pass.
+//!
+//! The rules are `domain::access::guard`; here they are asked for the caller of a request, and a refusal becomes an
+//! answer. Finding what a path names asks the company's guard already (`lookup`), so that no route can forget it.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use domain::access::guard::{self, Access};
+use domain::access::{Actor, AgentActor, Board, Grant, Refusal};
+use domain::ids::{AgentId, CompanyId};
+use engine::Author;
+
+use crate::actor::Caller;
+use crate::errors::ApiError;
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, ApiError> {
+        // Missing only where a route was mounted outside the door that admits callers.
+        parts.extensions.get::<Caller>().cloned().ok_or_else(ApiError::internal)
+    }
+}
+
+/// A refusal with what a person can do about it.
+fn told(refusal: Refusal) -> ApiError {
+    let hint = match &refusal {
+        Refusal::Unauthorized | Refusal::BoardSignInRequired | Refusal::ApproverSignInRequired => {
+            Some("send Authorization: Bearer TOKEN; on the command line: bugle login")
+        }
+        Refusal::BoardTokenRequired => Some(
+            "only a person may do this: send the token in board.token of the data folder; the command line does so by itself",
+        ),
+        Refusal::RunRequired => Some("send the id of your run as X-Paperclip-Run-Id"),
+        _ => None,
+    };
+    let error = ApiError::from(refusal);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+impl Caller {
+    /// `company(c)`: those who belong to the company, to read or to change as the request wants.
+    pub(crate) fn company(&self, of: &CompanyId) -> Result<(), ApiError> {
+        guard::company(self.who(), of, self.access()).map_err(told)
+    }
+
+    /// Somebody, whoever it is.
+    pub(crate) fn anybody(&self) -> Result<(), ApiError> {
+        match self.who() {
+            Actor::Nobody => Err(told(Refusal::Unauthorized)),
+            Actor::Board(_) | Actor::Agent(_) => Ok(()),
+        }
+    }
+
+    /// `board`: people.
+    pub(crate) fn board(&self) -> Result<&Board, ApiError> {
+        guard::board(self.who()).map_err(told)
+    }
+
+    /// People of the company.
+    pub(crate) fn board_of(&self, of: &CompanyId) -> Result<&Board, ApiError> {
+        guard::board_of(self.who(), of, self.access()).map_err(told)
+    }
+
+    /// Agents only.
+    pub(crate) fn agent(&self) -> Result<&AgentActor, ApiError> {
+        guard::agent(self.who()).map_err(told)
+    }
+
+    /// `board-mgr(c)`: people who may make agents.
+    pub(crate) fn board_manager(&self, of: &CompanyId) -> Result<&Board, ApiError> {
+        guard::board_manager(self.who(), of, self.access()).map_err(told)
+    }
+
+    /// `config-reader(c)`: those who may read configurations of agents.
+    pub(crate) fn configuration_reader(&self, of: &CompanyId) -> Result<(), ApiError> {
+        guard::company(self.who(), of, self.access()).map_err(told)?;
+        guard::configuration_reader(self.who(), of).map_err(told)
+    }
+
+    /// Whether it may read configurations of agents.
+    pub(crate) fn may_read_configurations(&self, of: &CompanyId) -> bool {
+        guard::configuration_reader(self.who(), of).is_ok()
+    }
+
+    /// `agent-editor(target)`: those who may change this agent.
+    pub(crate) fn agent_editor(&self, of: &CompanyId, target: &AgentId) -> Result<(), ApiError> {
+        guard::agent_editor(self.who(), of, target).map_err(told)
+    }
+
+    /// `assign(c)`: those who may say who works on what.
+    #[allow(dead_code, reason = "for routes that set an assignee before the engine looks")]
+    pub(crate) fn assign(&self, of: &CompanyId) -> Result<(), ApiError> {
+        guard::assign(self.who(), of).map_err(told)
+    }
+
+    /// People who may change who belongs to a company. Whoever administers the instance may, member or not: somebody must
+    /// be able to let the first one in.
+    pub(crate) fn people_manager(&self, of: &CompanyId, grant: Grant) -> Result<(), ApiError> {
+        match self.who() {
+            Actor::Board(board) if board.has_all_grants() => Ok(()),
+            _ => guard::people_manager(self.who(), of, grant).map_err(told),
+        }
+    }
+
+    /// `instance admin`.
+    pub(crate) fn instance_admin(&self) -> Result<(), ApiError> {
+        guard::instance_admin(self.who()).map_err(told)
+    }
+
+    /// Those who may make companies.
+    pub(crate) fn company_creator(&self) -> Result<(), ApiError> {
+        guard::company_creator(self.who()).map_err(told)
+    }
+
+    /// What only a person may do (D19): being on this machine proves nothing.
+    pub(crate) fn person(&self, of: &CompanyId) -> Result<&Board, ApiError> {
+        guard::person(self.who(), of).map_err(told)
+    }
+
+    /// It is proven that a person asks.
+    pub(crate) fn is_person(&self, of: &CompanyId) -> bool {
+        guard::person(self.who(), of).is_ok()
+    }
+
+    /// Those who may wake this agent.
+    pub(crate) fn waker(&self, of: &CompanyId, target: &AgentId) -> Result<(), ApiError> {
+        guard::waker(self.who(), of, target).map_err(told)
+    }
+
+    /// Those who may report what this agent cost.
+    pub(crate) fn cost_reporter(&self, of: &CompanyId, target: &AgentId) -> Result<(), ApiError> {
+        guard::cost_reporter(self.who(), of, target).map_err(told)
+    }
+
+    /// The key with which it asks, where it is a person's.
+    pub(crate) fn current_key(&self) -> Result<&str, ApiError> {
+        guard::current_key(self.who()).map_err(told)
+    }
+
+    /// As the engine's changes name it. Asked after the company's guard.
+    pub(crate) fn author(&self, of: &CompanyId) -> Result<Author, ApiError> {
+        Author::of(self.who(), of).map_err(told)
+    }
+
+    /// The company it belongs to by what it is: an agent's.
+    pub(crate) fn home(&self) -> Option<&CompanyId> {
+        match self.who() {
+            Actor::Agent(agent) => Some(&agent.company),
+            Actor::Board(_) | Actor::Nobody => None,
+        }
+    }
+
+    /// The companies it may read; `None` for all of them.
+    pub(crate) fn companies(&self) -> Option<Vec<CompanyId>> {
+        match self.who() {
+            Actor::Nobody => Some(Vec::new()),
+            Actor::Agent(agent) => Some(vec![agent.company.clone()]),
+            Actor::Board(board) if board.proof.is_local() => None,
+            Actor::Board(board) => {
+                let all = board.memberships.iter().map(|membership| &membership.company);
+                Some(all.filter(|company| guard::company(self.who(), company, Access::Read).is_ok()).cloned().collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The routes of people and money: who asks, what they decide, what is spent, and a company at a glance.
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{
+    agent_keys, agent_rights, agents, approvals, budgets, cli_auth, companies, costs, glance, members,
+};
+use crate::ApiState;
+
+pub(crate) fn mount() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(cli_auth::create))
+        .routes(routes!(cli_auth::show))
+        .routes(routes!(cli_auth::approve))
+        .routes(routes!(cli_auth::cancel))
+        .routes(routes!(cli_auth::me))
+        .routes(routes!(cli_auth::revoke_current))
+        .routes(routes!(members::bootstrap))
+        .routes(routes!(members::users, members::create_user))
+        .routes(routes!(members::keys, members::create_key))
+        .routes(routes!(members::revoke_key))
+        .routes(routes!(members::list))
+        .routes(routes!(members::put, members::remove))
+        .routes(routes!(companies::archive))
+        .routes(routes!(companies::stats))
+        .routes(routes!(companies::issues))
+        .routes(routes!(companies::no_issues))
+        .routes(routes!(agents::approve))
+        .routes(routes!(agent_rights::me))
+        .routes(routes!(agent_rights::configuration))
+        .routes(routes!(agent_rights::configurations))
+        .routes(routes!(agent_rights::hire))
+        .routes(routes!(agent_rights::permissions))
+        .routes(routes!(agent_rights::budgets))
+        .routes(routes!(agent_keys::list, agent_keys::create))
+        .routes(routes!(agent_keys::revoke))
+        .routes(routes!(approvals::list, approvals::create))
+        .routes(routes!(approvals::show))
+        .routes(routes!(approvals::issues))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(approvals::reject))
+        .routes(routes!(approvals::request_revision))
+        .routes(routes!(approvals::resubmit))
+        .routes(routes!(approvals::comments, approvals::comment))
+        .routes(routes!(costs::report))
+        .routes(routes!(costs::summary))
+        .routes(routes!(costs::by_agent))
+        .routes(routes!(costs::by_agent_model))
+        .routes(routes!(costs::by_provider))
+        .routes(routes!(costs::by_biller))
+        .routes(routes!(costs::by_project))
+        .routes(routes!(costs::window_spend))
+        .routes(routes!(costs::quota_windows))
+        .routes(routes!(budgets::overview))
+        .routes(routes!(budgets::set))
+        .routes(routes!(budgets::set_monthly))
+        .routes(routes!(budgets::resolve))
+        .routes(routes!(glance::activity, glance::add_activity))
+        .routes(routes!(glance::dashboard))
+        .routes(routes!(glance::badges))
+        .routes(routes!(glance::dismissals, glance::dismiss))
+        .routes(routes!(glance::inbox))
+        .routes(routes!(glance::resolve_item))
+}

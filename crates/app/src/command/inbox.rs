@@ -1,0 +1,218 @@
+//! `bugle inbox`: what needs a person, each with the command that settles it.
+//!
+//! Four sources make one list: what rules gave up on, budgets that stopped something, requests of agents, and issues
+//! that are assigned to the person. Nothing is decided here.
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::answer::{number, one_line, rows, rows_at, text};
+use super::approval::{asker, gist, settled_by};
+use super::budget::{amount, raise, scope};
+use super::directory::{Directory, short};
+use crate::cli::Context;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::screen::Tone;
+use crate::when;
+
+#[derive(Debug, Args)]
+pub(crate) struct Inbox {}
+
+/// One thing that needs a person.
+#[derive(Debug, PartialEq)]
+struct Need {
+    kind: String,
+    what: String,
+    since: String,
+    settle: String,
+    /// What the server said about it.
+    of: Json,
+}
+
+impl Inbox {
+    pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        let company = context.company(&client).await?;
+        let needs = load(&client, &company).await?;
+        if context.global.json {
+            let list: Vec<Json> = needs
+                .into_iter()
+                .map(|need| {
+                    json!({"kind": need.kind, "title": need.what, "openedAt": need.since, "settle": need.settle, "item": need.of})
+                })
+                .collect();
+            context.screen.answer(&json!(list));
+            return Ok(());
+        }
+        if needs.is_empty() {
+            context.screen.note("nothing needs you");
+            return Ok(());
+        }
+        for need in &needs {
+            let kind = context.screen.tint(Tone::Waiting, &need.kind);
+            let since = context.screen.tint(Tone::Faint, &when::local(&need.since));
+            context.screen.line(&format!("{kind}  {}  {since}", need.what));
+            let settle = context.screen.tint(Tone::Strong, &need.settle);
+            context.screen.line(&format!("  {settle}"));
+        }
+        Ok(())
+    }
+}
+
+/// How many things need a person.
+pub(super) async fn count(client: &Client, company: &str) -> Result<usize, Failure> {
+    Ok(load(client, company).await?.len())
+}
+
+/// Everything that needs a person, newest first.
+async fn load(client: &Client, company: &str) -> Result<Vec<Need>, Failure> {
+    let inbox = client.get(&format!("/companies/{company}/inbox-items")).await?;
+    // A list, or a list with what stands beside it.
+    let items = if inbox.is_array() { rows(&inbox) } else { rows_at(&inbox, "items") };
+    let overview = client.get(&format!("/companies/{company}/budgets/overview")).await?;
+    let approvals = client.get(&format!("/companies/{company}/approvals?status=pending")).await?;
+    let mine = "backlog,todo,in_progress,in_review,blocked";
+    let path = format!("/companies/{company}/issues?assigneeUserId=me&status={mine}");
+    let mine = client.get(&path).await?;
+    let directory = Directory::of_agents(client, company).await?;
+    let mut needs = Vec::new();
+    for item in items.iter().filter(|item| text(item, "resolvedAt").is_empty()) {
+        needs.push(of_item(item, &name_of(client, item).await));
+    }
+    let stops: Vec<&Json> = rows_at(&overview, "activeIncidents")
+        .iter()
+        .filter(|incident| text(incident, "thresholdType") == "hard")
+        .collect();
+    needs.extend(stops.iter().map(|incident| of_incident(incident)));
+    let is_of_stop =
+        |approval: &&Json| stops.iter().any(|stop| text(stop, "approvalId") == text(approval, "id"));
+    let asked = rows(&approvals).iter().filter(|approval| !is_of_stop(approval));
+    needs.extend(asked.map(|approval| of_approval(approval, &directory)));
+    needs.extend(rows(&mine).iter().map(of_issue));
+    needs.sort_by(|one, other| other.since.cmp(&one.since));
+    Ok(needs)
+}
+
+/// The identifier of the issue that an item is about, where it is about one.
+async fn name_of(client: &Client, item: &Json) -> String {
+    let details = item.get("details").unwrap_or(&Json::Null);
+    let known = ["leafIdentifier", "identifier"].iter().map(|key| text(details, key)).find(|it| !it.is_empty());
+    let id = match (text(item, "entityType"), text(details, "issueId")) {
+        ("issue", _) => text(item, "entityId"),
+        (_, id) => id,
+    };
+    // In a chain the leaf is where it can be settled.
+    if let Some(known) = known {
+        return known.to_owned();
+    }
+    if id.is_empty() {
+        return String::new();
+    }
+    match client.get(&format!("/issues/{id}")).await {
+        Ok(issue) => text(&issue, "identifier").to_owned(),
+        Err(_) => id.to_owned(),
+    }
+}
+
+fn of_item(item: &Json, issue: &str) -> Need {
+    let (kind, entity, id) = (text(item, "kind"), text(item, "entityType"), text(item, "entityId"));
+    let details = item.get("details").unwrap_or(&Json::Null);
+    let settle = match (kind, entity) {
+        ("budget", _) => raise(details),
+        ("silent_run" | "no_progress", _) => {
+            format!("bugle run explain {id}, then: bugle run cancel {id}, or let it go on")
+        }
+        ("stuck_chain", _) => {
+            format!("bugle issue show {issue}, then give it to somebody: bugle issue assign {issue} AGENT")
+        }
+        ("wake_loop", "issue") => {
+            format!("bugle issue activity {issue}, then: bugle issue comment {issue} TEXT, or bugle issue hold {issue}")
+        }
+        (_, "issue") => {
+            format!("bugle issue show {issue}, then: bugle issue reopen {issue} -m \"what to do next\"")
+        }
+        (_, "run") => format!("bugle run explain {id}"),
+        (_, "agent") => format!("bugle agent show {id}, or stop it: bugle agent pause {id}"),
+        (_, _) => format!("bugle activity --about {entity}:{id}"),
+    };
+    Need {
+        kind: kind.to_owned(),
+        what: one_line(text(item, "title"), 100),
+        since: text(item, "openedAt").to_owned(),
+        settle,
+        of: item.clone(),
+    }
+}
+
+fn of_incident(incident: &Json) -> Need {
+    let metric = text(incident, "metric");
+    let unit = if metric == "tokens" { "--tokens" } else { "--usd" };
+    let what = format!(
+        "the budget of {} is used up: {} of {}",
+        scope(incident),
+        amount(metric, number(incident, "amountObserved")),
+        amount(metric, number(incident, "amountLimit"))
+    );
+    Need {
+        kind: "budget_stop".to_owned(),
+        what,
+        since: text(incident, "createdAt").to_owned(),
+        settle: format!(
+            "bugle budget resolve {} {unit} N, or --keep-paused",
+            short(text(incident, "id"))
+        ),
+        of: incident.clone(),
+    }
+}
+
+fn of_approval(approval: &Json, directory: &Directory) -> Need {
+    let gist = gist(approval);
+    let gist = if gist.is_empty() { String::new() } else { format!(": {gist}") };
+    Need {
+        kind: "approval".to_owned(),
+        what: format!("{} asks for {}{gist}", asker(approval, directory), text(approval, "type")),
+        since: text(approval, "createdAt").to_owned(),
+        settle: settled_by(approval),
+        of: approval.clone(),
+    }
+}
+
+fn of_issue(issue: &Json) -> Need {
+    let (name, status) = (text(issue, "identifier"), text(issue, "status"));
+    let settle = match status {
+        "in_review" => {
+            format!("bugle issue show {name}, then: bugle issue done {name} -m TEXT, or bugle issue assign {name} AGENT -m TEXT")
+        }
+        _ => format!("bugle issue show {name}, then: bugle issue done {name}, or bugle issue assign {name} AGENT"),
+    };
+    Need {
+        kind: "your_issue".to_owned(),
+        what: format!("{name} ({status}) is yours: {}", one_line(text(issue, "title"), 80)),
+        since: text(issue, "updatedAt").to_owned(),
+        settle,
+        of: issue.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_names_the_command_that_settles_it() {
+        let item = |kind: &str, entity: &str, details: Json| {
+            of_item(&json!({"kind": kind, "entityType": entity, "entityId": "ID", "title": "t", "details": details}), "ACM-7")
+                .settle
+        };
+        assert!(item("stranded_issue", "issue", json!({})).contains("bugle issue reopen ACM-7"));
+        assert!(item("stuck_chain", "issue", json!({})).contains("bugle issue assign ACM-7"));
+        assert!(item("wake_loop", "issue", json!({})).contains("bugle issue hold ACM-7"));
+        assert!(item("wake_loop", "agent", json!({})).contains("bugle agent show ID"));
+        assert!(item("silent_run", "run", json!({})).contains("bugle run cancel ID"));
+        assert!(item("no_progress", "run", json!({})).contains("bugle run explain ID"));
+        let budget = json!({"scopeType": "company", "metric": "tokens"});
+        assert_eq!(item("budget", "budget_policy", budget), "bugle budget set --tokens N");
+        assert_eq!(item("of_a_later_time", "thing", json!({})), "bugle activity --about thing:ID");
+    }
+}

@@ -1,0 +1,504 @@
+//! Approvals: an agent or a person asks the board for something, and a person decides, once.
+//!
+//! The decision, its effects on agents, what is told of it and the wake of who asked are one transaction. Raising a
+//! budget is decided on its incident (`budgets`); approving such a request only says that it was seen.
+
+use std::collections::BTreeSet;
+
+use domain::agent::{AgentStatus, HeartbeatPolicy, Role};
+use domain::ids::{AgentId, CompanyId, IssueId};
+use domain::issue::notices::{self, Standing};
+use domain::issue::refusal::{Kind, Refusal};
+use domain::moment::Moment;
+use domain::schedule;
+use serde_json::{Value as Json, json};
+use store::approvals::{self, Approval, ApprovalComment, Linker, Verdict};
+use store::issues::{self, Issue};
+use store::{StoreError, Tx, agents, audit, companies};
+
+use crate::activity::{Author, Scribe};
+use crate::agents::drafted;
+use crate::hiring::take_in;
+use crate::issues::{Attempt, Locks, Sheet, agent_in, agent_may_hire, guard, of_company, send, standing};
+use crate::{AgentDraft, Engine, EngineError, signals, stops};
+
+/// What may be asked for.
+pub const APPROVAL_KINDS: [&str; 4] =
+    ["hire_agent", "approve_ceo_strategy", "budget_override_required", "request_board_approval"];
+/// The longest list of approvals.
+pub const MOST_APPROVALS: i64 = 1_000;
+/// As many issues as an approval is linked with.
+const MOST_LINKS: i64 = 200;
+/// The longest note or comment.
+const TEXT: usize = 100_000;
+
+/// A new request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovalDraft {
+    /// One of [`APPROVAL_KINDS`].
+    pub kind: String,
+    /// An object.
+    pub payload: Json,
+    /// For a person who asks in the name of an agent; agents ask for themselves.
+    pub requested_by_agent_id: Option<AgentId>,
+    pub issue_ids: Vec<IssueId>,
+}
+
+/// What a person says to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalVerdict {
+    Approve,
+    Reject,
+    /// Who asked is to ask better.
+    RequestRevision,
+}
+
+impl Engine {
+    /// Lists the approvals of a company, newest first, before a place; with a status, only those.
+    pub async fn approvals(
+        &self,
+        company: &CompanyId,
+        status: Option<String>,
+        before: Option<(Moment, String)>,
+        limit: i64,
+    ) -> Result<Vec<Approval>, EngineError> {
+        let limit = limit.clamp(1, MOST_APPROVALS);
+        let context = (company.clone(), status, before);
+        let listed = self.inner.read(context, move |tx, (company, status, before)| {
+            Box::pin(async move { approvals::list(tx, &company, status.as_deref(), before, limit).await })
+        });
+        Ok(listed.await?)
+    }
+
+    /// Finds an approval by its id, whatever company it belongs to.
+    pub async fn approval(&self, id: &str) -> Result<Approval, EngineError> {
+        let found =
+            self.inner.read(id.to_owned(), |tx, id| Box::pin(async move { approvals::get(tx, &id).await }));
+        found.await?.ok_or(EngineError::NotFound("Approval"))
+    }
+
+    /// Lists the issues of an approval, the newest link first.
+    pub async fn issues_of_approval(&self, id: &str) -> Result<Vec<Issue>, EngineError> {
+        let found = self.inner.read(id.to_owned(), |tx, id| {
+            Box::pin(async move {
+                if approvals::get(tx, &id).await?.is_none() {
+                    return Ok(None);
+                }
+                linked(tx, &id).await.map(Some)
+            })
+        });
+        found.await?.ok_or(EngineError::NotFound("Approval"))
+    }
+
+    /// Lists the approvals of an issue, the newest link first.
+    pub async fn approvals_of_issue(&self, issue: &IssueId) -> Result<Vec<Approval>, EngineError> {
+        let found = self.inner.read(issue.clone(), |tx, issue| {
+            Box::pin(async move {
+                if issues::get(tx, &issue).await?.is_none() {
+                    return Ok(None);
+                }
+                approvals::of_issue(tx, &issue, MOST_LINKS).await.map(Some)
+            })
+        });
+        found.await?.ok_or(EngineError::NotFound("Issue"))
+    }
+
+    /// Asks the board for something.
+    pub async fn create_approval(
+        &self,
+        company: &CompanyId,
+        draft: ApprovalDraft,
+        by: &Author,
+    ) -> Result<Approval, EngineError> {
+        let mut sheet = Sheet::default();
+        sheet.word("type", &draft.kind, &APPROVAL_KINDS);
+        sheet.object("payload", Some(&draft.payload));
+        sheet.id("requestedByAgentId", draft.requested_by_agent_id.as_ref().map(AgentId::as_str));
+        sheet.ids("issueIds", draft.issue_ids.iter().map(IssueId::as_str));
+        sheet.finish()?;
+        let context = (company.clone(), draft);
+        let asked =
+            self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (company, draft)| {
+                Box::pin(async move { ask(tx, &mut scribe, &company, draft).await.map(Attempt::Done) })
+            });
+        asked.await
+    }
+
+    /// Decides a request. Deciding the same again changes nothing.
+    pub async fn decide_approval(
+        &self,
+        id: &str,
+        verdict: ApprovalVerdict,
+        note: Option<String>,
+        by: &Author,
+    ) -> Result<Approval, EngineError> {
+        if !by.is_board() {
+            return Err(Refusal::BoardRequired.into());
+        }
+        let mut sheet = Sheet::default();
+        sheet.maybe("decisionNote", note.as_deref(), TEXT);
+        sheet.finish()?;
+        let decided = self.inner.change(
+            by,
+            Locks::default(),
+            (id.to_owned(), note),
+            move |tx, mut scribe, locks, (id, note)| {
+                Box::pin(async move { decide(tx, &mut scribe, &locks, &id, verdict, note).await })
+            },
+        );
+        let approval = decided.await?;
+        self.inner.timers.notify_one();
+        if let Some(agent) = hired(&approval) {
+            self.inner.doorbell.ring(&agent);
+        }
+        Ok(approval)
+    }
+
+    /// Asks again after a revision was wanted, with another payload if there is one.
+    pub async fn resubmit_approval(
+        &self,
+        id: &str,
+        payload: Option<Json>,
+        by: &Author,
+    ) -> Result<Approval, EngineError> {
+        let mut sheet = Sheet::default();
+        sheet.object("payload", payload.as_ref());
+        sheet.finish()?;
+        let context = (id.to_owned(), payload);
+        let asked = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (id, payload)| {
+            Box::pin(async move {
+                let before = approvals::lock(tx, &id).await?.ok_or(EngineError::NotFound("Approval"))?;
+                agent_in(tx, &scribe, &before.company_id).await?;
+                let agent = scribe.by.agent_id();
+                if agent.is_some() && agent != before.requested_by_agent_id {
+                    let words = "Only requesting agent can resubmit this approval";
+                    return Err(EngineError::refused(Kind::Forbidden, words));
+                }
+                let asked = approvals::resubmit(tx, &id, payload.as_ref(), scribe.now).await?;
+                let asked = asked.ok_or_else(|| {
+                    let words = "Only revision requested approvals can be resubmitted";
+                    EngineError::refused(Kind::Unprocessable, words)
+                })?;
+                tell(tx, &mut scribe, &asked, "approval.resubmitted").await?;
+                Ok(Attempt::Done(asked))
+            })
+        });
+        asked.await
+    }
+
+    /// Lists the comments on an approval, oldest first, behind a place.
+    pub async fn approval_comments(
+        &self,
+        id: &str,
+        after: Option<(Moment, String)>,
+        limit: i64,
+    ) -> Result<Vec<ApprovalComment>, EngineError> {
+        let limit = limit.clamp(1, MOST_APPROVALS);
+        let listed = self.inner.read((id.to_owned(), after), move |tx, (id, after)| {
+            Box::pin(async move {
+                if approvals::get(tx, &id).await?.is_none() {
+                    return Ok(None);
+                }
+                approvals::comments(tx, &id, after, limit).await.map(Some)
+            })
+        });
+        listed.await?.ok_or(EngineError::NotFound("Approval"))
+    }
+
+    /// Says something on an approval.
+    pub async fn comment_on_approval(
+        &self,
+        id: &str,
+        body: String,
+        by: &Author,
+    ) -> Result<ApprovalComment, EngineError> {
+        let mut sheet = Sheet::default();
+        sheet.required("body", &body, TEXT);
+        sheet.finish()?;
+        let said = self.inner.change(
+            by,
+            Locks::default(),
+            (id.to_owned(), body),
+            |tx, mut scribe, _, (id, body)| {
+                Box::pin(async move {
+                    let approval = approvals::get(tx, &id).await?.ok_or(EngineError::NotFound("Approval"))?;
+                    agent_in(tx, &scribe, &approval.company_id).await?;
+                    let comment = ApprovalComment {
+                        id: scribe.id(),
+                        company_id: approval.company_id.clone(),
+                        approval_id: id,
+                        author_agent_id: scribe.by.agent_id(),
+                        author_user_id: scribe.by.user_id(),
+                        body,
+                        created_at: scribe.now,
+                        updated_at: scribe.now,
+                    };
+                    approvals::add_comment(tx, &comment).await?;
+                    tell(tx, &mut scribe, &approval, "approval.comment_added").await?;
+                    Ok(Attempt::Done(comment))
+                })
+            },
+        );
+        said.await
+    }
+
+    /// Links an approval with an issue, or takes the link away; returns the approvals of the issue.
+    pub async fn link_approval(
+        &self,
+        issue: &IssueId,
+        approval: &str,
+        is_linked: bool,
+        by: &Author,
+    ) -> Result<Vec<Approval>, EngineError> {
+        let context = (issue.clone(), approval.to_owned());
+        let linked =
+            self.inner.change(by, Locks::of(issue), context, move |tx, mut scribe, locks, (id, approval)| {
+                Box::pin(async move {
+                    let locked = locks.take(tx).await?;
+                    let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?;
+                    let custodian = guard(tx, &scribe, issue).await?;
+                    if let Some(agent) = agent_in(tx, &scribe, &issue.company_id).await?
+                        && !agent_may_hire(tx, &agent).await?
+                    {
+                        let words = "Missing permission to link approvals";
+                        return Err(EngineError::refused(Kind::Forbidden, words));
+                    }
+                    let found = approvals::get(tx, &approval).await?;
+                    let found = found.ok_or(EngineError::NotFound("Approval"))?;
+                    if found.company_id != issue.company_id {
+                        let words = "Issue and approval must belong to the same company";
+                        return Err(EngineError::refused(Kind::Unprocessable, words));
+                    }
+                    let action = if is_linked {
+                        let linker = Linker { agent: scribe.by.agent_id(), user: scribe.by.user_id() };
+                        approvals::link(tx, &issue.company_id, &approval, &id, &linker, scribe.now).await?;
+                        "issue.approval_linked"
+                    } else {
+                        approvals::unlink(tx, &approval, &id).await?;
+                        "issue.approval_unlinked"
+                    };
+                    custodian.keep(tx, &mut scribe, issue).await?;
+                    let details = json!({ "approvalId": approval, "identifier": issue.identifier });
+                    scribe.tell_issue(tx, &issue.company_id, action, &id, details).await?;
+                    Ok(Attempt::Done(approvals::of_issue(tx, &id, MOST_LINKS).await?))
+                })
+            });
+        linked.await
+    }
+}
+
+async fn ask(
+    tx: &mut Tx<'_>,
+    scribe: &mut Scribe,
+    company: &CompanyId,
+    draft: ApprovalDraft,
+) -> Result<Approval, EngineError> {
+    companies::get(tx, company).await?.ok_or(EngineError::NotFound("Company"))?;
+    agent_in(tx, scribe, company).await?;
+    let agent = scribe.by.agent_id();
+    if agent.is_some() && draft.requested_by_agent_id.is_some() && draft.requested_by_agent_id != agent {
+        // Who is named as the one who asks is woken by the answer and may ask again.
+        let words = "Agents can only request approvals for themselves";
+        return Err(EngineError::refused(Kind::Forbidden, words));
+    }
+    let requester = agent.or(draft.requested_by_agent_id);
+    if let Some(requester) = &requester {
+        let found = agents::get(tx, requester).await?.filter(|agent| agent.company_id == *company);
+        found.ok_or(EngineError::NotFound("Agent"))?;
+    }
+    let wanted: BTreeSet<IssueId> = draft.issue_ids.into_iter().collect();
+    for issue in &wanted {
+        if of_company(tx, company, issue).await?.is_none() {
+            return Err(match issues::get(tx, issue).await? {
+                None => EngineError::refused(Kind::NotFound, "One or more issues not found"),
+                Some(_) => EngineError::refused(
+                    Kind::Unprocessable,
+                    "Issue and approval must belong to the same company",
+                ),
+            });
+        }
+    }
+    let approval = Approval {
+        id: scribe.id(),
+        company_id: company.clone(),
+        kind: draft.kind,
+        requested_by_user_id: if requester.is_none() { scribe.by.user_id() } else { None },
+        requested_by_agent_id: requester,
+        status: "pending".to_owned(),
+        payload: draft.payload,
+        decision_note: None,
+        decided_by_user_id: None,
+        decided_at: None,
+        created_at: scribe.now,
+        updated_at: scribe.now,
+    };
+    approvals::insert(tx, &approval).await?;
+    let linker = Linker { agent: scribe.by.agent_id(), user: scribe.by.user_id() };
+    for issue in &wanted {
+        approvals::link(tx, company, &approval.id, issue, &linker, scribe.now).await?;
+    }
+    tell(tx, scribe, &approval, "approval.created").await?;
+    Ok(approval)
+}
+
+async fn decide(
+    tx: &mut Tx<'_>,
+    scribe: &mut Scribe,
+    locks: &Locks,
+    id: &str,
+    verdict: ApprovalVerdict,
+    note: Option<String>,
+) -> Result<Attempt<Approval>, EngineError> {
+    let found = approvals::get(tx, id).await?.ok_or(EngineError::NotFound("Approval"))?;
+    let links = approvals::issues_of(tx, id, MOST_LINKS).await?;
+    // The agent that is hired, and the issues that a wake may be about; behind them the approval itself.
+    let wanted =
+        Locks { agents: hired(&found).into_iter().collect(), issues: links.iter().cloned().collect() };
+    let locks = locks.with(&wanted);
+    let locked = locks.take(tx).await?;
+    let before = approvals::lock(tx, id).await?.ok_or(EngineError::NotFound("Approval"))?;
+    if !locks.agents.is_superset(&hired(&before).into_iter().collect()) {
+        return Ok(Attempt::Wider(locks));
+    }
+    let (status, action) = match verdict {
+        ApprovalVerdict::Approve => ("approved", "approval.approved"),
+        ApprovalVerdict::Reject => ("rejected", "approval.rejected"),
+        ApprovalVerdict::RequestRevision => ("revision_requested", "approval.revision_requested"),
+    };
+    if before.status == status {
+        return Ok(Attempt::Done(before));
+    }
+    let newcomer = match verdict {
+        ApprovalVerdict::Approve if before.kind == "hire_agent" && hired(&before).is_none() => {
+            let (id, now) = (AgentId(scribe.id()), scribe.now);
+            Some(drafted(id, &before.company_id, draft_of(&before.payload), now)?)
+        }
+        ApprovalVerdict::Approve | ApprovalVerdict::Reject | ApprovalVerdict::RequestRevision => None,
+    };
+    let user = scribe.by.user_id();
+    let decided = match verdict {
+        ApprovalVerdict::Approve | ApprovalVerdict::Reject => {
+            let verdict = Verdict { status: status.to_owned(), note, by_user: user };
+            approvals::decide(tx, id, &verdict, scribe.now).await?
+        }
+        ApprovalVerdict::RequestRevision => {
+            approvals::request_revision(tx, id, note.as_deref(), user.as_deref(), scribe.now).await?
+        }
+    };
+    let Some(approval) = decided else {
+        let words = match verdict {
+            ApprovalVerdict::Approve => "Only pending or revision requested approvals can be approved",
+            ApprovalVerdict::Reject => "Only pending or revision requested approvals can be rejected",
+            ApprovalVerdict::RequestRevision => "Only pending approvals can request revision",
+        };
+        return Err(EngineError::refused(Kind::Unprocessable, words));
+    };
+    let named = hired(&approval).and_then(|agent| locked.agents.get(&agent).cloned());
+    if let Some(agent) = named.filter(|agent| agent.company_id == approval.company_id) {
+        hire(tx, scribe, agent, verdict).await?;
+    }
+    if let Some(agent) = newcomer {
+        take_in(tx, scribe, agent, "agent.created").await?;
+    }
+    tell(tx, scribe, &approval, action).await?;
+    let record =
+        stops::record(&approval.company_id, &scribe.by.actor(), action, id, &approval.kind, scribe.now);
+    audit::append(tx, record).await?;
+    if verdict == ApprovalVerdict::Approve {
+        let linked: Vec<(IssueId, Standing)> = links
+            .iter()
+            .rev()
+            .filter_map(|id| Some((id.clone(), standing(locked.issues.get(id)?))))
+            .collect();
+        let notice = notices::approved(&notices::Approval {
+            id: approval.id.clone(),
+            status: approval.status.clone(),
+            requester: approval.requested_by_agent_id.clone(),
+            linked,
+        });
+        let notices: Vec<notices::Notice> = notice.into_iter().collect();
+        send(tx, scribe, &approval.company_id, &notices).await?;
+        if !notices.is_empty() {
+            tell(tx, scribe, &approval, "approval.requester_wakeup_queued").await?;
+        }
+    }
+    Ok(Attempt::Done(approval))
+}
+
+/// The agent that is to be hired, when the request names one.
+fn hired(approval: &Approval) -> Option<AgentId> {
+    let agent = approval.payload["agentId"].as_str().filter(|_| approval.kind == "hire_agent")?;
+    Some(AgentId(agent.to_owned()))
+}
+
+/// An agent as a request describes it, which was not made before.
+fn draft_of(payload: &Json) -> AgentDraft {
+    let text = |field: &str| payload[field].as_str().map(str::to_owned);
+    let object = |field: &str| if payload[field].is_object() { payload[field].clone() } else { json!({}) };
+    AgentDraft {
+        name: text("name").unwrap_or_default(),
+        role: payload["role"].as_str().and_then(Role::parse).unwrap_or(Role::General),
+        title: text("title"),
+        icon: text("icon"),
+        reports_to: text("reportsTo").map(AgentId),
+        capabilities: text("capabilities"),
+        adapter_type: text("adapterType").unwrap_or_else(|| AgentDraft::default().adapter_type),
+        adapter_config: object("adapterConfig"),
+        runtime_config: object("runtimeConfig"),
+        budget_monthly_cents: payload["budgetMonthlyCents"].as_i64().unwrap_or(0),
+        permissions: None,
+        metadata: payload["metadata"].is_object().then(|| payload["metadata"].clone()),
+    }
+}
+
+/// An agent that waits for its approval starts, or never will.
+pub(crate) async fn hire(
+    tx: &mut Tx<'_>,
+    scribe: &mut Scribe,
+    mut agent: agents::Agent,
+    verdict: ApprovalVerdict,
+) -> Result<(), StoreError> {
+    if agent.status != AgentStatus::PendingApproval {
+        return Ok(());
+    }
+    let action = match verdict {
+        ApprovalVerdict::Approve => {
+            agent.status = AgentStatus::Idle;
+            "agent.approved"
+        }
+        ApprovalVerdict::Reject => {
+            agent.status = AgentStatus::Terminated;
+            "agent.terminated"
+        }
+        ApprovalVerdict::RequestRevision => return Ok(()),
+    };
+    let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
+    agent.next_timer_at = schedule::next_due(agent.status, &policy, scribe.now);
+    agent.updated_at = scribe.now;
+    agents::update(tx, &agent).await?;
+    let owner = (&agent.company_id, &agent.id);
+    signals::agent_status(tx, owner, agent.status.as_str(), None, agent.last_heartbeat_at, scribe.now)
+        .await?;
+    let details = json!({ "name": agent.name, "status": agent.status });
+    scribe.tell(tx, &agent.company_id, action, ("agent", agent.id.as_str()), details).await
+}
+
+async fn linked(tx: &mut Tx<'_>, approval: &str) -> Result<Vec<Issue>, StoreError> {
+    let ids = approvals::issues_of(tx, approval, MOST_LINKS).await?;
+    let found = issues::some(tx, &ids).await?;
+    Ok(ids.iter().filter_map(|id| found.iter().find(|issue| issue.id == *id).cloned()).collect())
+}
+
+/// Tells of an approval; its payload may hold secrets and is left out.
+async fn tell(
+    tx: &mut Tx<'_>,
+    scribe: &mut Scribe,
+    approval: &Approval,
+    action: &str,
+) -> Result<(), StoreError> {
+    let details = json!({
+        "type": approval.kind, "status": approval.status,
+        "requestedByAgentId": approval.requested_by_agent_id,
+    });
+    scribe.tell(tx, &approval.company_id, action, ("approval", &approval.id), details).await
+}

@@ -1,0 +1,272 @@
+//! Work that is left alone is set going again, a bounded number of times, and then a person is asked.
+
+use std::time::Duration;
+
+use domain::agent::PauseReason;
+use domain::ids::IssueId;
+use domain::issue::IssueStatus;
+use domain::run::RunStatus;
+use domain::telling::ErrorClass;
+use domain::wake::Actor;
+use serde_json::json;
+use store::agents::Agent;
+use store::issues::Issue;
+use testkit::{World, both_stores};
+
+use crate::board::Board;
+use crate::issue_settlement::{assigned, comments, counts, fail, items, say_result, under_way};
+
+/// Lets the clock run on until the issue was looked at.
+pub(crate) async fn later(board: &Board, seconds: u64) {
+    board.world.clock.advance(Duration::from_secs(seconds));
+    board.engine.nudge();
+}
+
+/// Lets time pass until an issue that is due was looked at.
+async fn until_looked_at(board: &Board, issue: &IssueId, seconds: u64) {
+    let due = board.row(issue).await.check_at;
+    board.world.clock.advance(Duration::from_secs(seconds));
+    let now = board.engine.now();
+    board
+        .world
+        .eventually("a look at the issue", || async {
+            board.engine.nudge();
+            let row = board.row(issue).await;
+            (row.check_at != due || due.is_none_or(|at| at > now)).then_some(())
+        })
+        .await;
+}
+
+async fn set_last_run_left(board: &Board, issue: &IssueId) {
+    let id = issue.clone();
+    let written = board.world.store.write(move |tx| {
+        let id = id.clone();
+        Box::pin(async move { store::issues::set_check_at(tx, &id, None).await })
+    });
+    written.await.unwrap();
+}
+
+/// One blocks the other; nobody is told.
+async fn block(board: &Board, blocker: &Issue, blocked: &Issue) {
+    let (company, one, other, now) =
+        (board.company.clone(), blocker.id.clone(), blocked.id.clone(), board.engine.now());
+    let written = board.world.store.write(move |tx| {
+        let (company, one, other) = (company.clone(), one.clone(), other.clone());
+        Box::pin(async move {
+            store::relations::add(tx, &company, &one, &other, &Default::default(), now).await?;
+            store::issues::set_waits_on_blockers(tx, &other, true).await
+        })
+    });
+    written.await.unwrap();
+}
+
+async fn plays_failure(world: &World) {
+    world.model.on_start(|model, process, _| fail(model, process));
+}
+
+async fn until_blocked(board: &Board, issue: &Issue) -> Issue {
+    board
+        .world
+        .eventually("a blocked issue", || async {
+            board.engine.nudge();
+            let row = board.row(&issue.id).await;
+            (row.status == IssueStatus::Blocked).then_some(row)
+        })
+        .await
+}
+
+both_stores! {
+    async fn what_always_fails_is_tried_a_few_times_and_then_blocked_once(world) {
+        let board = Board::new(&world).await;
+        let boss = board.agent("Boss").await;
+        let ada = board.agent_reporting("Ada", Some(&boss.id)).await;
+        plays_failure(&world).await;
+        let issue = board.issue("Fix the parser", IssueStatus::Todo, Some(&ada)).await;
+        until_blocked(&board, &issue).await;
+        // S12 e: a day passes.
+        for _ in 0..96 {
+            later(&board, 900).await;
+            tokio::task::yield_now().await;
+        }
+        let runs = world.runs_of(&ada.id).await;
+        let reasons: Vec<&str> = runs.iter().map(|run| run.context["wakeReason"].as_str().unwrap()).collect();
+        assert_eq!(reasons, ["issue_assigned", "missing_issue_comment", "issue_continuation_needed", "issue_continuation_needed"]);
+        assert!(runs.iter().all(|run| run.status == RunStatus::Failed));
+        let said = comments(&board, &issue.id).await;
+        assert_eq!(said.len(), 1);
+        assert!(said[0].author_agent_id.is_none() && said[0].author_user_id.is_none());
+        assert!(said[0].body.contains(runs[3].id.as_str()), "{}", said[0].body);
+        let open = items(&board, issue.id.as_str()).await;
+        assert_eq!(open.len(), 1);
+        assert_eq!((open[0].kind.as_str(), open[0].cause.as_str(), &open[0].owner_agent_id), ("stranded_issue", "stranded", &Some(boss.id.clone())));
+        let blocked = board.told(&issue.id).await.into_iter().filter(|entry| {
+            entry.actor_type == "system" && entry.details.as_ref().is_some_and(|details| details["status"] == "blocked")
+        });
+        assert_eq!(blocked.count(), 1);
+        let all = board.engine.issues(&board.company, Default::default(), Default::default(), 100).await.unwrap();
+        assert_eq!(all.len(), 1, "recovery makes no work items");
+        // The owner is told nothing he did not ask for.
+        assert_eq!(world.runs_of(&boss.id).await.len(), 0);
+    }
+
+    async fn a_success_that_leaves_the_work_open_is_carried_on_twice(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, _, _) = assigned(&board, &ada).await;
+        for attempt in 0..3 {
+            let (run, process) = under_way(&world, &ada.id).await;
+            if attempt > 0 {
+                assert_eq!(run.context["wakeReason"], "issue_continuation_needed");
+            }
+            say_result(&world.model, &process, Some("The parser is odd."), false);
+            world.over(&run.id).await;
+            until_looked_at(&board, &issue.id, 30).await;
+        }
+        let row = until_blocked(&board, &issue).await;
+        assert_eq!(row.check_at, None);
+        assert_eq!(world.runs_of(&ada.id).await.len(), 3);
+        assert_eq!(items(&board, issue.id.as_str()).await[0].cause, "continuation");
+    }
+
+    async fn a_person_who_touches_the_issue_starts_the_count_anew(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        plays_failure(&world).await;
+        let issue = board.issue("Fix the parser", IssueStatus::Todo, Some(&ada)).await;
+        until_blocked(&board, &issue).await;
+        assert!(!counts(&board, &issue.id).await.is_empty());
+        world.model.idle_on_start();
+        board.move_to(&issue.id, IssueStatus::Todo).await;
+        assert_eq!(counts(&board, &issue.id).await, []);
+        assert_eq!(items(&board, issue.id.as_str()).await, []);
+        let (run, process) = under_way(&world, &ada.id).await;
+        say_result(&world.model, &process, Some("Now it works."), false);
+        assert_eq!(world.over(&run.id).await.status, RunStatus::Succeeded);
+    }
+
+    async fn work_of_a_paused_agent_rests_and_goes_on_uncounted_when_it_is_resumed(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, run, _) = assigned(&board, &ada).await;
+        board.engine.pause_agent(&ada.id, PauseReason::Manual, &Actor::local_board()).await.unwrap();
+        assert_eq!(world.over(&run.id).await.status, RunStatus::Cancelled);
+        until_looked_at(&board, &issue.id, 60).await;
+        assert_eq!(world.runs_of(&ada.id).await.len(), 1);
+        board.engine.resume_agent(&ada.id, &Actor::local_board()).await.unwrap();
+        let (next, _) = under_way(&world, &ada.id).await;
+        assert_eq!(next.context["wakeReason"], "issue_continuation_needed");
+        assert_eq!(counts(&board, &issue.id).await, []);
+    }
+
+    async fn an_account_that_is_refused_is_not_tried_again_by_the_program(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, run, process) = assigned(&board, &ada).await;
+        board.say(&issue.id, "Begun.", &crate::board::in_run(&ada, &run.id)).await.unwrap();
+        world.model.say_failed(&process, ErrorClass::Auth, None);
+        world.model.exit(&process, 1);
+        world.over(&run.id).await;
+        for _ in 0..5 {
+            until_looked_at(&board, &issue.id, 3600).await;
+        }
+        assert_eq!(world.runs_of(&ada.id).await.len(), 1);
+        // Somebody logged in and woke the agent for something else.
+        let (other, process) = world.start(&board.engine, &ada.id, "else").await;
+        say_result(&world.model, &process, Some("It works again."), false);
+        world.over(&other.id).await;
+        until_looked_at(&board, &issue.id, 3600).await;
+        let (next, _) = under_way(&world, &ada.id).await;
+        assert_eq!(next.issue_id.as_deref(), Some(issue.id.as_str()));
+        assert_eq!(counts(&board, &issue.id).await, []);
+    }
+
+    async fn a_refused_permission_blocks_at_once(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, run, process) = assigned(&board, &ada).await;
+        board.say(&issue.id, "Begun.", &crate::board::in_run(&ada, &run.id)).await.unwrap();
+        world.model.say_failed(&process, ErrorClass::Permission, None);
+        world.model.exit(&process, 1);
+        world.over(&run.id).await;
+        assert_eq!(board.row(&issue.id).await.status, IssueStatus::Blocked);
+        assert_eq!(items(&board, issue.id.as_str()).await.len(), 1);
+    }
+
+    async fn who_waits_for_a_blocked_issue_hears_of_it(world) {
+        let board = Board::new(&world).await;
+        let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
+        let waits = board.quiet("waits", IssueStatus::Todo, Some(&bob)).await;
+        let blocker = board.quiet("blocks", IssueStatus::Todo, Some(&ada)).await;
+        block(&board, &blocker, &waits).await;
+        plays_failure(&world).await;
+        let (run, _) = {
+            let mut request = World::request("");
+            request.payload.insert("issueId".to_owned(), json!(blocker.id));
+            request.context.insert("issueId".to_owned(), json!(blocker.id));
+            (World::ran(board.engine.wake(&ada.id, request).await), ())
+        };
+        world.over(&run.id).await;
+        until_blocked(&board, &blocker).await;
+        let told = world.eventually("a wake of Bob", || async { world.runs_of(&bob.id).await.into_iter().next() }).await;
+        assert_eq!(told.context["wakeReason"], "issue_blocker_cancelled");
+        assert_eq!(told.context["blockerStatus"], "blocked");
+    }
+
+    async fn the_walk_after_a_start_finds_what_nobody_planned_a_look_for(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, run, process) = assigned(&board, &ada).await;
+        say_result(&world.model, &process, Some("The parser is odd."), false);
+        world.over(&run.id).await;
+        board.engine.leave().await;
+        set_last_run_left(&board, &issue.id).await;
+        let second = world.engine().await;
+        let (next, _) = under_way(&world, &ada.id).await;
+        assert_eq!(next.context["wakeReason"], "issue_continuation_needed");
+        second.leave().await;
+    }
+
+    async fn two_servers_set_stranded_work_going_once(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, run, process) = assigned(&board, &ada).await;
+        let other = world.engine_with(engine::Settings { node_id: "node-2".to_owned(), ..world.settings() }).await;
+        say_result(&world.model, &process, Some("The parser is odd."), false);
+        world.over(&run.id).await;
+        world.clock.advance(Duration::from_secs(60));
+        for _ in 0..20 {
+            board.engine.nudge();
+            other.nudge();
+            tokio::task::yield_now().await;
+        }
+        let (next, _) = under_way(&world, &ada.id).await;
+        assert_eq!(world.runs_of(&ada.id).await.len(), 2);
+        let found = counts(&board, &issue.id).await;
+        assert_eq!(found.iter().map(|count| (count.cause.as_str(), count.attempts)).collect::<Vec<_>>(), [("continuation", 1)]);
+        assert_eq!(next.issue_id.as_deref(), Some(issue.id.as_str()));
+        other.leave().await;
+    }
+
+    async fn a_chain_that_nobody_works_on_is_shown_once_and_taken_back_when_it_moves(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let waits = board.quiet("waits", IssueStatus::Blocked, Some(&ada)).await;
+        let leaf = board.quiet("nobody's", IssueStatus::Todo, None).await;
+        block(&board, &leaf, &waits).await;
+        let open = world.eventually("an item", || async {
+            board.engine.nudge();
+            items(&board, waits.id.as_str()).await.pop()
+        }).await;
+        assert_eq!((open.kind.as_str(), open.details["state"].as_str()), ("stuck_chain", Some("blocked_by_unassigned_issue")));
+        assert_eq!(open.details["leafIssueId"].as_str(), Some(leaf.id.as_str()));
+        assert_eq!(world.runs_of(&ada.id).await.len(), 0, "nobody is woken unless the instance asks for it");
+        later(&board, 60).await;
+        let bob: Agent = board.agent("Bob").await;
+        let patch = engine::issues::IssuePatch { assignee_agent: Some(Some(bob.id.0.clone())), ..Default::default() };
+        board.patch(&leaf.id, patch, &Board::person()).await.unwrap();
+        world.eventually("a resolved item", || async {
+            board.engine.nudge();
+            items(&board, waits.id.as_str()).await.is_empty().then_some(())
+        }).await;
+    }
+}

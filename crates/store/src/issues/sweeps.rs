@@ -1,0 +1,104 @@
+//! What sweeps look at: issues that may have been left behind, each found by an index that holds no others.
+//!
+//! A sweep walks by id in bounded batches, or takes what is due. Idle issues are due never, so their number costs nothing.
+
+use domain::ids::IssueId;
+use domain::moment::Moment;
+
+use super::{Issue, columns_of_i};
+use crate::{StoreError, Tx, p, sql};
+
+/// Returns issues that an agent should be working on (`todo` or `in_progress`, assigned to an agent and to no person),
+/// by id, after `after`.
+pub async fn of_agents(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Issue>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns_of_i!(),
+            " FROM issues i WHERE i.status IN ('todo', 'in_progress') AND i.assignee_agent_id IS NOT NULL \
+             AND i.assignee_user_id IS NULL AND i.id > $1 ORDER BY i.id LIMIT $2"
+        )),
+        p![after, limit],
+    )
+    .await
+}
+
+/// Returns visible issues that are blocked or in review, by id, after `after`.
+pub async fn stuck(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Issue>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns_of_i!(),
+            " FROM issues i WHERE i.hidden_at IS NULL AND i.status IN ('blocked', 'in_review') AND i.id > $1 \
+             ORDER BY i.id LIMIT $2"
+        )),
+        p![after, limit],
+    )
+    .await
+}
+
+/// Returns issues that are due to be looked at, the longest due first.
+pub async fn to_check(tx: &mut Tx<'_>, now: Moment, limit: i64) -> Result<Vec<Issue>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns_of_i!(),
+            " FROM issues i WHERE i.check_at IS NOT NULL AND i.check_at <= $1 ORDER BY i.check_at, i.id LIMIT $2"
+        )),
+        p![now, limit],
+    )
+    .await
+}
+
+/// Returns when the next issue is due.
+pub async fn next_check(tx: &mut Tx<'_>) -> Result<Option<Moment>, StoreError> {
+    let row = tx
+        .one(
+            sql!("SELECT check_at FROM issues WHERE check_at IS NOT NULL ORDER BY check_at, id LIMIT 1"),
+            p![],
+        )
+        .await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
+/// Says when an issue is to be looked at again; `None`: not before something happens to it.
+pub async fn set_check_at(tx: &mut Tx<'_>, id: &IssueId, at: Option<Moment>) -> Result<(), StoreError> {
+    tx.run(sql!("UPDATE issues SET check_at = $2 WHERE id = $1"), p![id, at]).await
+}
+
+/// Returns the ids of the next `limit` issues that an agent should be working on, after `after`, each with whether it
+/// may have been left: a run of it has ended, none is under way, and no look at it is planned.
+pub async fn maybe_left(
+    tx: &mut Tx<'_>,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<(IssueId, bool)>, StoreError> {
+    tx.rows_as(
+        sql!(
+            "SELECT i.id, CASE WHEN i.check_at IS NULL \
+               AND (i.checkout_run_id IS NOT NULL OR EXISTS (SELECT 1 FROM runs r WHERE r.issue_id = i.id)) \
+               AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.issue_id = i.id \
+                               AND l.status IN ('queued', 'scheduled_retry', 'running')) THEN TRUE ELSE FALSE END \
+             FROM issues i WHERE i.status IN ('todo', 'in_progress') AND i.assignee_agent_id IS NOT NULL \
+             AND i.assignee_user_id IS NULL AND i.id > $1 ORDER BY i.id LIMIT $2"
+        ),
+        p![after, limit],
+    )
+    .await
+}
+
+/// Has the issues of an agent that wait for it looked at: it can be woken again.
+pub async fn check_of_agent(
+    tx: &mut Tx<'_>,
+    agent: &domain::ids::AgentId,
+    now: Moment,
+) -> Result<u64, StoreError> {
+    tx.exec(
+        sql!(
+            "UPDATE issues SET check_at = $2 WHERE assignee_agent_id = $1 AND status IN ('todo', 'in_progress') \
+             AND check_at IS NOT NULL AND check_at > $2"
+        ),
+        p![agent, now],
+    )
+    .await
+}

@@ -1,0 +1,441 @@
+//! A simulation: many agents, issues, blockers, holds, budgets and wakes over simulated days, in a moment of real time.
+//!
+//! Store and engine are the real ones; processes are a [`Model`], time is a number, and everything that could go either
+//! way is decided by one seed: what people ask, what programs do, whose transaction comes first, when the server dies.
+//! A seed is a history that can be played again. After every step the rules of `rules.rs` are looked at, and in the end,
+//! when nobody does anything any more, everything must come to rest.
+//!
+//! On SQLite a history is the same each time, but for the order in which a waiting task looks at two things that happened
+//! at once. PostgreSQL answers in its own time: there a seed decides what happens, and not always in which order.
+
+mod acts;
+mod breakage;
+mod life;
+mod records;
+mod rules;
+mod turns;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use domain::budget::{Scope, ScopeKind};
+use domain::ids::{AgentId, CompanyId, IssueId};
+use domain::wake::Actor;
+use engine::{AgentDraft, AgentPatch, Settings};
+use serde_json::json;
+use store::{Store, Target};
+use tokio::task::JoinHandle;
+
+use crate::{Model, NOON, SimClock, SimDice};
+use life::{Life, Surroundings};
+use records::Records;
+use rules::{Known, Promises};
+use turns::{Death, Halt};
+
+pub use breakage::Breakage;
+
+/// The dearest message of a program, in micro-dollars.
+const DEAREST: i64 = 20_000;
+const AGENTS: u64 = 5;
+/// Longer than any sweep sleeps by itself.
+const A_WHILE: Duration = Duration::from_secs(31);
+/// As many rounds everything has to come to rest when nobody does anything any more.
+const ROUNDS: usize = 60;
+/// So much of the diary is told of a history that went wrong.
+const LAST: usize = 40;
+
+/// What is played.
+#[derive(Debug, Clone)]
+pub struct Script {
+    pub steps: usize,
+    /// A rule that is broken, from outside.
+    pub breaks: Option<Breakage>,
+}
+
+/// A history in which a rule did not hold.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub seed: u64,
+    pub words: String,
+    /// The last things that happened.
+    pub diary: Vec<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "seed {}: {}", self.seed, self.words)?;
+        self.diary.iter().try_for_each(|line| writeln!(f, "    {line}"))
+    }
+}
+
+/// What a history came to: one in which nothing happened proves nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Story {
+    pub transactions: u64,
+    pub runs: usize,
+    pub wakes: usize,
+    pub issues: usize,
+    pub crashes: usize,
+    pub simulated: Duration,
+    /// Every line of the diary and every fate, in one number: equal histories have equal ones.
+    pub fingerprint: u64,
+    pub diary: Vec<String>,
+}
+
+/// Where histories are played.
+#[derive(Debug, Clone)]
+pub enum Ground {
+    Memory,
+    Postgres(String),
+}
+
+/// Plays one history.
+pub fn play(ground: &Ground, seed: u64, script: &Script) -> Result<Story, Box<Failure>> {
+    let folder = tempfile::Builder::new().prefix("bugle-simulation-").tempdir_in(memory()).unwrap();
+    let target = match ground {
+        Ground::Postgres(url) => Target::Postgres(url.clone()),
+        Ground::Memory => {
+            let file = folder.path().join("store.sqlite");
+            std::fs::copy(template(), &file).unwrap();
+            Target::Sqlite(file)
+        }
+    };
+    let mut simulation = Simulation::begin(target, seed, script, folder.path());
+    let outcome = simulation.play();
+    let story = simulation.story();
+    if let Some(life) = simulation.life.take() {
+        life.end_for_good();
+    }
+    match outcome {
+        Ok(()) => Ok(story),
+        Err(words) => {
+            let from = simulation.diary.len().saturating_sub(LAST);
+            Err(Box::new(Failure { seed, words, diary: simulation.diary.split_off(from) }))
+        }
+    }
+}
+
+/// A folder on a memory file system, where there is one.
+fn memory() -> PathBuf {
+    let shm = Path::new("/dev/shm");
+    if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() }
+}
+
+/// An empty store with its schema, made once: making it takes longer than a history.
+fn template() -> &'static Path {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let name = format!("bugle-simulation-template-{}.sqlite", std::process::id());
+        let file = memory().join(name);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let target = Target::Sqlite(file.clone());
+            let store = Store::open(&target, store::Settings::default(), NOON.micros()).await.unwrap();
+            store.close().await;
+        });
+        file
+    })
+}
+
+/// What a request made.
+pub(crate) enum Made {
+    Nothing,
+    Issue(IssueId),
+    /// What must never happen.
+    Trouble(String),
+}
+
+/// A history under way.
+pub(crate) struct Simulation {
+    around: Surroundings,
+    life: Option<Life>,
+    dice: SimDice,
+    script: Script,
+    company: CompanyId,
+    agents: Vec<AgentId>,
+    /// Issues that somebody was told of.
+    issues: Vec<IssueId>,
+    promises: Promises,
+    /// What each run said that it cost.
+    said: HashMap<String, i64>,
+    most_alive: i64,
+    pending: Vec<JoinHandle<Made>>,
+    records: Records,
+    diary: Vec<String>,
+    crashes: usize,
+    transactions: u64,
+    passed: Duration,
+    can_abandon: bool,
+    can_crash: bool,
+    has_broken: bool,
+}
+
+impl Simulation {
+    fn begin(target: Target, seed: u64, script: &Script, folder: &Path) -> Simulation {
+        let model = Model::new();
+        model.never_block();
+        let clock = Arc::new(SimClock::at(NOON));
+        model.keep_time(Arc::clone(&clock) as _);
+        // Without a period a lost ring is lost for good: what it costs must be found out, and is by a test.
+        let is_deaf = script.breaks == Some(Breakage::NoPeriod);
+        let period = Duration::from_secs(if is_deaf { 100_000_000 } else { 5 });
+        let settings = Settings {
+            data_dir: folder.to_owned(),
+            node_id: "node-1".to_owned(),
+            program: "/proc/self/exe".into(),
+            max_runs: 4,
+            period,
+            ..Settings::default()
+        };
+        let dice = SimDice::seeded(seed.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ 0x1234_5678);
+        let engine_dice = Arc::new(SimDice::seeded(dice.number()));
+        let mut around = Surroundings { target, model, clock, dice: engine_dice, settings, store: None };
+        let life = Life::begin(&mut around, dice.number());
+        Simulation {
+            around,
+            life: Some(life),
+            dice,
+            script: script.clone(),
+            company: CompanyId(String::new()),
+            agents: Vec::new(),
+            issues: Vec::new(),
+            promises: Promises::new(),
+            said: HashMap::new(),
+            most_alive: 0,
+            pending: Vec::new(),
+            records: Records::default(),
+            diary: Vec::new(),
+            crashes: 0,
+            transactions: 0,
+            passed: Duration::ZERO,
+            can_abandon: false,
+            can_crash: false,
+            has_broken: false,
+        }
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        self.set_up()?;
+        (self.can_abandon, self.can_crash) = (true, true);
+        for _ in 0..self.script.steps {
+            if self.can_crash && self.roll(8) == 0 {
+                let turns = 1 + self.roll(12);
+                let death = [Death::Before(turns), Death::Unanswered(turns)][self.roll(2) as usize];
+                self.note(format!("the server will die: {death:?}"));
+                self.life().turns.die(death);
+            }
+            self.act()?;
+            self.break_a_rule();
+            // Now and then several things happen at once.
+            if self.roll(4) > 0 {
+                self.settle()?;
+            }
+        }
+        self.settle()?;
+        self.come_to_rest()
+    }
+
+    fn set_up(&mut self) -> Result<(), String> {
+        let engine = self.life().engine.clone();
+        let board = Actor::local_board();
+        let made = self.now(async move { engine.create_company("Acme", None, 0, &board).await })?;
+        self.company = made.id;
+        for number in 0..AGENTS {
+            let slots = 1 + number % 2;
+            let has_timer = number == 3;
+            let heartbeat = json!({ "enabled": has_timer, "intervalSec": 1800, "maxConcurrentRuns": slots });
+            let draft = AgentDraft {
+                name: format!("Agent{number}"),
+                adapter_type: "scripted".to_owned(),
+                adapter_config: json!({ "script": "hang", "graceSec": 1 }),
+                runtime_config: json!({ "heartbeat": heartbeat }),
+                reports_to: self.agents.first().cloned(),
+                ..AgentDraft::default()
+            };
+            let (engine, company) = (self.life().engine.clone(), self.company.clone());
+            let agent =
+                self.now(async move { engine.create_agent(&company, draft, &Actor::local_board()).await })?;
+            self.agents.push(agent.id);
+        }
+        if self.roll(2) == 0 || self.script.breaks == Some(Breakage::NoCap) {
+            let cents = 4 + self.roll(10) as i64;
+            self.budget(Scope { kind: ScopeKind::Company, id: self.company.0.clone() }, cents);
+        }
+        self.settle()
+    }
+
+    /// Asks, and waits for the answer; nothing goes wrong meanwhile.
+    fn now<T: Send + 'static>(
+        &mut self,
+        asked: impl Future<Output = Result<T, engine::EngineError>> + Send + 'static,
+    ) -> Result<T, String> {
+        let task = self.life().spawn(asked);
+        self.settle()?;
+        let outcome = self.life().outcome(task).ok_or("a request was not answered")??;
+        outcome.map_err(|error| format!("a request was refused: {error:?}"))
+    }
+
+    fn life(&self) -> &Life {
+        self.life.as_ref().expect("there is always a server")
+    }
+
+    fn roll(&self, sides: u64) -> u64 {
+        self.dice.roll(sides)
+    }
+
+    fn note(&mut self, line: String) {
+        self.diary.push(format!("{} {line}", self.passed.as_secs()));
+    }
+
+    /// Lets everything happen that happens by itself without time going on, through crashes, and looks at the rules.
+    fn settle(&mut self) -> Result<(), String> {
+        loop {
+            match self.life().quiet() {
+                Halt::Quiet => break,
+                Halt::Crash => self.crash(),
+                Halt::Abandoned => {
+                    for task in &self.pending {
+                        task.abort();
+                    }
+                }
+            }
+        }
+        for task in std::mem::take(&mut self.pending) {
+            match self.life().outcome(task) {
+                Some(Ok(Made::Issue(issue))) => self.issues.push(issue),
+                Some(Ok(Made::Trouble(words)) | Err(words)) => return Err(words),
+                Some(Ok(Made::Nothing)) | None => {}
+            }
+        }
+        self.look()
+    }
+
+    fn crash(&mut self) {
+        self.crashes += 1;
+        self.note("the server dies, and another one starts".to_owned());
+        if let Some(life) = self.life.take() {
+            self.transactions += life.turns.count();
+            life.end();
+        }
+        let seed = self.dice.number();
+        self.life = Some(Life::begin(&mut self.around, seed));
+    }
+
+    fn look(&mut self) -> Result<(), String> {
+        self.records = self.life().read(|tx| Box::pin(Records::read(tx)));
+        self.most_alive = self.most_alive.max(self.around.model.alive().len() as i64);
+        let promised: Vec<String> = self.issues.iter().map(|issue| issue.0.clone()).collect();
+        let known = Known {
+            model: &self.around.model,
+            promises: &self.promises,
+            said: &self.said,
+            dearest: DEAREST,
+            most_alive: self.most_alive,
+            promised_issues: &promised,
+        };
+        rules::at_any_time(&self.records, &known)
+    }
+
+    /// Time goes on.
+    fn pass(&mut self, by: Duration) -> Result<(), String> {
+        self.settle()?;
+        self.passed += by;
+        self.around.clock.advance(by);
+        self.life().advance(by);
+        self.settle()
+    }
+
+    /// Nobody asks for anything any more, what was paused goes on, and programs end: then everything comes to rest.
+    fn come_to_rest(&mut self) -> Result<(), String> {
+        self.note("nobody asks for anything any more".to_owned());
+        (self.can_abandon, self.can_crash) = (false, false);
+        self.around.model.refuse_starts(None);
+        self.pass(A_WHILE)?;
+        for (root, hold) in self.records.holds.clone() {
+            self.release(root, hold);
+        }
+        for agent in self.agents.clone() {
+            let id = agent.clone();
+            let heartbeat = json!({ "heartbeat": { "enabled": false, "maxConcurrentRuns": 2 } });
+            let patch = AgentPatch { runtime_config: Some(heartbeat), ..AgentPatch::default() };
+            self.ask(move |engine| async move {
+                match engine.patch_agent(&id, patch, &Actor::local_board()).await {
+                    Ok(_) => Made::Nothing,
+                    Err(error) => Made::Trouble(format!("cannot change an agent: {error:?}")),
+                }
+            });
+            self.resume(agent);
+        }
+        self.settle()?;
+        for (kind, id, _) in self.promises.keys().cloned().collect::<std::collections::BTreeSet<_>>() {
+            let kind = if kind == "company" { ScopeKind::Company } else { ScopeKind::Agent };
+            self.budget(Scope { kind, id }, 1_000_000);
+        }
+        self.settle()?;
+        let mut at_rest = 0;
+        for _ in 0..ROUNDS {
+            self.everybody_ends()?;
+            for seconds in [1, 31, 700, 4 * 3600] {
+                self.pass(Duration::from_secs(seconds))?;
+            }
+            self.reasons()?;
+            let is_live = self.records.runs.iter().any(|run| run.is_live()) || !self.records.orders.is_empty();
+            at_rest = if is_live { 0 } else { at_rest + 1 };
+            if at_rest == 4 {
+                return rules::at_rest(&self.records);
+            }
+        }
+        let live = self.records.runs.iter().find(|run| run.is_live());
+        Err(format!("it never comes to rest: {live:?}, {:?}", self.records.orders.first()))
+    }
+
+    fn everybody_ends(&mut self) -> Result<(), String> {
+        for id in self.around.model.alive() {
+            let Some(run) = self.records.run(id.run.as_str()).cloned() else { continue };
+            if self.around.model.is_alive(&id) {
+                self.ends(&id, &run)?;
+            }
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// No run waits without a reason, once every sweep has looked.
+    fn reasons(&mut self) -> Result<(), String> {
+        let queued: Vec<String> =
+            self.records.runs.iter().filter(|run| run.status == "queued").map(|run| run.id.clone()).collect();
+        for run in queued {
+            let engine = self.life().engine.clone();
+            let run = domain::ids::RunId(run);
+            let told = self.now(async move { engine.explain(&run).await })?;
+            if told.status == domain::run::RunStatus::Queued && told.held_reason.is_none() {
+                return Err(format!("a run waits for nothing: {told:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn story(&self) -> Story {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        self.diary.hash(&mut hasher);
+        for run in &self.records.runs {
+            (&run.id, &run.status, run.epoch, run.finished_at).hash(&mut hasher);
+        }
+        for wake in &self.records.wakes {
+            (&wake.id, &wake.status).hash(&mut hasher);
+        }
+        Story {
+            transactions: self.transactions + self.life.as_ref().map_or(0, |life| life.turns.count()),
+            runs: self.records.runs.len(),
+            wakes: self.records.wakes.len(),
+            issues: self.records.issues.len(),
+            crashes: self.crashes,
+            simulated: self.passed,
+            fingerprint: hasher.finish(),
+            diary: self.diary.clone(),
+        }
+    }
+}
