@@ -49,6 +49,13 @@ const SOAKS: &[Soak] = &[
         shows: "3 x N worlds of ten agents whose server is killed at any instant: every invariant holds",
     },
     Soak {
+        name: "simulation",
+        package: "engine",
+        module: "simulation",
+        measure: "20000",
+        shows: "N histories of agents, issues, holds and budgets on SQLite, N/40 on PostgreSQL: every rule holds, all comes to rest",
+    },
+    Soak {
         name: "log-stream",
         package: "bugle",
         module: "log_stream",

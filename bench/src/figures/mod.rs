@@ -4,6 +4,7 @@ mod engine_alone;
 mod flush;
 mod history;
 mod idle;
+mod issues;
 mod keepers;
 mod listing;
 mod live_line;
@@ -44,6 +45,7 @@ pub(crate) const ALL: &[Figures] = &[
         measure: restart::measure,
     },
     Figures { name: "list", purpose: "listing and starting with much stored", measure: listing::measure },
+    Figures { name: "issues", purpose: "very many open issues", measure: issues::measure },
     Figures { name: "idle", purpose: "a server with nothing to do", measure: idle::measure },
 ];
 

@@ -168,7 +168,9 @@ impl Adapter for Http {
 
     fn command(&self, setup: &Setup<'_>) -> Result<Command, AdapterError> {
         let config = Config::read(setup.config)?;
-        let mut environment = env::for_run(setup, &Declared::new());
+        // The process only sends a request: it has nothing to prove to this server.
+        let keyless = Setup { api_key: None, ..*setup };
+        let mut environment = env::for_run(&keyless, &Declared::new());
         let (secrets, notes) = (&mut environment.secrets, &mut environment.notes);
         for (name, value) in &config.headers {
             if env::is_secret_name(name) {

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::access::guard::Access;
 use domain::access::{Actor, AgentProof};
 use domain::ids::{RunId, looks_like_id};
+use domain::issue::refusal::Kind;
 use domain::wake::{self, ActorKind};
 use engine::EngineError;
 use sha2::{Digest, Sha256};
@@ -29,10 +30,6 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn new(who: Actor, access: Access) -> Caller {
-        Caller { who, access }
-    }
-
     /// As the rules of access know it.
     pub(crate) fn who(&self) -> &Actor {
         &self.who
@@ -57,10 +54,11 @@ impl Caller {
 /// Lets a request pass with its [`Caller`], or refuses it.
 pub(crate) async fn admit(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let authority = request.uri().authority().map(|it| it.as_str());
-    let admitted = match trust::listen_to(state.options.mode, request.headers(), authority, state.options.listen) {
-        Ok(()) => identify(&state, request.headers(), access_of(request.method())).await,
-        Err(error) => Err(error),
-    };
+    let admitted =
+        match trust::listen_to(state.options.mode, request.headers(), authority, state.options.listen) {
+            Ok(()) => identify(&state, request.headers(), access_of(request.method())).await,
+            Err(error) => Err(error),
+        };
     match admitted {
         Ok(caller) => {
             tracing::trace!(who = ?caller.who, "admitted");
@@ -91,10 +89,9 @@ pub(crate) async fn caller_with(
     let is_local = token.is_some_and(|token| is_board_token(token, options.board_token.as_deref()));
     let found = state.engine.authenticate(options.mode, token, is_local, run).await;
     let mut who = found.map_err(|error| match error {
-        EngineError::Refused { .. } => ApiError::from(error).hint(match token {
-            Some(_) => "the token is unknown, revoked, expired, or of a run that is over",
-            None => "send Authorization: Bearer TOKEN; on the command line: bugle login",
-        }),
+        EngineError::Refused { kind: Kind::Unauthenticated, .. } => ApiError::unauthorized(
+            "the token is unknown, revoked or expired; on the command line: bugle login",
+        ),
         other => other.into(),
     })?;
     if let Actor::Agent(agent) = &mut who
@@ -167,7 +164,9 @@ mod tests {
     #[test]
     fn only_one_bearer_token_is_a_credential() {
         let token = |given: &[(&'static str, &str)]| {
-            token_of(&headers(given)).map(|token| token.map(str::to_owned)).map_err(|error| error.status().as_u16())
+            token_of(&headers(given))
+                .map(|token| token.map(str::to_owned))
+                .map_err(|error| error.status().as_u16())
         };
         assert_eq!(token(&[]), Ok(None));
         assert_eq!(token(&[("authorization", "Bearer x")]), Ok(Some("x".to_owned())));
@@ -182,7 +181,9 @@ mod tests {
     #[test]
     fn the_board_token_is_compared_as_a_whole() {
         assert!(is_board_token("abc", Some("abc")));
-        for (given, token) in [("", None), ("abc", None), ("", Some("abc")), ("abcd", Some("abc")), ("ab", Some("abc"))] {
+        for (given, token) in
+            [("", None), ("abc", None), ("", Some("abc")), ("abcd", Some("abc")), ("ab", Some("abc"))]
+        {
             assert!(!is_board_token(given, token), "{given} {token:?}");
         }
     }

@@ -4,6 +4,7 @@
 //! routes refuse it. The content type is not looked at; what a field means is the route's business.
 
 pub(crate) mod kinds;
+mod required;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};

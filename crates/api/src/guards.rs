@@ -162,7 +162,11 @@ impl Caller {
             Actor::Board(board) if board.proof.is_local() => None,
             Actor::Board(board) => {
                 let all = board.memberships.iter().map(|membership| &membership.company);
-                Some(all.filter(|company| guard::company(self.who(), company, Access::Read).is_ok()).cloned().collect())
+                Some(
+                    all.filter(|company| guard::company(self.who(), company, Access::Read).is_ok())
+                        .cloned()
+                        .collect(),
+                )
             }
         }
     }

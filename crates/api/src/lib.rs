@@ -146,7 +146,9 @@ fn ordinary() -> OpenApiRouter<ApiState> {
         .routes(routes!(transcript::log))
         .routes(routes!(instance::health))
         .routes(routes!(metrics::show));
-    OpenApiRouter::new().nest("/api", api.merge(routes::work::mount()).merge(routes::office::mount())).merge(bare)
+    OpenApiRouter::new()
+        .nest("/api", api.merge(routes::work::mount()).merge(routes::office::mount()))
+        .merge(bare)
 }
 
 /// Routes that take as long as they take, and whose answers are not held back to compress them.

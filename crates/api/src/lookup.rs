@@ -124,7 +124,8 @@ pub(crate) async fn agent_named(engine: &Engine, company: &CompanyId, name: &str
 
 /// The ids of all companies.
 pub(crate) async fn all_companies(engine: &Engine) -> Result<Vec<CompanyId>, ApiError> {
-    let all = engine.store().read(|tx| Box::pin(async move { companies::list(tx, MOST_COMPANIES).await })).await?;
+    let all =
+        engine.store().read(|tx| Box::pin(async move { companies::list(tx, MOST_COMPANIES).await })).await?;
     Ok(all.into_iter().map(|company| company.id).collect())
 }
 
@@ -133,7 +134,8 @@ async fn only_company(engine: &Engine, caller: &Caller) -> Result<CompanyId, Api
     let mut found = match caller.companies() {
         Some(theirs) => theirs,
         None => {
-            let listed = engine.store().read(|tx| Box::pin(async move { companies::list(tx, 2).await })).await?;
+            let listed =
+                engine.store().read(|tx| Box::pin(async move { companies::list(tx, 2).await })).await?;
             listed.into_iter().map(|company| company.id).collect()
         }
     };

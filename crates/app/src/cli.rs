@@ -10,8 +10,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Client;
 use crate::command::{
-    activity, agent, approval, audit, backup, budget, company, completions, demo, doctor, inbox, issue, login, logs,
-    project, run, status, up, user, wake,
+    activity, agent, approval, audit, backup, budget, company, completions, demo, doctor, inbox, issue,
+    login, logs, project, run, status, up, user, wake,
 };
 use crate::failure::Failure;
 use crate::screen::Screen;

@@ -244,8 +244,10 @@ async fn dependents(tx: &mut Tx<'_>, blocker: &IssueId) -> Result<Vec<Dependent>
     let ids: Vec<IssueId> = found.iter().map(|related| related.id.clone()).collect();
     let mut blockers = relations::blockers_of(tx, &ids).await?;
     let dependent = |related: relations::Related| {
-        let own: Vec<relations::Related> =
-            blockers.extract_if(.., |(blocked, _)| *blocked == related.id).map(|(_, blocker)| blocker).collect();
+        let own: Vec<relations::Related> = blockers
+            .extract_if(.., |(blocked, _)| *blocked == related.id)
+            .map(|(_, blocker)| blocker)
+            .collect();
         Dependent {
             issue: related.id,
             status: related.status,

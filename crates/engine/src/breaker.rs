@@ -81,7 +81,8 @@ pub(crate) async fn admit_wake(
 
 /// Whether a deferred wake belongs to a circle that is stopped still.
 pub(crate) async fn still_holds(tx: &mut Tx<'_>, wake: &Wake) -> Result<bool, StoreError> {
-    let (ActorKind::Agent, Some(from), Some(issue)) = (wake.actor_kind, &wake.actor_id, &wake.issue_id) else {
+    let (ActorKind::Agent, Some(from), Some(issue)) = (wake.actor_kind, &wake.actor_id, &wake.issue_id)
+    else {
         return Ok(false);
     };
     let edge = WakeEdge {

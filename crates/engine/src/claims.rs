@@ -7,8 +7,8 @@
 use domain::agent::AgentStatus;
 use domain::claim::{ClaimIssue, ClaimView, End};
 use domain::ids::{IssueId, RunId};
-use domain::issue::checkout::{HARNESS_EXPECTS, harness_checks_out};
 use domain::issue::IssueStatus;
+use domain::issue::checkout::{HARNESS_EXPECTS, harness_checks_out};
 use domain::moment::Moment;
 use domain::run::RunStatus;
 use domain::wake::{StaleRetry, WakeStatus, interaction};
@@ -196,7 +196,8 @@ pub(crate) struct Dismissal {
 
 impl From<&End> for Dismissal {
     fn from(end: &End) -> Dismissal {
-        let result = end.result().unwrap_or_else(|| json!({ "stopReason": "cancelled", "timeoutFired": false }));
+        let result =
+            end.result().unwrap_or_else(|| json!({ "stopReason": "cancelled", "timeoutFired": false }));
         Dismissal {
             words: end.words(),
             code: end.code(),

@@ -81,9 +81,14 @@ impl Engine {
         let color = patch.brand_color.as_ref().and_then(|color| color.as_deref());
         let description = patch.description.as_ref().and_then(|text| text.as_deref());
         check(patch.name.as_deref(), description, color)?;
-        let changed = self.inner.change(by, Locks::default(), (company.clone(), patch), |tx, mut scribe, _, (id, patch)| {
-            Box::pin(async move { change(tx, &mut scribe, &id, patch).await.map(Attempt::Done) })
-        });
+        let changed = self.inner.change(
+            by,
+            Locks::default(),
+            (company.clone(), patch),
+            |tx, mut scribe, _, (id, patch)| {
+                Box::pin(async move { change(tx, &mut scribe, &id, patch).await.map(Attempt::Done) })
+            },
+        );
         let changed = changed.await?;
         self.inner.timers.notify_one();
         self.inner.lifted();
@@ -130,7 +135,8 @@ fn check(name: Option<&str>, description: Option<&str>, color: Option<&str>) -> 
         problems.push(problem("description", "is too long", "at most 20000 bytes"));
     }
     let is_color = |text: &str| {
-        text.strip_prefix('#').is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+        text.strip_prefix('#')
+            .is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
     };
     if color.is_some_and(|color| !is_color(color)) {
         problems.push(problem("brandColor", "is not a color", "write it like #1a2b3c"));

@@ -153,23 +153,26 @@ impl Engine {
         }
         sheet.finish()?;
         let context = (company.clone(), user.to_owned(), item_key.to_owned());
-        let put = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (company, user, key)| {
-            Box::pin(async move {
-                let dismissal = Dismissal {
-                    id: scribe.id(),
-                    company_id: company.clone(),
-                    user_id: user,
-                    item_key: key.clone(),
-                    dismissed_at: scribe.now,
-                    created_at: scribe.now,
-                    updated_at: scribe.now,
-                };
-                let saved = dismissals::save(tx, &dismissal).await?.unwrap_or(dismissal);
-                let details = json!({ "itemKey": key });
-                scribe.tell(tx, &company, "inbox.dismissed", ("company", company.as_str()), details).await?;
-                Ok(Attempt::Done(saved))
-            })
-        });
+        let put =
+            self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (company, user, key)| {
+                Box::pin(async move {
+                    let dismissal = Dismissal {
+                        id: scribe.id(),
+                        company_id: company.clone(),
+                        user_id: user,
+                        item_key: key.clone(),
+                        dismissed_at: scribe.now,
+                        created_at: scribe.now,
+                        updated_at: scribe.now,
+                    };
+                    let saved = dismissals::save(tx, &dismissal).await?.unwrap_or(dismissal);
+                    let details = json!({ "itemKey": key });
+                    scribe
+                        .tell(tx, &company, "inbox.dismissed", ("company", company.as_str()), details)
+                        .await?;
+                    Ok(Attempt::Done(saved))
+                })
+            });
         put.await
     }
 }

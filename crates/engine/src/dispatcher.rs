@@ -257,7 +257,9 @@ impl Pass {
                 }
                 let issue = views.get(&run.id).map(|(issue, _)| issue.clone());
                 let locks = match &issue {
-                    Some(ClaimIssue::Found(at)) if at.assignee.as_ref() == Some(&at.agent) => Some(at.id.clone()),
+                    Some(ClaimIssue::Found(at)) if at.assignee.as_ref() == Some(&at.agent) => {
+                        Some(at.id.clone())
+                    }
                     Some(ClaimIssue::Found(_) | ClaimIssue::Missing(_)) | None => None,
                 };
                 match claim::gate(&claims::view(RunStatus::Queued, Some(self.status), issue, false, room)) {
@@ -297,7 +299,8 @@ impl Pass {
         claimant: &Claimant,
         now: Moment,
     ) -> Result<(), StoreError> {
-        let ids: BTreeSet<&IssueId> = chosen.iter().filter_map(|chosen| chosen.run.issue_id.as_ref()).collect();
+        let ids: BTreeSet<&IssueId> =
+            chosen.iter().filter_map(|chosen| chosen.run.issue_id.as_ref()).collect();
         for issue in ids {
             store::issues::lock(tx, issue).await?;
         }

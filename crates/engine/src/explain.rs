@@ -74,13 +74,16 @@ impl Engine {
             return Ok(waiting.iter().map(retry_hold).collect());
         }
         let now = self.now();
-        let stage =
-            self.inner.read(queued, move |tx, queued| Box::pin(async move { Stage::of(tx, &queued, now).await }));
+        let stage = self
+            .inner
+            .read(queued, move |tx, queued| Box::pin(async move { Stage::of(tx, &queued, now).await }));
         let stage = stage.await?;
         let (running, slots) = self.capacity();
         let held = |run: &Run| match stage.gate(run, (running, slots)) {
             Gate::Held(reason) => Some(reason),
-            Gate::Open | Gate::Ends(_) | Gate::NotWaiting => None,
+            // Its end comes with the next look at its queue, and nobody looks while there is no room.
+            Gate::Ends(_) => stage.lacks_room(run, (running, slots)),
+            Gate::Open | Gate::NotWaiting => None,
         };
         Ok(waiting.iter().map(held).collect())
     }
@@ -181,16 +184,36 @@ impl Stage {
         Ok(Stage { agents: found, scopes, issues, unfunded })
     }
 
-    fn gate(&self, run: &Run, (instance_running, instance_slots): (u32, u32)) -> Gate {
-        let agent = self.agents.iter().find(|agent| agent.id == run.agent_id);
+    fn agent(&self, run: &Run) -> Option<&Agent> {
+        self.agents.iter().find(|agent| agent.id == run.agent_id)
+    }
+
+    fn room(&self, run: &Run, (instance_running, instance_slots): (u32, u32)) -> Room {
+        let agent = self.agent(run);
         let policy = agent.map(|agent| HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type));
-        let mut of_agent = self.scopes.iter().filter(|(agent, _)| *agent == run.agent_id);
-        let room = Room {
+        let of_agent = self.scopes.iter().filter(|(agent, _)| *agent == run.agent_id);
+        Room {
             slots: policy.map_or(1, |policy| policy.max_concurrent_runs),
-            agent_running: u32::try_from(of_agent.clone().count()).unwrap_or(u32::MAX),
+            agent_running: u32::try_from(of_agent.count()).unwrap_or(u32::MAX),
             instance_slots,
             instance_running,
-        };
+        }
+    }
+
+    /// What keeps the dispatcher from looking at the run.
+    fn lacks_room(&self, run: &Run, instance: (u32, u32)) -> Option<HeldReason> {
+        let room = self.room(run, instance);
+        if room.agent_running >= room.slots {
+            Some(HeldReason::Slot)
+        } else {
+            (room.instance_running >= room.instance_slots).then_some(HeldReason::Capacity)
+        }
+    }
+
+    fn gate(&self, run: &Run, instance: (u32, u32)) -> Gate {
+        let agent = self.agent(run);
+        let room = self.room(run, instance);
+        let mut of_agent = self.scopes.iter().filter(|(agent, _)| *agent == run.agent_id);
         let scope_running = of_agent.any(|(_, key)| *key == run.task_key);
         let issue = self.issues.get(&run.id).cloned();
         let status = agent.map(budgets::status_at_claim);
@@ -203,9 +226,9 @@ impl Engine {
     /// In words, what ends the wait: the general rule, and which blocker, hold, budget or run it is here.
     async fn waits_for(&self, run: &Run, reason: HeldReason) -> Result<String, StoreError> {
         let (id, now) = (run.clone(), self.now());
-        let named = self.inner.read(id, move |tx, run| {
-            Box::pin(async move { what_holds(tx, &run, reason, now).await })
-        });
+        let named = self
+            .inner
+            .read(id, move |tx, run| Box::pin(async move { what_holds(tx, &run, reason, now).await }));
         Ok(match named.await? {
             Some(named) => format!("{}: {named}", reason.what_ends_it()),
             None => reason.what_ends_it().to_owned(),

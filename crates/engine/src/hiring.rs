@@ -67,9 +67,10 @@ impl Engine {
         by: &Author,
     ) -> Result<(Agent, Option<Approval>), EngineError> {
         let agent = drafted(AgentId(self.new_id()), company, draft, self.now())?;
-        let hired = self.inner.change(by, Locks::default(), (agent, issues), |tx, mut scribe, _, (agent, issues)| {
-            Box::pin(async move { hire(tx, &mut scribe, agent, &issues).await.map(Attempt::Done) })
-        });
+        let hired =
+            self.inner.change(by, Locks::default(), (agent, issues), |tx, mut scribe, _, (agent, issues)| {
+                Box::pin(async move { hire(tx, &mut scribe, agent, &issues).await.map(Attempt::Done) })
+            });
         let hired = hired.await?;
         self.inner.timers.notify_one();
         Ok(hired)
@@ -178,7 +179,10 @@ impl Engine {
 }
 
 fn not_pending() -> EngineError {
-    EngineError::Conflict { message: "Only pending approval agents can be approved".to_owned(), details: None }
+    EngineError::Conflict {
+        message: "Only pending approval agents can be approved".to_owned(),
+        details: None,
+    }
 }
 
 async fn hire(

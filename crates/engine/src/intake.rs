@@ -11,8 +11,8 @@ use domain::moment::Moment;
 use domain::recovery::breaker::HELD_REASON;
 use domain::run::RunStatus;
 use domain::wake::{
-    self, ActorKind, Decision, IssueView, Refusal, SameKey, ScopeRun, SkipReason, Source, StaleRetry, Verdict, WakeRequest,
-    WakeStatus, WakeView,
+    self, ActorKind, Decision, IssueView, Refusal, SameKey, ScopeRun, SkipReason, Source, StaleRetry,
+    Verdict, WakeRequest, WakeStatus, WakeView,
 };
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -250,10 +250,8 @@ impl Ask<'_> {
         request: &WakeRequest,
         reason: SkipReason,
     ) -> Result<Fate, StoreError> {
-        let wake = Wake {
-            reason: Some(reason.as_str().into()),
-            ..self.record(request, WakeStatus::Skipped, None)
-        };
+        let wake =
+            Wake { reason: Some(reason.as_str().into()), ..self.record(request, WakeStatus::Skipped, None) };
         self.save(tx, &wake).await?;
         if let Some(AtDoor { issue: Some(issue), view: IssueView::Found(facts), .. }) = self.door
             && let (SkipReason::TreeHold, Some(hold)) = (reason, &facts.hold)
@@ -281,11 +279,8 @@ impl Ask<'_> {
             return Ok(None);
         }
         let reason = reason.map(str::to_owned).or_else(|| request.reason.clone());
-        let wake = Wake {
-            coalesced_count: 1,
-            reason,
-            ..self.record(request, WakeStatus::Coalesced, Some(into))
-        };
+        let wake =
+            Wake { coalesced_count: 1, reason, ..self.record(request, WakeStatus::Coalesced, Some(into)) };
         self.save(tx, &wake).await?;
         let existing = run.context.as_object().cloned().unwrap_or_default();
         run.context = Json::Object(wake::merge_context(&existing, &request.context));
@@ -294,8 +289,7 @@ impl Ask<'_> {
     }
 
     async fn fold(&self, tx: &mut Tx<'_>, request: &WakeRequest, into: &RunId) -> Result<Fate, StoreError> {
-        let wake =
-            Wake { coalesced_count: 1, ..self.record(request, WakeStatus::Coalesced, Some(into)) };
+        let wake = Wake { coalesced_count: 1, ..self.record(request, WakeStatus::Coalesced, Some(into)) };
         self.save(tx, &wake).await?;
         match runs::get(tx, into).await? {
             Some(run) => Ok(Fate::Merged { run: Box::new(run) }),
@@ -468,13 +462,7 @@ impl Ask<'_> {
         }
     }
 
-    fn new_run(
-        &self,
-        request: &WakeRequest,
-        wake: &Wake,
-        status: RunStatus,
-        session: Option<String>,
-    ) -> Run {
+    fn new_run(&self, request: &WakeRequest, wake: &Wake, status: RunStatus, session: Option<String>) -> Run {
         let Admission { now, chain, .. } = self.admission;
         let owner = (&self.agent.company_id, &self.agent.id);
         Run {

@@ -44,7 +44,12 @@ pub(crate) async fn at_door(
 ) -> Result<AtDoor, StoreError> {
     let found = issues::lock(tx, id).await?.filter(|issue| issue.company_id == agent.company_id);
     let Some(issue) = found else {
-        return Ok(AtDoor { view: IssueView::Missing(id.clone()), issue: None, lock: None, live: Vec::new() });
+        return Ok(AtDoor {
+            view: IssueView::Missing(id.clone()),
+            issue: None,
+            lock: None,
+            live: Vec::new(),
+        });
     };
     let one = std::slice::from_ref(id);
     let hold = pause_hold(tx, id).await?;
@@ -57,7 +62,9 @@ pub(crate) async fn at_door(
     let holder = lock.as_ref().filter(|lock| lock.is_live());
     let holder = holder.map(|lock| LockHolder { run: lock.run.clone(), agent: lock.agent.clone() });
     let deferred = match &holder {
-        Some(holder) if holder.agent != agent.id => wakes::deferred(tx, &agent.id, id).await?.map(|wake| wake.id),
+        Some(holder) if holder.agent != agent.id => {
+            wakes::deferred(tx, &agent.id, id).await?.map(|wake| wake.id)
+        }
         Some(_) | None => None,
     };
     let live = runs_of_issues::live(tx, id, MOST_RUNS).await?;
@@ -147,7 +154,8 @@ pub(crate) async fn at_claim(
         };
         let context = run.context.as_object().unwrap_or(&none);
         let is_held = held.contains(&id);
-        let verified = is_held && interaction::is_interaction(context) && verified(tx, run, &id, context).await?;
+        let verified =
+            is_held && interaction::is_interaction(context) && verified(tx, run, &id, context).await?;
         let view = IssueAtClaim {
             id: id.clone(),
             run: run.id.clone(),

@@ -109,9 +109,8 @@ pub(crate) async fn run(engine: Arc<Inner>) {
 async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     loop {
         let now = engine.clock.now();
-        let due = engine
-            .read((), move |tx, ()| Box::pin(async move { orders::due(tx, now, BATCH).await }))
-            .await?;
+        let due =
+            engine.read((), move |tx, ()| Box::pin(async move { orders::due(tx, now, BATCH).await })).await?;
         if due.is_empty() {
             break;
         }

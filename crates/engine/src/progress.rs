@@ -197,7 +197,8 @@ impl Account {
             if self.commands.len() == COMMANDS {
                 self.commands.pop_front();
             }
-            self.commands.push_back(command.chars().take(COMMAND).collect::<String>().replace('\0', "\u{fffd}"));
+            self.commands
+                .push_back(command.chars().take(COMMAND).collect::<String>().replace('\0', "\u{fffd}"));
         }
         if self.calls_at.len() == SAME_CALLS * LONGEST_CIRCLE {
             self.calls_at.pop_front();

@@ -46,11 +46,7 @@ impl Look {
 }
 
 /// Looks at the deferred wakes of an issue. What is decided on it counts only while the issue is locked.
-pub(crate) async fn look(
-    tx: &mut Tx<'_>,
-    issue: Option<&Issue>,
-    now: Moment,
-) -> Result<Look, StoreError> {
+pub(crate) async fn look(tx: &mut Tx<'_>, issue: Option<&Issue>, now: Moment) -> Result<Look, StoreError> {
     let Some(issue) = issue else { return Ok(Look { wakes: Vec::new(), release: Release::default() }) };
     let mut wakes = Vec::new();
     for wake in wakes::deferred_on(tx, &issue.id, MOST_DEFERRED).await? {
@@ -180,12 +176,7 @@ pub(crate) async fn end_all_on(tx: &mut Tx<'_>, issue: &IssueId, now: Moment) ->
 }
 
 /// A comment that waited opens its closed issue again.
-async fn open_again(
-    tx: &mut Tx<'_>,
-    issue: &Issue,
-    details: Json,
-    now: Moment,
-) -> Result<(), StoreError> {
+async fn open_again(tx: &mut Tx<'_>, issue: &Issue, details: Json, now: Moment) -> Result<(), StoreError> {
     let unresolved: Vec<IssueId> = relations::unresolved(tx, std::slice::from_ref(&issue.id))
         .await?
         .into_iter()

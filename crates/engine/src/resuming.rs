@@ -14,11 +14,7 @@ use store::{StoreError, Tx, runs, sessions};
 
 /// Lets a wake that names an ended run go on where that one ended. A run that is unknown, or another agent's, is no
 /// error and changes nothing.
-pub(crate) async fn ask(
-    tx: &mut Tx<'_>,
-    agent: &Agent,
-    request: &mut WakeRequest,
-) -> Result<(), StoreError> {
+pub(crate) async fn ask(tx: &mut Tx<'_>, agent: &Agent, request: &mut WakeRequest) -> Result<(), StoreError> {
     let named = request.payload.get("resumeFromRunId").and_then(Json::as_str);
     let Some(named) = named.filter(|id| !id.trim().is_empty()).map(RunId::from) else { return Ok(()) };
     let Some(run) = runs::get(tx, &named).await?.filter(|run| run.agent_id == agent.id) else {

@@ -160,7 +160,9 @@ impl Inner {
             }
             Fate::Skipped { wake, reason } => Ok(Woken::Skipped(Skipped { wake, reason: Some(reason) })),
             Fate::Refused { refusal: Refusal::Budget(block) } => Err(EngineError::Budget(block)),
-            Fate::Refused { refusal: Refusal::NotInvokable(status) } => Err(EngineError::NotInvokable(status)),
+            Fate::Refused { refusal: Refusal::NotInvokable(status) } => {
+                Err(EngineError::NotInvokable(status))
+            }
             Fate::KeyReused { wake } => Err(EngineError::KeyReused { wake: wake.0 }),
         }
     }

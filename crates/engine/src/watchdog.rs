@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime};
 use domain::cancel::Stop;
 use domain::ids::{AgentId, IssueId, RunId};
 use domain::moment::Moment;
-use domain::recovery::silence::{self, DECISION_REASON, Level, Policy, StopFor, WatchSettings, WatchdogDecision};
+use domain::recovery::silence::{
+    self, DECISION_REASON, Level, Policy, StopFor, WatchSettings, WatchdogDecision,
+};
 use serde_json::{Value as Json, json};
 use store::agents::Agent;
 use store::leases::{self, Lease, Progress};
@@ -64,8 +66,7 @@ pub(crate) fn flagged_before(run: &Run) -> Option<(Level, Moment)> {
 
 /// True when a file of a workspace was changed after `since`. The bookkeeping of git is no change.
 pub(crate) fn has_changed_since(workspace: &Path, since: Moment) -> bool {
-    let since = SystemTime::UNIX_EPOCH
-        + Duration::from_micros(u64::try_from(since.micros()).unwrap_or(0));
+    let since = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(since.micros()).unwrap_or(0));
     let mut folders = vec![workspace.to_owned()];
     let mut looked_at = 0;
     while let Some(folder) = folders.pop() {
@@ -129,7 +130,8 @@ pub(crate) async fn raise(tx: &mut Tx<'_>, raise: Raise, mut scribe: Scribe) -> 
         return Ok(Raised::Stale);
     }
     let Some(row) = runs::get(tx, &run.id).await? else { return Ok(Raised::Stale) };
-    let is_of_silence = flag.as_ref().is_some_and(|flag| flag.item.cause == SILENT) || stop == Some(StopFor::Silent);
+    let is_of_silence =
+        flag.as_ref().is_some_and(|flag| flag.item.cause == SILENT) || stop == Some(StopFor::Silent);
     if let Some(until) = row.snoozed_until.filter(|until| is_of_silence && *until > now) {
         return Ok(Raised::Snoozed(until));
     }
@@ -225,9 +227,10 @@ async fn decide(
             details: None,
         });
     }
-    let until = verdict.decision.quiet_until(verdict.until, scribe.now).map_err(|error| {
-        EngineError::Conflict { message: error.to_string(), details: None }
-    })?;
+    let until = verdict
+        .decision
+        .quiet_until(verdict.until, scribe.now)
+        .map_err(|error| EngineError::Conflict { message: error.to_string(), details: None })?;
     runs_of_issues::snooze(tx, id, until).await?;
     for item in items.iter().filter(|item| item.cause == SILENT) {
         inbox::resolve(tx, &item.id, verdict.decision.as_str(), scribe.now).await?;

@@ -76,7 +76,8 @@ pub async fn get(tx: &mut Tx<'_>, id: &CompanyId) -> Result<Option<Company>, Sto
 
 /// Returns one company and locks its row until the transaction ends.
 pub async fn lock(tx: &mut Tx<'_>, id: &CompanyId) -> Result<Option<Company>, StoreError> {
-    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM companies WHERE id = $1 /*+for_update*/")), p![id]).await
+    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM companies WHERE id = $1 /*+for_update*/")), p![id])
+        .await
 }
 
 /// Writes what people may change of a company; its status is not among it (see [`set_status`] and `pauses`).

@@ -54,10 +54,7 @@ pub async fn runs_by_day(
 }
 
 /// The newest run of each of these agents.
-pub async fn last_runs(
-    tx: &mut Tx<'_>,
-    agents: &[AgentId],
-) -> Result<Vec<(AgentId, String)>, StoreError> {
+pub async fn last_runs(tx: &mut Tx<'_>, agents: &[AgentId]) -> Result<Vec<(AgentId, String)>, StoreError> {
     let rows = tx
         .rows_in(
             sql_list!(

@@ -391,8 +391,8 @@ pub async fn caused_by_agents(
     tx.rows_as(
         sql!(
             "SELECT actor_id, agent_id, issue_id, reason, requested_at FROM wakes WHERE company_id = $1 \
-             AND requested_at > $2 AND actor_kind = 'agent' AND status NOT IN ('skipped', 'failed') \
-             AND NOT (status = 'deferred_issue_execution' AND reason = $3) \
+             AND requested_at > $2 AND actor_kind = 'agent' \
+             AND (run_id IS NOT NULL OR (status = 'deferred_issue_execution' AND reason <> $3)) \
              ORDER BY requested_at DESC, id DESC LIMIT $4"
         ),
         p![company, since, held, limit],

@@ -250,6 +250,7 @@ fn names_and_values_that_are_no_text_do_not_pass() {
 fn the_run_is_told_under_both_names_and_only_what_is_known() {
     let mut stage = Stage::new();
     stage.host = Host::default();
+    stage.api_key = Some("key-of-the-run".to_owned());
     stage.context = json!({
         "issueId": "issue-1", "commentId": "c-1", "wakeCommentId": "c-2", "approvalId": " ", "issueIds": ["a", "b"],
         "paperclipWorkspace": { "cwd": "/w", "source": "project", "branchName": null, "agentHome": "/home/agent" },
@@ -286,8 +287,10 @@ fn the_run_is_told_under_both_names_and_only_what_is_known() {
     let expected = [
         ("AGENT_ID", "agent-1"),
         ("AGENT_NAME", "Tester"),
+        ("API_KEY", "key-of-the-run"),
         ("API_URL", "http://127.0.0.1:1"),
         ("COMPANY_ID", "company-1"),
+        ("ISSUE_ID", "issue-1"),
         ("LINKED_ISSUE_IDS", "a,b"),
         ("RUN_ID", "run-1"),
         ("TASK_ID", "issue-1"),
@@ -299,6 +302,7 @@ fn the_run_is_told_under_both_names_and_only_what_is_known() {
         ("WORKSPACE_SOURCE", "project"),
     ];
     assert_eq!(rest, expected);
+    assert_eq!(command.secrets, ["key-of-the-run"], "it must not reach a log");
     assert_eq!(env["AGENT_HOME"], "/home/agent");
     assert!(env["PATH"].contains("/usr/bin"), "a server without PATH still finds programs");
     assert!(!env.contains_key("BUGLE_RUN"), "the mark is the keeper's");
@@ -319,6 +323,22 @@ fn a_payload_too_long_for_the_system_is_left_out_and_noted() {
     let command = stage.describe("process", &config).unwrap();
     assert_eq!(command.notes, ["BUGLE_WAKE_PAYLOAD_JSON is left out: 140094 bytes do not fit"]);
     assert_eq!(stage.run("process", &config).code(), Some(0));
+}
+
+#[test]
+fn a_configured_key_wins_over_that_of_the_run_unless_it_was_left_blank() {
+    let stage = Stage { api_key: Some("key-of-the-run".to_owned()), ..Stage::new() };
+    for (configured, expected) in [("key-of-somebody", "key-of-somebody"), (" ", "key-of-the-run")] {
+        let config = json!({ "command": "sh", "env": { "PAPERCLIP_API_KEY": configured } });
+        let command = stage.describe("process", &config).unwrap();
+        let env: BTreeMap<String, String> = command.env.into_iter().collect();
+        assert_eq!((env["PAPERCLIP_API_KEY"].as_str(), env["BUGLE_API_KEY"].as_str()), (expected, expected));
+    }
+    let command = stage.describe("http", &json!({ "url": "http://127.0.0.1:1" })).unwrap();
+    assert!(
+        command.env.iter().all(|(name, _)| !name.ends_with("API_KEY")),
+        "an endpoint is told nothing of it"
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(crate) struct Stage {
     pub(crate) context: Value,
     pub(crate) session: Option<String>,
     pub(crate) api_url: String,
+    pub(crate) api_key: Option<String>,
 }
 
 /// What one process left behind.
@@ -45,9 +46,6 @@ impl Played {
     }
 }
 
-/// The token of every run here.
-pub(crate) const API_KEY: &str = "bgl_run_0123456789abcdef";
-
 impl Stage {
     pub(crate) fn new() -> Stage {
         Stage {
@@ -56,6 +54,7 @@ impl Stage {
             context: json!({}),
             session: None,
             api_url: "http://127.0.0.1:1".to_owned(),
+            api_key: None,
         }
     }
 
@@ -83,7 +82,7 @@ impl Stage {
             wake_reason: Some("on_demand"),
             session: self.session.as_deref(),
             api_url: &self.api_url,
-            api_key: Some(API_KEY),
+            api_key: self.api_key.as_deref(),
             program: Path::new(env!("CARGO_BIN_EXE_adapter-programs")),
             default_cwd: self.path(),
             host: &self.host,

@@ -7,6 +7,7 @@ use domain::moment::Moment;
 use serde_json::{Map, Value};
 
 use super::Fields;
+#[cfg(test)]
 use crate::errors::ApiError;
 
 impl Fields {
@@ -192,11 +193,7 @@ impl Fields {
     }
 
     /// An object of which only these keys are known; another one is a mistake (the strict objects of spec/api.md).
-    pub(crate) fn strict_object(
-        &mut self,
-        key: &str,
-        known: &[&str],
-    ) -> Option<Option<Map<String, Value>>> {
+    pub(crate) fn strict_object(&mut self, key: &str, known: &[&str]) -> Option<Option<Map<String, Value>>> {
         let object = self.nullable_object(key)?;
         for name in object.iter().flat_map(Map::keys) {
             if !known.contains(&name.as_str()) {
@@ -242,6 +239,7 @@ impl Fields {
     }
 
     /// Ends the reading of a body of which nothing is dropped and nothing refused.
+    #[cfg(test)]
     pub(crate) fn finish(self) -> Result<(), ApiError> {
         self.drop_rest().map(drop)
     }

@@ -26,10 +26,7 @@ use crate::shape::approval::{Approval, Hired};
 /// The agent that asks.
 #[utoipa::path(get, path = "/agents/me", tag = "agents",
     responses((status = 200, body = AgentDetail), (status = 401, body = ErrorBody)))]
-pub(crate) async fn me(
-    State(state): State<ApiState>,
-    caller: Caller,
-) -> Result<Json<AgentDetail>, ApiError> {
+pub(crate) async fn me(State(state): State<ApiState>, caller: Caller) -> Result<Json<AgentDetail>, ApiError> {
     let id = caller.agent()?.agent.clone();
     let found = state.engine.store().read(move |tx| {
         let id = id.clone();
@@ -137,15 +134,9 @@ pub(crate) async fn permissions(
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::read(&body)?;
-    let mut required = |key: &str| {
-        if !fields.has(key) {
-            fields.mistake("invalid_type", key, "Required");
-        }
-        fields.boolean(key).unwrap_or(false)
-    };
     let read = PermissionsBody {
-        can_create_agents: required("canCreateAgents"),
-        can_assign_tasks: required("canAssignTasks"),
+        can_create_agents: fields.required_boolean("canCreateAgents"),
+        can_assign_tasks: fields.required_boolean("canAssignTasks"),
     };
     let ignored = fields.drop_rest()?;
     let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
@@ -174,10 +165,7 @@ pub(crate) struct MonthlyBody {
 
 impl MonthlyBody {
     pub(crate) fn read(fields: &mut Fields) -> MonthlyBody {
-        if !fields.has("budgetMonthlyCents") {
-            fields.mistake("invalid_type", "budgetMonthlyCents", "Required");
-        }
-        MonthlyBody { budget_monthly_cents: fields.count("budgetMonthlyCents").unwrap_or(0) }
+        MonthlyBody { budget_monthly_cents: fields.required_count("budgetMonthlyCents") }
     }
 
     pub(crate) fn cents(&self) -> i64 {

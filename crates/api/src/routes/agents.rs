@@ -296,7 +296,8 @@ impl AgentBody {
     /// Agents do not say where instructions are read from on this machine.
     fn refuse_instruction_paths(&self) -> Result<(), ApiError> {
         let config = self.adapter_config.as_ref();
-        let named = INSTRUCTION_PATHS.iter().find(|key| config.is_some_and(|config| config.contains_key(**key)));
+        let named =
+            INSTRUCTION_PATHS.iter().find(|key| config.is_some_and(|config| config.contains_key(**key)));
         match named {
             None => Ok(()),
             Some(key) => {

@@ -75,12 +75,9 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::read(&body)?;
     let kind = fields.required_word("type", &APPROVAL_KINDS, |kind| kind);
-    if !fields.has("payload") {
-        fields.mistake("invalid_type", "payload", "Required");
-    }
     let read = ApprovalBody {
         kind: kind.map(str::to_owned).unwrap_or_default(),
-        payload: fields.object("payload").unwrap_or_default(),
+        payload: fields.required_object("payload"),
         requested_by_agent_id: fields.id("requestedByAgentId"),
         issue_ids: fields.ids("issueIds"),
     };
@@ -123,7 +120,7 @@ pub(crate) async fn issues(
 /// A decision. The object is required, the note is not.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct DecisionBody {
+pub(crate) struct ApprovalDecisionBody {
     decision_note: Option<String>,
 }
 
@@ -135,7 +132,7 @@ async fn decide(
     verdict: ApprovalVerdict,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::read(body)?;
-    let read = DecisionBody { decision_note: fields.lines("decisionNote") };
+    let read = ApprovalDecisionBody { decision_note: fields.lines("decisionNote") };
     let ignored = fields.drop_rest()?;
     let approval = found(state, caller, id).await?;
     caller.person(&approval.company_id)?;
@@ -145,7 +142,7 @@ async fn decide(
 }
 
 /// Approves; who asked is woken. Only a person may, and doing it again changes nothing.
-#[utoipa::path(post, path = "/approvals/{approval}/approve", tag = "approvals", request_body = DecisionBody,
+#[utoipa::path(post, path = "/approvals/{approval}/approve", tag = "approvals", request_body = ApprovalDecisionBody,
     params(("approval" = String, Path)),
     responses((status = 200, body = Approval), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
 pub(crate) async fn approve(
@@ -158,7 +155,7 @@ pub(crate) async fn approve(
 }
 
 /// Rejects. Only a person may.
-#[utoipa::path(post, path = "/approvals/{approval}/reject", tag = "approvals", request_body = DecisionBody,
+#[utoipa::path(post, path = "/approvals/{approval}/reject", tag = "approvals", request_body = ApprovalDecisionBody,
     params(("approval" = String, Path)),
     responses((status = 200, body = Approval), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
 pub(crate) async fn reject(
@@ -171,7 +168,7 @@ pub(crate) async fn reject(
 }
 
 /// Sends it back to be asked better. Only a person may.
-#[utoipa::path(post, path = "/approvals/{approval}/request-revision", tag = "approvals", request_body = DecisionBody,
+#[utoipa::path(post, path = "/approvals/{approval}/request-revision", tag = "approvals", request_body = ApprovalDecisionBody,
     params(("approval" = String, Path)),
     responses((status = 200, body = Approval), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
 pub(crate) async fn request_revision(

@@ -56,19 +56,20 @@ pub(crate) struct PolicyBody {
 
 impl PolicyBody {
     fn read(fields: &mut Fields) -> PolicyBody {
-        if !fields.has("amount") {
-            fields.mistake("invalid_type", "amount", "Required");
-        }
         let warn_percent = fields.count("warnPercent");
         match warn_percent {
-            Some(0) => fields.mistake("too_small", "warnPercent", "Number must be greater than or equal to 1"),
-            Some(100..) => fields.mistake("too_big", "warnPercent", "Number must be less than or equal to 99"),
+            Some(0) => {
+                fields.mistake("too_small", "warnPercent", "Number must be greater than or equal to 1")
+            }
+            Some(100..) => {
+                fields.mistake("too_big", "warnPercent", "Number must be less than or equal to 99")
+            }
             Some(_) | None => {}
         }
         PolicyBody {
             scope_type: fields.required_word("scopeType", ScopeKind::ALL, ScopeKind::as_str),
             scope_id: fields.required_id("scopeId"),
-            amount: fields.count("amount").unwrap_or(0),
+            amount: fields.required_count("amount"),
             metric: fields.word("metric", Metric::ALL, Metric::as_str),
             window_kind: fields.word("windowKind", WindowKind::ALL, WindowKind::as_str),
             warn_percent,

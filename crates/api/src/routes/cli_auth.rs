@@ -54,7 +54,9 @@ pub(crate) async fn create(
         requested_access: fields.word("requestedAccess", RequestedAccess::ALL, RequestedAccess::as_str),
         requested_company_id: fields.nullable_id("requestedCompanyId").flatten(),
     };
-    for (key, text, most) in [("command", Some(&read.command), 240), ("clientName", read.client_name.as_ref(), 120)] {
+    for (key, text, most) in
+        [("command", Some(&read.command), 240), ("clientName", read.client_name.as_ref(), 120)]
+    {
         if text.is_some_and(|text| text.chars().count() > most) {
             fields.mistake("too_big", key, format!("String must contain at most {most} character(s)"));
         }
@@ -132,8 +134,7 @@ pub(crate) async fn approve(
     if !looks_like_id(&id) {
         return Err(no_challenge());
     }
-    let view =
-        state.engine.approve_challenge(&id.to_ascii_lowercase(), &read.token, caller.who()).await?;
+    let view = state.engine.approve_challenge(&id.to_ascii_lowercase(), &read.token, caller.who()).await?;
     let user = view.challenge.approved_by_user_id.clone().unwrap_or_else(|| board.user.clone());
     let shown = ChallengeApproved {
         approved: view.status == ChallengeStatus::Approved,

@@ -227,7 +227,10 @@ pub(crate) async fn stats(
 /// A path without a company, which existing clients have asked for by mistake.
 #[utoipa::path(get, path = "/companies/issues", tag = "companies", responses((status = 400, body = ErrorBody)))]
 pub(crate) async fn issues() -> ApiError {
-    ApiError::bad_request("company_required", "Missing companyId in path. Use /api/companies/{companyId}/issues.")
+    ApiError::bad_request(
+        "company_required",
+        "Missing companyId in path. Use /api/companies/{companyId}/issues.",
+    )
 }
 
 /// The same without any company.

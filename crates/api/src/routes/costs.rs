@@ -53,11 +53,6 @@ pub(crate) struct CostBody {
 
 impl CostBody {
     fn read(fields: &mut Fields) -> CostBody {
-        for key in ["costCents", "occurredAt"] {
-            if !fields.has(key) {
-                fields.mistake("invalid_type", key, "Required");
-            }
-        }
         let mut id = |key: &str| fields.nullable_id(key).flatten();
         let (issue_id, project_id) = (id("issueId"), id("projectId"));
         let (goal_id, heartbeat_run_id) = (id("goalId"), id("heartbeatRunId"));
@@ -65,8 +60,8 @@ impl CostBody {
             agent_id: fields.required_id("agentId"),
             provider: fields.required_text("provider"),
             model: fields.required_text("model"),
-            cost_cents: fields.count("costCents").unwrap_or(0),
-            occurred_at: fields.moment("occurredAt").unwrap_or_default(),
+            cost_cents: fields.required_count("costCents"),
+            occurred_at: fields.required_moment("occurredAt"),
             issue_id,
             project_id,
             goal_id,

@@ -17,7 +17,8 @@ use crate::body::{Fields, Payload};
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::paging::{self, Asked, CURSOR, cursor_of};
-use crate::shape::glance::{Activity, Dashboard, Dismissal, Inbox, InboxItem, SidebarBadges};
+use crate::shape::activity::Activity;
+use crate::shape::glance::{Dashboard, Dismissal, Inbox, InboxItem, SidebarBadges};
 
 /// A company at a glance.
 #[utoipa::path(get, path = "/companies/{company}/dashboard", tag = "companies", params(("company" = String, Path)),

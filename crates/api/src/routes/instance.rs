@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use domain::access::Actor;
 use domain::access::credential::Mode;
+use serde::Deserialize;
 use store::audit;
 use utoipa::ToSchema;
 
@@ -51,7 +51,8 @@ pub(crate) async fn health(State(state): State<ApiState>, caller: Caller) -> Res
     let bootstrap_invite_active = is_pending && options.bootstrap_token.is_some();
     if *caller.who() == Actor::Nobody {
         let deployment_mode = options.mode.as_str();
-        let public = PublicHealth { status: "ok", deployment_mode, bootstrap_status, bootstrap_invite_active };
+        let public =
+            PublicHealth { status: "ok", deployment_mode, bootstrap_status, bootstrap_invite_active };
         return Json(public).into_response();
     }
     let (running, slots) = engine.capacity();

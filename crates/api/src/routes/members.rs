@@ -22,9 +22,7 @@ use crate::body::{Fields, Payload};
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::paging::{self, Asked, cursor_of};
-use crate::shape::person::{
-    BoardKey, FirstAdministrator, KeyCreated, Member, Membership, User, UserRef,
-};
+use crate::shape::person::{BoardKey, FirstAdministrator, KeyCreated, Member, Membership, User, UserRef};
 
 /// The first administrator.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -55,7 +53,9 @@ pub(crate) async fn bootstrap(
         given.as_slice().ct_eq(token.as_slice()).into()
     });
     if state.options.mode != Mode::Authenticated || !is_right {
-        return Err(ApiError::unauthorized("the server prints the token at a start without an administrator"));
+        return Err(ApiError::unauthorized(
+            "the server prints the token at a start without an administrator",
+        ));
     }
     let (user, made) = state.engine.create_first_admin(&read.name, read.email.as_deref()).await?;
     let by = Author::Board { user: Some(user.id.clone()), may_assign: true };

@@ -344,7 +344,8 @@ pub(crate) async fn create_workspace(
     let mut fields = Fields::read(&bytes)?;
     let body = WorkspaceBody::read(&mut fields);
     if !body.has_place() {
-        let message = "Workspace requires at least one of cwd or repoUrl, a remote one remoteWorkspaceRef or repoUrl";
+        let message =
+            "Workspace requires at least one of cwd or repoUrl, a remote one remoteWorkspaceRef or repoUrl";
         fields.mistake("custom", "cwd", message);
     }
     let ignored = fields.drop_rest()?;

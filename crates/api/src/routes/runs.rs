@@ -74,7 +74,10 @@ pub(crate) async fn list(
 }
 
 /// Why each of the runs waits; only those that wait are asked about.
-pub(super) async fn held_reasons(state: &ApiState, found: &[rows::Run]) -> Result<Vec<Option<HeldReason>>, StoreError> {
+pub(super) async fn held_reasons(
+    state: &ApiState,
+    found: &[rows::Run],
+) -> Result<Vec<Option<HeldReason>>, StoreError> {
     let is_waiting = |run: &rows::Run| matches!(run.status, RunStatus::Queued | RunStatus::ScheduledRetry);
     let waiting: Vec<rows::Run> = found.iter().filter(|run| is_waiting(run)).cloned().collect();
     if waiting.is_empty() {

@@ -1,8 +1,8 @@
 //! What agents carry from run to run: looking at it, and forgetting sessions.
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use axum::Json;
 use serde::Deserialize;
 use store::sessions;
 use utoipa::ToSchema;

@@ -108,7 +108,10 @@ pub(crate) async fn operate(
 /// The pause that covers an issue. For people.
 #[utoipa::path(get, path = "/issues/{issue}/tree-control/state", tag = "trees", params(("issue" = String, Path)),
     responses((status = 200, body = TreeState), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub(crate) async fn state(reach: Reach, Named(reference): Named<String>) -> Result<Json<TreeState>, ApiError> {
+pub(crate) async fn state(
+    reach: Reach,
+    Named(reference): Named<String>,
+) -> Result<Json<TreeState>, ApiError> {
     let issue = reach.issue(&reference).await?;
     reach.caller.board_of(&issue.company_id)?;
     Ok(Json(reach.engine().pause_gate(&issue.id).await?.into()))
@@ -139,9 +142,9 @@ pub(crate) async fn list(
 fn word<T>(asked: &Asked, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ApiError> {
     match asked.get(name) {
         None => Ok(None),
-        Some(text) => parse(text).map(Some).ok_or_else(|| {
-            ApiError::bad_request("bad_query", format!("Unknown {name} of a tree hold"))
-        }),
+        Some(text) => parse(text)
+            .map(Some)
+            .ok_or_else(|| ApiError::bad_request("bad_query", format!("Unknown {name} of a tree hold"))),
     }
 }
 

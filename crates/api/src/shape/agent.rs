@@ -87,11 +87,7 @@ impl Agent {
 
     /// As shown to those who may not read configurations.
     pub(crate) fn restricted(self) -> Agent {
-        Agent {
-            adapter_config: Value::Object(Map::new()),
-            runtime_config: Value::Object(Map::new()),
-            ..self
-        }
+        Agent { adapter_config: Value::Object(Map::new()), runtime_config: Value::Object(Map::new()), ..self }
     }
 }
 

@@ -78,7 +78,11 @@ pub(crate) struct CostSummary {
 }
 
 impl CostSummary {
-    pub(crate) fn new(company: String, total: store::costs::reports::Total, budget_cents: i64) -> CostSummary {
+    pub(crate) fn new(
+        company: String,
+        total: store::costs::reports::Total,
+        budget_cents: i64,
+    ) -> CostSummary {
         let spend_cents = cents(total.cost_micros);
         CostSummary {
             company_id: company,

@@ -1,4 +1,4 @@
-//! A company at a glance on the wire: dashboard, badges, activity, and what needs a person.
+//! A company at a glance on the wire: dashboard, badges, and what needs a person.
 
 use domain::agent::AgentStatus;
 use domain::budget::money::percent;
@@ -7,7 +7,6 @@ use domain::moment::Moment;
 use engine::{Badges, Dashboard as Seen, DayOfRuns};
 use serde::Serialize;
 use serde_json::Value;
-use store::activity::Activity as ActivityRow;
 use store::dismissals::Dismissal as DismissalRow;
 use store::inbox::InboxItem as ItemRow;
 use utoipa::ToSchema;
@@ -106,7 +105,8 @@ impl Dashboard {
                 IssueStatus::InProgress => tasks.in_progress += count,
                 IssueStatus::Blocked => tasks.blocked += count,
                 IssueStatus::Done => tasks.done += count,
-                IssueStatus::Backlog | IssueStatus::Todo | IssueStatus::InReview | IssueStatus::Cancelled => {}
+                IssueStatus::Backlog | IssueStatus::Todo | IssueStatus::InReview | IssueStatus::Cancelled => {
+                }
             }
         }
         let month_spend_cents = cents(seen.month_spent);
@@ -146,44 +146,6 @@ impl From<Badges> for SidebarBadges {
     fn from(badges: Badges) -> SidebarBadges {
         let Badges { inbox, approvals, failed_runs } = badges;
         SidebarBadges { inbox, approvals, failed_runs, join_requests: 0 }
-    }
-}
-
-/// What was done to what, by whom.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Activity {
-    id: String,
-    company_id: String,
-    /// `agent`, `user`, `system` or `plugin`.
-    actor_type: String,
-    actor_id: String,
-    action: String,
-    entity_type: String,
-    entity_id: String,
-    agent_id: Option<String>,
-    run_id: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    details: Option<Value>,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Moment,
-}
-
-impl From<ActivityRow> for Activity {
-    fn from(row: ActivityRow) -> Activity {
-        Activity {
-            id: row.id,
-            company_id: row.company_id.0,
-            actor_type: row.actor_type,
-            actor_id: row.actor_id,
-            action: row.action,
-            entity_type: row.entity_type,
-            entity_id: row.entity_id,
-            agent_id: row.agent_id.map(|id| id.0),
-            run_id: row.run_id.map(|id| id.0),
-            details: row.details.map(redacted),
-            created_at: row.created_at,
-        }
     }
 }
 

@@ -54,13 +54,10 @@ impl RelatedWork {
             RelatedWorkItem {
                 issue: found.into(),
                 mention_count: title + description,
-                sources: [
-                    source("title", "title", title),
-                    source("description", "description", description),
-                ]
-                .into_iter()
-                .flatten()
-                .collect(),
+                sources: [source("title", "title", title), source("description", "description", description)]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
             }
         });
         RelatedWork { outbound: outbound.collect(), inbound: Vec::new() }

@@ -126,7 +126,10 @@ impl Run {
     pub(crate) fn new(mut row: Row, held: Option<HeldReason>) -> Run {
         Run {
             issue_comment_status: std::mem::take(&mut row.issue_comment_status),
-            issue_comment_satisfied_by_comment_id: row.issue_comment_satisfied_by_comment_id.take().map(|id| id.0),
+            issue_comment_satisfied_by_comment_id: row
+                .issue_comment_satisfied_by_comment_id
+                .take()
+                .map(|id| id.0),
             issue_comment_retry_queued_at: row.issue_comment_retry_queued_at,
             base: Base::new(row, held),
         }

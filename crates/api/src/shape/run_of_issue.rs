@@ -102,10 +102,8 @@ impl RunOfIssue {
 }
 
 fn usage_of(usage: &Value) -> Option<Value> {
-    let kept: Map<String, Value> = USAGE
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), usage.get(*key)?.clone())))
-        .collect();
+    let kept: Map<String, Value> =
+        USAGE.iter().filter_map(|key| Some(((*key).to_owned(), usage.get(*key)?.clone()))).collect();
     (!kept.is_empty()).then_some(Value::Object(kept))
 }
 

@@ -39,15 +39,16 @@ pub(crate) async fn events(
         Some(token) => actor::caller_with(&state, Some(token), None, caller.access()).await?,
         None => caller,
     };
+    let company = lookup::company(&state.engine, &caller, &company).await?.id;
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &state).await {
         Ok(upgrade) => upgrade,
         Err(_) => {
-            let path = parts.uri.path().trim_end_matches("/ws").to_owned();
             return Err(ApiError::bad_request("not_a_websocket", "Request is not a WebSocket handshake")
-                .hint(format!("GET {path} gives the same events as server-sent events")));
+                .hint(format!(
+                    "GET /api/companies/{company}/events gives the same events as server-sent events"
+                )));
         }
     };
-    let company = lookup::company(&state.engine, &caller, &company).await?.id;
     let after = resume_after(&parts.headers, &asked, "after")?;
     let subscription = state.engine.subscribe(&company, after).await?;
     let client = Client {

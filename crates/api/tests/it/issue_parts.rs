@@ -108,7 +108,8 @@ async fn a_document_is_never_overwritten_unseen() {
     refused(&acme.post(&restore(&json!(NOBODY)), json!({})).await, 404, "Revision not found");
     refused(&acme.stage.get(&path(&issue, "/documents/-x")).await, 400, "Invalid document key");
     refused(&acme.stage.get(&path(&issue, "/documents/none")).await, 404, "Document not found");
-    for wrong in [json!({"body": "x"}), json!({"format": "html", "body": "x"}), json!({"format": "markdown"})] {
+    for wrong in [json!({"body": "x"}), json!({"format": "html", "body": "x"}), json!({"format": "markdown"})]
+    {
         refused(&acme.put(&plan, wrong).await, 400, "Validation error");
     }
     let agents = acme.agent(Method::DELETE, &plan, None, json!({})).await;
@@ -141,11 +142,18 @@ async fn people_answer_what_agents_ask() {
         refused(&acme.post(&act(&asked, "accept"), wrong).await, 400, "Validation error");
     }
     let accepted = acme.post(&act(&asked, "accept"), json!({"selectedClientKeys": ["a"]})).await.good();
-    assert_eq!((&accepted["status"], &accepted["resolvedByUserId"]), (&json!("accepted"), &json!("local-board")));
+    assert_eq!(
+        (&accepted["status"], &accepted["resolvedByUserId"]),
+        (&json!("accepted"), &json!("local-board"))
+    );
     let created = accepted["result"]["createdTasks"][0]["issueId"].as_str().unwrap().to_owned();
     let made = acme.stage.get(&format!("/api/issues/{created}")).await.good();
     assert_eq!((&made["title"], &made["description"]), (&json!("First"), &json!("x\ny")));
-    refused(&acme.post(&act(&asked, "accept"), json!({})).await, 409, "Interaction has already been resolved");
+    refused(
+        &acme.post(&act(&asked, "accept"), json!({})).await,
+        409,
+        "Interaction has already been resolved",
+    );
     refused(&acme.post(&format!("{asks}/{NOBODY}/accept"), json!({})).await, 404, "Interaction not found");
 
     let confirm = json!({
@@ -154,7 +162,8 @@ async fn people_answer_what_agents_ask() {
     });
     let confirm = acme.post(&asks, confirm).await.good();
     assert_eq!(confirm["continuationPolicy"], "none");
-    let other = json!({"kind": "request_confirmation", "idempotencyKey": "k", "payload": {"prompt": "Stop?"}});
+    let other =
+        json!({"kind": "request_confirmation", "idempotencyKey": "k", "payload": {"prompt": "Stop?"}});
     let text = "Interaction idempotency key already exists for a different request";
     refused(&acme.post(&asks, other).await, 409, text);
     let without = acme.post(&act(&confirm, "reject"), json!({})).await;
@@ -168,7 +177,9 @@ async fn people_answer_what_agents_ask() {
             "options": [{"id": "x", "label": "X"}, {"id": "y", "label": "Y"}]}]},
     });
     let questions = acme.post(&asks, questions).await.good();
-    let unknown = acme.post(&act(&questions, "respond"), json!({"answers": [{"questionId": "z", "optionIds": []}]})).await;
+    let unknown = acme
+        .post(&act(&questions, "respond"), json!({"answers": [{"questionId": "z", "optionIds": []}]}))
+        .await;
     assert_eq!(unknown.status, 422, "{}", unknown.text);
     for wrong in [json!({}), json!({"answers": [{"questionId": "q"}]}), json!({"answers": "x"})] {
         refused(&acme.post(&act(&questions, "respond"), wrong).await, 400, "Validation error");
@@ -219,7 +230,8 @@ async fn of_each_kind_one_work_product_is_primary() {
 fn form(name: &str, filename: &str, kind: &str, bytes: &[u8], comment: Option<&str>) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     if let Some(comment) = comment {
-        let part = format!("--B\r\nContent-Disposition: form-data; name=\"issueCommentId\"\r\n\r\n{comment}\r\n");
+        let part =
+            format!("--B\r\nContent-Disposition: form-data; name=\"issueCommentId\"\r\n\r\n{comment}\r\n");
         body.extend_from_slice(part.as_bytes());
     }
     let head = format!(
@@ -243,7 +255,11 @@ async fn a_file_comes_back_as_it_was_sent() {
     let acme = Acme::new().await;
     let issue = acme.issue(json!({"title": "files"})).await;
     let comment = acme.post(&path(&issue, "/comments"), json!({"body": "see file"})).await.good();
-    let upload = format!("/api/companies/{}/issues/{}/attachments", acme.company, issue["identifier"].as_str().unwrap());
+    let upload = format!(
+        "/api/companies/{}/issues/{}/attachments",
+        acme.company,
+        issue["identifier"].as_str().unwrap()
+    );
     let sent = form("file", "a b.svg", "image/svg+xml", b"<svg/>", comment["id"].as_str());
     let answer = acme.upload(&upload, sent).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
@@ -320,7 +336,9 @@ async fn labels_and_marks() {
     assert_eq!(answer.status, 201);
     let label = answer.good();
     shape!("label", label.clone());
-    for wrong in [json!({"name": "", "color": "#ff0000"}), json!({"name": "x", "color": "red"}), json!({"name": "x"})] {
+    for wrong in
+        [json!({"name": "", "color": "#ff0000"}), json!({"name": "x", "color": "red"}), json!({"name": "x"})]
+    {
         refused(&acme.post(&labels, wrong).await, 400, "Validation error");
     }
     assert_eq!(acme.stage.get(&labels).await.good(), json!([label]));
@@ -357,14 +375,24 @@ async fn an_issue_tells_who_works_on_it_and_what_was_done() {
     let live = acme.stage.get(&path(&issue, "/live-runs")).await.good();
     assert!(live[0].get("companyId").is_none() && live[0].get("issueId").is_none());
     let active = acme.stage.get(&path(&issue, "/active-run")).await.good();
-    assert_eq!((&active["id"], &active["issueId"], &active["agentName"]), (&json!(run), &issue["id"], &json!("Engineer")));
+    assert_eq!(
+        (&active["id"], &active["issueId"], &active["agentName"]),
+        (&json!(run), &issue["id"], &json!("Engineer"))
+    );
     assert!(active.get("companyId").is_none());
     let detail = acme.stage.get(&path(&issue, "")).await.good();
-    assert_eq!((&detail["executionRunId"], &detail["executionAgentNameKey"]), (&json!(run), &json!("engineer")));
+    assert_eq!(
+        (&detail["executionRunId"], &detail["executionAgentNameKey"]),
+        (&json!(run), &json!("engineer"))
+    );
     for (body, status, text) in [
         (json!({"decision": "ignore"}), 400, "Unsupported watchdog decision"),
         (json!({"decision": "snooze"}), 400, "snoozedUntil must be a future ISO datetime"),
-        (json!({"decision": "snooze", "snoozedUntil": "2020-01-01T00:00:00Z"}), 400, "snoozedUntil must be a future ISO datetime"),
+        (
+            json!({"decision": "snooze", "snoozedUntil": "2020-01-01T00:00:00Z"}),
+            400,
+            "snoozedUntil must be a future ISO datetime",
+        ),
         (
             json!({"decision": "continue", "evaluationIssueId": NOBODY}),
             403,
@@ -382,7 +410,8 @@ async fn an_issue_tells_who_works_on_it_and_what_was_done() {
     acme.stage.puppets.end(&run, 0);
     acme.stage.over(&acme.company, &run).await;
     let runs = acme.stage.get(&path(&issue, "/runs")).await.good();
-    let of_issue: Vec<&Value> = runs.as_array().unwrap().iter().filter(|it| it["runId"] == run.as_str()).collect();
+    let of_issue: Vec<&Value> =
+        runs.as_array().unwrap().iter().filter(|it| it["runId"] == run.as_str()).collect();
     assert_eq!((of_issue.len(), &of_issue[0]["adapterType"]), (1, &json!("process")));
     let activity = acme.stage.get(&path(&issue, "/activity")).await.good();
     let first = activity.as_array().unwrap().last().unwrap();
@@ -400,14 +429,19 @@ async fn approvals_are_linked_with_issues() {
     let draft = engine::ApprovalDraft {
         kind: "request_board_approval".to_owned(),
         payload: json!({"title": "Spend", "apiKey": "hidden"}),
-        ..draft_of()
+        requested_by_agent_id: None,
+        issue_ids: Vec::new(),
     };
     let author = engine::Author::local_board();
-    let approval = acme.stage.engine.create_approval(&acme.company.as_str().into(), draft, &author).await.unwrap();
+    let approval =
+        acme.stage.engine.create_approval(&acme.company.as_str().into(), draft, &author).await.unwrap();
     let answer = acme.post(&links, json!({"approvalId": approval.id})).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     let linked = answer.good();
-    assert_eq!((&linked[0]["id"], &linked[0]["payload"]["apiKey"]), (&json!(approval.id), &json!("***REDACTED***")));
+    assert_eq!(
+        (&linked[0]["id"], &linked[0]["payload"]["apiKey"]),
+        (&json!(approval.id), &json!("***REDACTED***"))
+    );
     refused(&acme.post(&links, json!({"approvalId": NOBODY})).await, 404, "Approval not found");
     refused(&acme.post(&links, json!({"approvalId": "x"})).await, 400, "Validation error");
     let agents = acme.agent(Method::POST, &links, None, json!({"approvalId": approval.id})).await;
@@ -415,15 +449,6 @@ async fn approvals_are_linked_with_issues() {
     assert_eq!(acme.delete(&format!("{links}/{}", approval.id)).await.good(), json!({"ok": true}));
     assert_eq!(acme.stage.get(&links).await.good(), json!([]));
     acme.stage.end().await;
-}
-
-fn draft_of() -> engine::ApprovalDraft {
-    engine::ApprovalDraft {
-        kind: String::new(),
-        payload: json!({}),
-        requested_by_agent: None,
-        issues: Vec::new(),
-    }
 }
 
 #[tokio::test]
@@ -450,12 +475,16 @@ async fn projects_with_workspaces_and_goals() {
     let mut shown = project.clone();
     let folder = shown["codebase"]["managedFolder"].as_str().unwrap().to_owned();
     let (company, id) = (acme.company.clone(), id_of(&project));
-    shown["codebase"]["managedFolder"] = json!(folder.replace(&company, "[company]").replace(&id, "[project]"));
+    shown["codebase"]["managedFolder"] =
+        json!(folder.replace(&company, "[company]").replace(&id, "[project]"));
     shape!("project", shown);
     let company = &acme.company;
     let named = acme.stage.get(&format!("/api/projects/web-site?companyId={company}")).await.good();
     assert_eq!(named, project);
-    assert_eq!(acme.agent(Method::GET, "/api/projects/web-site", None, json!({})).await.good()["id"], project["id"]);
+    assert_eq!(
+        acme.agent(Method::GET, "/api/projects/web-site", None, json!({})).await.good()["id"],
+        project["id"]
+    );
     refused(&acme.stage.get("/api/projects/web-site").await, 404, "Project not found");
     refused(&acme.stage.get(&format!("/api/projects/{NOBODY}")).await, 404, "Project not found");
     for (body, status, text) in [
@@ -492,8 +521,12 @@ async fn projects_with_workspaces_and_goals() {
     assert_eq!(acme.stage.patch(&one, json!({"cwd": "/srv/three"})).await.good()["cwd"], "/srv/three");
     assert_eq!(acme.delete(&one).await.good()["id"], second["id"]);
     refused(&acme.delete(&one).await, 404, "Project workspace not found");
-    let changed = acme.stage.patch(&path, json!({"description": "d", "targetDate": "2027-01-31"})).await.good();
-    assert_eq!((&changed["targetDate"], &changed["primaryWorkspace"]["cwd"]), (&json!("2027-01-31"), &json!("/srv/site")));
+    let changed =
+        acme.stage.patch(&path, json!({"description": "d", "targetDate": "2027-01-31"})).await.good();
+    assert_eq!(
+        (&changed["targetDate"], &changed["primaryWorkspace"]["cwd"]),
+        (&json!("2027-01-31"), &json!("/srv/site"))
+    );
     assert_eq!(acme.stage.get(&projects).await.good().as_array().unwrap().len(), 1);
     assert_eq!(acme.delete(&path).await.good()["id"], project["id"]);
     refused(&acme.delete(&path).await, 404, "Project not found");

@@ -94,10 +94,13 @@ async fn an_issue_in_all_its_forms() {
     let company = &acme.company;
     let answer = acme.post(&format!("/api/companies/{company}/issues"), body).await;
     assert_eq!(answer.status, 201);
-    assert_eq!(answer.header("bugle-ignored-fields"), Some("executionWorkspacePreference, color"));
+    assert_eq!(answer.header("bugle-ignored-fields"), Some("color, executionWorkspacePreference"));
     let made = answer.good();
     shape!("issue_created", made.clone());
     shape!("issue_detail", acme.stage.get(&path(&made, "")).await.good());
+    // Before anybody says anything: the assignee is woken then.
+    let context = acme.stage.get(&path(&made, "/heartbeat-context")).await.good();
+    shape!("heartbeat_context", context);
     // The identifier stands for the id, in small letters too.
     assert_eq!(acme.stage.get("/api/issues/acm-2").await.good()["id"], made["id"]);
     let listed =
@@ -115,8 +118,6 @@ async fn an_issue_in_all_its_forms() {
         assert!(plain.get(key).is_none(), "{key}");
     }
     assert_eq!(plain["comment"], Value::Null);
-    let context = acme.stage.get(&path(&made, "/heartbeat-context")).await.good();
-    shape!("heartbeat_context", context);
     let gone = acme.stage.send(acme.stage.http.delete(acme.stage.url(&path(&made, "")))).await.good();
     assert_eq!(gone["id"], made["id"]);
     assert_eq!(acme.stage.get(&path(&made, "")).await.refusal().2, "Issue not found");
@@ -145,17 +146,17 @@ async fn what_makes_no_sense_is_refused_in_known_words() {
         (json!({"title": "x", "assigneeUserId": "stranger"}), 404, "Assignee user not found"),
         (json!({"title": "x", "parentId": NOBODY}), 404, "Parent issue not found"),
         (json!({"title": "x", "projectId": NOBODY}), 404, "Project not found"),
-        (
-            json!({"title": "x", "labelIds": [NOBODY]}),
-            422,
-            "One or more labels are invalid for this company",
-        ),
+        (json!({"title": "x", "labelIds": [NOBODY]}), 422, "One or more labels are invalid for this company"),
         (
             json!({"title": "x", "blockedByIssueIds": [NOBODY]}),
             422,
             "Blocked-by issues must belong to the same company",
         ),
-        (json!({"title": "x", "executionPolicy": {"stages": [{"type": "vote"}]}}), 422, "Invalid execution policy"),
+        (
+            json!({"title": "x", "executionPolicy": {"stages": [{"type": "vote"}]}}),
+            422,
+            "Invalid execution policy",
+        ),
     ] {
         let refusal = acme.post(&create, body.clone()).await.refusal();
         assert_eq!((refusal.0, refusal.2.as_str()), (status, text), "{body}");
@@ -165,7 +166,11 @@ async fn what_makes_no_sense_is_refused_in_known_words() {
         (json!({"interrupt": true}), 400, "Interrupt is only supported when posting a comment"),
         (json!({"blockedByIssueIds": [id]}), 422, "Issue cannot be blocked by itself"),
         (json!({"assigneeAgentId": "nobody"}), 404, "Agent not found"),
-        (json!({"reviewRequest": {"instructions": "x"}}), 422, "reviewRequest requires an active review or approval stage"),
+        (
+            json!({"reviewRequest": {"instructions": "x"}}),
+            422,
+            "reviewRequest requires an active review or approval stage",
+        ),
         (json!({"hiddenAt": "yesterday"}), 400, "Validation error"),
         (json!({"comment": ""}), 400, "Validation error"),
     ] {
@@ -198,7 +203,10 @@ async fn lists_are_filtered_ordered_and_bounded() {
         ("?limit=1", vec!["high one"]),
         ("?limit=99999", vec!["high one", "below", "low one"]),
         ("?originKind=routine_execution", vec![]),
-        ("?excludeRoutineExecutions=1&includeRoutineExecutions=true&other=x", vec!["high one", "below", "low one"]),
+        (
+            "?excludeRoutineExecutions=1&includeRoutineExecutions=true&other=x",
+            vec!["high one", "below", "low one"],
+        ),
         ("?touchedByUserId=me", vec!["high one", "below", "low one"]),
         ("?assigneeUserId=me", vec![]),
     ] {
@@ -244,13 +252,34 @@ async fn who_takes_an_issue_hears_what_is_in_the_way() {
     let take = |issue: &Value| path(issue, "/checkout");
     let todo = ["todo", "backlog", "blocked", "in_review"];
     for (name, path, run, body, status, text) in [
-        ("missing", format!("/api/issues/{NOBODY}/checkout"), Some(&run), body(&acme.agent, &todo), 404, "Issue not found"),
+        (
+            "missing",
+            format!("/api/issues/{NOBODY}/checkout"),
+            Some(&run),
+            body(&acme.agent, &todo),
+            404,
+            "Issue not found",
+        ),
         ("no body", take(&free), Some(&run), json!({}), 400, "Validation error"),
         ("no status", take(&free), Some(&run), body(&acme.agent, &[]), 400, "Validation error"),
         ("bad status", take(&free), Some(&run), body(&acme.agent, &["doing"]), 400, "Validation error"),
-        ("for another", take(&free), Some(&run), body(&other, &todo), 403, "Agent can only checkout as itself"),
+        (
+            "for another",
+            take(&free),
+            Some(&run),
+            body(&other, &todo),
+            403,
+            "Agent can only checkout as itself",
+        ),
         ("no run", take(&free), None, body(&acme.agent, &todo), 401, "Agent run id required"),
-        ("blocked", take(&blocked), Some(&run), body(&acme.agent, &todo), 422, "Issue is blocked by unresolved blockers"),
+        (
+            "blocked",
+            take(&blocked),
+            Some(&run),
+            body(&acme.agent, &todo),
+            422,
+            "Issue is blocked by unresolved blockers",
+        ),
         ("unexpected", take(&free), Some(&run), body(&acme.agent, &["done"]), 409, "Issue checkout conflict"),
     ] {
         let answer = acme.agent(Method::POST, &path, run.map(String::as_str), body).await;
@@ -294,11 +323,16 @@ async fn who_takes_an_issue_hears_what_is_in_the_way() {
     let key = acme.stage.key_of(&acme.company, &other).await;
     let request = acme.stage.http.patch(acme.stage.url(&path(&free, ""))).json(&json!({"title": "x"}));
     let refused = acme.stage.send(acme.stage.by(request, &key, None)).await;
-    assert_eq!((refused.status, refused.refusal().2.as_str()), (409, "Issue is checked out by another agent"));
+    assert_eq!(
+        (refused.status, refused.refusal().2.as_str()),
+        (409, "Issue is checked out by another agent")
+    );
     // A run that is over holds nothing: the next one adopts the checkout.
-    acme.stage.puppets.end(&run, 0);
+    // It is cancelled, so that nothing goes on in its place.
+    acme.post(&format!("/api/heartbeat-runs/{run}/cancel"), json!({})).await.good();
     acme.stage.over(&acme.company, &run).await;
-    let adopted = acme.agent(Method::POST, &take(&free), Some(&second), body(&acme.agent, &["todo"])).await.good();
+    let adopted =
+        acme.agent(Method::POST, &take(&free), Some(&second), body(&acme.agent, &["todo"])).await.good();
     assert_eq!(adopted["checkoutRunId"], json!(second));
     let released = acme.agent(Method::POST, &path(&free, "/release"), Some(&second), json!({})).await.good();
     assert_eq!(
@@ -389,15 +423,18 @@ async fn a_whole_heartbeat_call_by_call() {
     let acme = Acme::new().await;
     let (company, agent) = (acme.company.clone(), acme.agent.clone());
     let goal = acme
-        .post(&format!("/api/companies/{company}/goals"), json!({"title": "Ship", "level": "company", "status": "active"}))
+        .post(
+            &format!("/api/companies/{company}/goals"),
+            json!({"title": "Ship", "level": "company", "status": "active"}),
+        )
         .await
         .good();
     let parent = acme.issue(json!({"title": "Release"})).await;
     let issue = acme
         .issue(json!({"title": "Fix", "status": "todo", "assigneeAgentId": agent, "parentId": parent["id"]}))
         .await;
-    let run = acme.run_on(issue["id"].as_str().unwrap()).await;
-    let run = Some(run.as_str());
+    let run_id = acme.run_on(issue["id"].as_str().unwrap()).await;
+    let run = Some(run_id.as_str());
     // 1: who am I.
     let me = acme.agent(Method::GET, "/api/agents/me", run, json!({})).await.good();
     assert_eq!((&me["id"], &me["companyId"]), (&json!(agent), &json!(company)));
@@ -405,8 +442,9 @@ async fn a_whole_heartbeat_call_by_call() {
     let inbox = acme.agent(Method::GET, "/api/agents/me/inbox-lite", run, json!({})).await.good();
     shape!("inbox_lite", inbox.clone());
     assert_eq!(inbox[0]["id"], issue["id"]);
-    let fallback =
-        format!("/api/companies/{company}/issues?assigneeAgentId={agent}&status=todo,in_progress,in_review,blocked");
+    let fallback = format!(
+        "/api/companies/{company}/issues?assigneeAgentId={agent}&status=todo,in_progress,in_review,blocked"
+    );
     let listed = acme.agent(Method::GET, &fallback, run, json!({})).await.good();
     assert_eq!(listed.as_array().unwrap().len(), 1);
     // 5: take it.
@@ -447,14 +485,19 @@ async fn a_whole_heartbeat_call_by_call() {
     assert_eq!((&asked["sourceRunId"], &asked["status"]), (&json!(run), &json!("pending")));
     let again = acme.agent(Method::POST, &path(&issue, "/interactions"), run, body).await.good();
     assert_eq!(again["id"], asked["id"]);
-    assert_eq!(acme.agent(Method::GET, &path(&issue, "/attachments"), run, json!({})).await.good(), json!([]));
+    assert_eq!(
+        acme.agent(Method::GET, &path(&issue, "/attachments"), run, json!({})).await.good(),
+        json!([])
+    );
     // 9: delegate.
-    let agents = acme.agent(Method::GET, &format!("/api/companies/{company}/agents"), run, json!({})).await.good();
+    let agents =
+        acme.agent(Method::GET, &format!("/api/companies/{company}/agents"), run, json!({})).await.good();
     assert_eq!(agents[0]["urlKey"], "engineer");
     let body = json!({"title": "Part", "parentId": issue["id"], "goalId": goal["id"], "billingCode": "x"});
     let part = acme.agent(Method::POST, &format!("/api/companies/{company}/issues"), run, body).await.good();
     assert_eq!((&part["createdByAgentId"], &part["originRunId"]), (&json!(agent), &json!(run)));
-    let body = json!({"title": "Part of it", "acceptanceCriteria": ["it works"], "blockParentUntilDone": false});
+    let body =
+        json!({"title": "Part of it", "acceptanceCriteria": ["it works"], "blockParentUntilDone": false});
     let answer = acme.agent(Method::POST, &path(&issue, "/children"), run, body).await;
     assert_eq!(answer.status, 201);
     let child = answer.good();
@@ -464,19 +507,26 @@ async fn a_whole_heartbeat_call_by_call() {
     let body = json!({"body": "Half way\\nthere"});
     let half = acme.agent(Method::POST, &path(&issue, "/comments"), run, body).await;
     assert_eq!(half.status, 201);
-    assert_eq!((&half.json()["body"], &half.json()["createdByRunId"]), (&json!("Half way\nthere"), &json!(run)));
+    assert_eq!(
+        (&half.json()["body"], &half.json()["createdByRunId"]),
+        (&json!("Half way\nthere"), &json!(run))
+    );
     let body = json!({"status": "done", "comment": "Done: it works"});
     let done = acme.agent(Method::PATCH, &path(&issue, ""), run, body).await.good();
     assert_eq!((&done["status"], &done["comment"]["body"]), (&json!("done"), &json!("Done: it works")));
     assert!(done["completedAt"].is_string() && done["checkoutRunId"].is_null());
     // Its own words never wake it: the run that is under way is the only one, but for what the person said.
-    let run = run.unwrap();
+    let run = run_id.as_str();
     acme.stage.puppets.say(run, Stdout, b"bye\n");
     acme.stage.puppets.end(run, 0);
     assert_eq!(acme.stage.over(&company, run).await, "succeeded");
     let runs = acme.stage.get(&path(&issue, "/runs")).await.good();
-    let mut of_agent: Vec<&str> =
-        runs.as_array().unwrap().iter().map(|run| run["contextSnapshot"]["wakeReason"].as_str().unwrap()).collect();
+    let mut of_agent: Vec<&str> = runs
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["contextSnapshot"]["wakeReason"].as_str().unwrap())
+        .collect();
     of_agent.sort_unstable();
     assert_eq!(of_agent, ["issue_assigned", "issue_commented"]);
     let of_run = acme.stage.get(&format!("/api/heartbeat-runs/{run}/issues")).await.good();

@@ -3,16 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::cloned_ref_to_slice_refs, reason = "expected lists read better written out")]
 
+mod approvals;
 mod documents;
-mod issues;
+mod door;
+mod isolation;
 mod issue_parts;
-mod trees;
+mod issues;
 mod lists;
 mod logs;
+mod money;
+mod people;
 mod puppets;
 mod refusals;
 mod shapes;
 mod stage;
 mod streams;
+mod trees;
 mod trust;
 mod wakes;

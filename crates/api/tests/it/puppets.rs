@@ -16,6 +16,8 @@ const HEADER: u64 = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Puppets {
     all: Mutex<HashMap<ProcessId, Puppet>>,
+    /// The environment that the process of each run was given.
+    given: Mutex<HashMap<RunId, Vec<(String, String)>>>,
     /// Rings when a process was started.
     pub(crate) started: Notify,
 }
@@ -65,6 +67,13 @@ impl Puppets {
         self.all.lock().unwrap().contains_key(&ProcessId { run: run.into(), epoch: 1 })
     }
 
+    /// A variable of the environment of a run's process.
+    pub(crate) fn variable(&self, run: &str, name: &str) -> String {
+        let given = self.given.lock().unwrap();
+        let all = &given[&RunId::from(run)];
+        all.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).expect("it was given")
+    }
+
     /// The frames that were printed.
     pub(crate) fn frames(&self, run: &str) -> Vec<Frame> {
         self.all.lock().unwrap()[&ProcessId { run: run.into(), epoch: 1 }].frames.lock().unwrap().clone()
@@ -94,7 +103,8 @@ impl LogSource for Reader {
 }
 
 impl Processes for Puppets {
-    fn start(&self, id: &ProcessId, _: i64, _: &adapters::Command) -> Result<(), ProcessError> {
+    fn start(&self, id: &ProcessId, _: i64, command: &adapters::Command) -> Result<(), ProcessError> {
+        self.given.lock().unwrap().insert(id.run.clone(), command.env.clone());
         self.all.lock().unwrap().entry(id.clone()).or_default();
         self.started.notify_waiters();
         Ok(())

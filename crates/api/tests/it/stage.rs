@@ -133,7 +133,12 @@ impl Stage {
     }
 
     /// As somebody with a key, in a run if one is named.
-    pub(crate) fn by(&self, request: reqwest::RequestBuilder, key: &str, run: Option<&str>) -> reqwest::RequestBuilder {
+    pub(crate) fn by(
+        &self,
+        request: reqwest::RequestBuilder,
+        key: &str,
+        run: Option<&str>,
+    ) -> reqwest::RequestBuilder {
         let request = request.bearer_auth(key);
         match run {
             None => request,

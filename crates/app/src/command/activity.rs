@@ -1,5 +1,7 @@
 //! `bugle activity`: what was done in a company, by whom, newest first.
 
+use std::collections::HashMap;
+
 use clap::Args;
 use serde_json::Value as Json;
 
@@ -70,6 +72,7 @@ pub(super) async fn print(
         return Ok(());
     }
     let directory = Directory::of_agents(client, company).await?;
+    let names = identifiers(rows(told));
     let shown = rows(told).iter().map(|entry| {
         let who = match (text(entry, "actorType"), text(entry, "actorId")) {
             ("agent", id) => directory.agent(id),
@@ -79,7 +82,7 @@ pub(super) async fn print(
             (Tone::Faint, when::local(text(entry, "createdAt"))),
             (Tone::Plain, who),
             (Tone::Strong, text(entry, "action").to_owned()),
-            (Tone::Plain, thing(entry, &directory)),
+            (Tone::Plain, thing(entry, &directory, &names)),
             (Tone::Plain, one_line(&said(entry), 80)),
         ]
     });
@@ -87,12 +90,22 @@ pub(super) async fn print(
     Ok(())
 }
 
+/// The identifiers of issues, as far as entries name them: not every entry does.
+fn identifiers(told: &[Json]) -> HashMap<&str, &str> {
+    let name = |entry| entry_name(entry).map(|name| (text(entry, "entityId"), name));
+    told.iter().filter_map(name).collect()
+}
+
+fn entry_name(entry: &Json) -> Option<&str> {
+    let name = text(entry.get("details")?, "identifier");
+    (text(entry, "entityType") == "issue" && !name.is_empty()).then_some(name)
+}
+
 /// What it happened to, by the best name there is.
-fn thing(entry: &Json, directory: &Directory) -> String {
+fn thing(entry: &Json, directory: &Directory, names: &HashMap<&str, &str>) -> String {
     let (kind, id) = (text(entry, "entityType"), text(entry, "entityId"));
-    let details = entry.get("details").unwrap_or(&Json::Null);
-    match (kind, text(details, "identifier")) {
-        ("issue", name) if !name.is_empty() => name.to_owned(),
+    match (kind, names.get(id)) {
+        ("issue", Some(name)) => (*name).to_owned(),
         ("agent", _) => directory.agent(id),
         (_, _) => format!("{kind} {}", short(id)),
     }
@@ -127,9 +140,12 @@ mod tests {
         let entry = json!({"entityType": "issue", "entityId": "0192f7a0-0000-4000-8000-00000000000a",
             "details": {"identifier": "ACM-1", "status": "done", "_previous": {"status": "todo"},
                 "commentId": "x", "reopened": true, "hidden": false}});
-        assert_eq!(said(&entry), "reopened, status: done");
-        assert_eq!(thing(&entry, &Directory::default()), "ACM-1");
+        assert_eq!(said(&entry), "status: done, reopened");
+        let nameless = json!({"entityType": "issue", "entityId": entry["entityId"], "details": {}});
+        let told = [nameless.clone(), entry];
+        let names = identifiers(&told);
+        assert_eq!(thing(&nameless, &Directory::default(), &names), "ACM-1");
         let other = json!({"entityType": "label", "entityId": "0192f7a0-0000-4000-8000-00000000000a"});
-        assert_eq!(thing(&other, &Directory::default()), "label 0192f7a0-0000");
+        assert_eq!(thing(&other, &Directory::default(), &HashMap::new()), "label 0192f7a0-0000");
     }
 }

@@ -71,6 +71,11 @@ pub(super) fn usd(cents: i64) -> String {
     format!("{sign}${}.{:02}", cents / 100, cents % 100)
 }
 
+/// So many things: `1 run`, `2 runs`.
+pub(super) fn counted(count: i64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// A list as people read it: `a, b and c`.
 pub(super) fn listing(items: &[String]) -> String {
     match items {

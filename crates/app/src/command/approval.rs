@@ -82,9 +82,10 @@ async fn find(context: &Context, client: &Client, typed: &str) -> Result<Json, F
             .hint("see which there are: bugle approval list")
     };
     if domain::ids::looks_like_id(&typed) {
-        return client.get(&format!("/approvals/{typed}")).await.map_err(|failure| {
-            if failure.message == "Approval not found" { unknown() } else { failure }
-        });
+        return client
+            .get(&format!("/approvals/{typed}"))
+            .await
+            .map_err(|failure| if failure.message == "Approval not found" { unknown() } else { failure });
     }
     let approvals = client.get(&format!("/companies/{}/approvals", context.company(client).await?)).await?;
     let is_meant = |approval: &&Json| typed.len() >= 8 && text(approval, "id").starts_with(&typed);
@@ -149,11 +150,12 @@ pub(super) fn asker(approval: &Json, directory: &Directory) -> String {
 /// What is asked for, in one line.
 pub(super) fn gist(approval: &Json) -> String {
     let payload = approval.get("payload").unwrap_or(&Json::Null);
-    let said = ["title", "summary", "name", "scopeName", "plan", "recommendedAction", "guidance", "description"]
-        .iter()
-        .map(|key| text(payload, key))
-        .find(|text| !text.trim().is_empty())
-        .unwrap_or_default();
+    let said =
+        ["title", "summary", "name", "scopeName", "plan", "recommendedAction", "guidance", "description"]
+            .iter()
+            .map(|key| text(payload, key))
+            .find(|text| !text.trim().is_empty())
+            .unwrap_or_default();
     one_line(said, 60)
 }
 
@@ -171,8 +173,7 @@ async fn show(context: &mut Context, typed: &str) -> Result<(), Failure> {
     }
     let directory = Directory::of_agents(&client, text(&approval, "companyId")).await?;
     let status = text(&approval, "status");
-    let (shown, status) =
-        (context.screen.tint(Tone::Strong, &id), context.screen.tint(tone(status), status));
+    let (shown, status) = (context.screen.tint(Tone::Strong, &id), context.screen.tint(tone(status), status));
     context.screen.line(&format!("{shown}  {status}"));
     let page = [
         ("type", text(&approval, "type").to_owned()),

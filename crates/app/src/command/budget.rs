@@ -142,10 +142,9 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
             (Tone::Faint, short(text(policy, "policyId"))),
         ]
     });
-    context.screen.table(
-        &["OF", "STATUS", "LIMIT", "SPENT", "RESERVED", "LEFT", "PER", "POLICY"],
-        shown.collect(),
-    );
+    context
+        .screen
+        .table(&["OF", "STATUS", "LIMIT", "SPENT", "RESERVED", "LEFT", "PER", "POLICY"], shown.collect());
     let open = rows_at(&overview, "activeIncidents").len();
     if open > 0 {
         context.screen.note(&format!("{open} to decide: bugle budget incidents"));
@@ -214,7 +213,8 @@ pub(super) fn word(name: &str, id: &str) -> String {
 /// Dollars as they were typed, in cents.
 fn cents(flag: &str, typed: &str) -> Result<i64, Failure> {
     let wrong = |what: &str| {
-        Failure::usage("usd.invalid", format!("{flag} {typed} {what}")).hint("for example: --usd 5 or --usd 0.50")
+        Failure::usage("usd.invalid", format!("{flag} {typed} {what}"))
+            .hint("for example: --usd 5 or --usd 0.50")
     };
     let bare = typed.trim().trim_start_matches('$');
     let (whole, part) = bare.split_once('.').unwrap_or((bare, ""));
@@ -385,7 +385,9 @@ impl Resolve {
             context.screen.line(&format!("{} stays paused", scope(incident)));
             context.screen.note(&format!("to let it go on later: {}", raise(incident)));
         } else {
-            context.screen.line(&format!("{} goes on; what it was stopped at is woken again", scope(incident)));
+            context
+                .screen
+                .line(&format!("{} goes on; what it was stopped at is woken again", scope(incident)));
         }
         Ok(())
     }
@@ -394,7 +396,8 @@ impl Resolve {
         let matching: Vec<&Json> = match self.incident.as_deref().map(str::trim) {
             Some(typed) => {
                 let typed = typed.to_ascii_lowercase();
-                let is_meant = |incident: &&Json| !typed.is_empty() && text(incident, "id").starts_with(&typed);
+                let is_meant =
+                    |incident: &&Json| !typed.is_empty() && text(incident, "id").starts_with(&typed);
                 open.iter().filter(is_meant).collect()
             }
             None => open.iter().filter(|incident| text(incident, "thresholdType") == "hard").collect(),
@@ -457,12 +460,20 @@ mod tests {
     #[test]
     fn the_command_that_raises_a_budget_can_be_pasted() {
         let of = |scope: &str, name: &str, metric: &str, kind: &str| {
-            raise(&json!({"scopeType": scope, "scopeName": name, "scopeId": "ID", "metric": metric, "windowKind": kind}))
+            raise(
+                &json!({"scopeType": scope, "scopeName": name, "scopeId": "ID", "metric": metric, "windowKind": kind}),
+            )
         };
         let month = "calendar_month_utc";
         assert_eq!(of("agent", "ada", "billed_cents", month), "bugle budget set --agent ada --usd N");
-        assert_eq!(of("agent", "Slow One", "tokens", month), "bugle budget set --agent \"Slow One\" --tokens N");
-        assert_eq!(of("project", "$(rm)", "tokens", "lifetime"), "bugle budget set --project ID --tokens N --window lifetime");
+        assert_eq!(
+            of("agent", "Slow One", "tokens", month),
+            "bugle budget set --agent \"Slow One\" --tokens N"
+        );
+        assert_eq!(
+            of("project", "$(rm)", "tokens", "lifetime"),
+            "bugle budget set --project ID --tokens N --window lifetime"
+        );
         assert_eq!(of("company", "Acme", "billed_cents", month), "bugle budget set --usd N");
     }
 }

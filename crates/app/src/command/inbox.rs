@@ -3,7 +3,7 @@
 //! Four sources make one list: what rules gave up on, budgets that stopped something, requests of agents, and issues
 //! that are assigned to the person. Nothing is decided here.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
 use super::answer::{number, one_line, rows, rows_at, text};
@@ -17,7 +17,19 @@ use crate::screen::Tone;
 use crate::when;
 
 #[derive(Debug, Args)]
-pub(crate) struct Inbox {}
+pub(crate) struct Inbox {
+    #[command(subcommand)]
+    order: Option<Order>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Say that an item needs nobody any more; what it is about is not touched
+    Resolve {
+        /// Id of the item, or its first digits
+        item: String,
+    },
+}
 
 /// One thing that needs a person.
 #[derive(Debug, PartialEq)]
@@ -26,6 +38,8 @@ struct Need {
     what: String,
     since: String,
     settle: String,
+    /// The item, where it can be put away as such.
+    item: Option<String>,
     /// What the server said about it.
     of: Json,
 }
@@ -34,6 +48,9 @@ impl Inbox {
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let client = context.client()?;
         let company = context.company(&client).await?;
+        if let Some(Order::Resolve { item }) = self.order {
+            return resolve(context, &client, &company, &item).await;
+        }
         let needs = load(&client, &company).await?;
         if context.global.json {
             let list: Vec<Json> = needs
@@ -55,9 +72,40 @@ impl Inbox {
             context.screen.line(&format!("{kind}  {}  {since}", need.what));
             let settle = context.screen.tint(Tone::Strong, &need.settle);
             context.screen.line(&format!("  {settle}"));
+            if let Some(item) = &need.item {
+                let aside = format!("or, if it needs nobody: bugle inbox resolve {}", short(item));
+                let aside = context.screen.tint(Tone::Faint, &aside);
+                context.screen.line(&format!("  {aside}"));
+            }
         }
         Ok(())
     }
+}
+
+/// Puts an item away.
+async fn resolve(context: &mut Context, client: &Client, company: &str, typed: &str) -> Result<(), Failure> {
+    let typed = typed.trim().to_ascii_lowercase();
+    let items = items(client, company).await?;
+    let is_meant = |item: &&Json| typed.len() >= 8 && text(item, "id").starts_with(&typed);
+    let matching: Vec<&Json> = items.iter().filter(is_meant).collect();
+    let [item] = matching.as_slice() else {
+        return Err(Failure::usage("item.unknown", format!("`{typed}` does not name one open item"))
+            .hint("see which there are: bugle inbox"));
+    };
+    let path = format!("/companies/{company}/inbox-items/{}/resolve", text(item, "id"));
+    let resolved = client.post(&path, &json!({})).await?;
+    if context.global.json {
+        context.screen.answer(&resolved);
+    } else {
+        context.screen.line(&format!("put away: {}", one_line(text(&resolved, "title"), 100)));
+    }
+    Ok(())
+}
+
+/// What rules gave up on.
+async fn items(client: &Client, company: &str) -> Result<Vec<Json>, Failure> {
+    let inbox = client.get(&format!("/companies/{company}/inbox-items")).await?;
+    Ok(rows_at(&inbox, "items").to_vec())
 }
 
 /// How many things need a person.
@@ -67,9 +115,6 @@ pub(super) async fn count(client: &Client, company: &str) -> Result<usize, Failu
 
 /// Everything that needs a person, newest first.
 async fn load(client: &Client, company: &str) -> Result<Vec<Need>, Failure> {
-    let inbox = client.get(&format!("/companies/{company}/inbox-items")).await?;
-    // A list, or a list with what stands beside it.
-    let items = if inbox.is_array() { rows(&inbox) } else { rows_at(&inbox, "items") };
     let overview = client.get(&format!("/companies/{company}/budgets/overview")).await?;
     let approvals = client.get(&format!("/companies/{company}/approvals?status=pending")).await?;
     let mine = "backlog,todo,in_progress,in_review,blocked";
@@ -77,8 +122,9 @@ async fn load(client: &Client, company: &str) -> Result<Vec<Need>, Failure> {
     let mine = client.get(&path).await?;
     let directory = Directory::of_agents(client, company).await?;
     let mut needs = Vec::new();
-    for item in items.iter().filter(|item| text(item, "resolvedAt").is_empty()) {
-        needs.push(of_item(item, &name_of(client, item).await));
+    for item in items(client, company).await? {
+        let name = name_of(client, &item).await;
+        needs.push(of_item(&item, &name));
     }
     let stops: Vec<&Json> = rows_at(&overview, "activeIncidents")
         .iter()
@@ -97,7 +143,8 @@ async fn load(client: &Client, company: &str) -> Result<Vec<Need>, Failure> {
 /// The identifier of the issue that an item is about, where it is about one.
 async fn name_of(client: &Client, item: &Json) -> String {
     let details = item.get("details").unwrap_or(&Json::Null);
-    let known = ["leafIdentifier", "identifier"].iter().map(|key| text(details, key)).find(|it| !it.is_empty());
+    let known =
+        ["leafIdentifier", "identifier"].iter().map(|key| text(details, key)).find(|it| !it.is_empty());
     let id = match (text(item, "entityType"), text(details, "issueId")) {
         ("issue", _) => text(item, "entityId"),
         (_, id) => id,
@@ -127,7 +174,9 @@ fn of_item(item: &Json, issue: &str) -> Need {
             format!("bugle issue show {issue}, then give it to somebody: bugle issue assign {issue} AGENT")
         }
         ("wake_loop", "issue") => {
-            format!("bugle issue activity {issue}, then: bugle issue comment {issue} TEXT, or bugle issue hold {issue}")
+            format!(
+                "bugle issue activity {issue}, then: bugle issue comment {issue} TEXT, or bugle issue hold {issue}"
+            )
         }
         (_, "issue") => {
             format!("bugle issue show {issue}, then: bugle issue reopen {issue} -m \"what to do next\"")
@@ -141,6 +190,7 @@ fn of_item(item: &Json, issue: &str) -> Need {
         what: one_line(text(item, "title"), 100),
         since: text(item, "openedAt").to_owned(),
         settle,
+        item: Some(text(item, "id").to_owned()),
         of: item.clone(),
     }
 }
@@ -158,10 +208,8 @@ fn of_incident(incident: &Json) -> Need {
         kind: "budget_stop".to_owned(),
         what,
         since: text(incident, "createdAt").to_owned(),
-        settle: format!(
-            "bugle budget resolve {} {unit} N, or --keep-paused",
-            short(text(incident, "id"))
-        ),
+        settle: format!("bugle budget resolve {} {unit} N, or --keep-paused", short(text(incident, "id"))),
+        item: None,
         of: incident.clone(),
     }
 }
@@ -174,6 +222,7 @@ fn of_approval(approval: &Json, directory: &Directory) -> Need {
         what: format!("{} asks for {}{gist}", asker(approval, directory), text(approval, "type")),
         since: text(approval, "createdAt").to_owned(),
         settle: settled_by(approval),
+        item: None,
         of: approval.clone(),
     }
 }
@@ -182,15 +231,20 @@ fn of_issue(issue: &Json) -> Need {
     let (name, status) = (text(issue, "identifier"), text(issue, "status"));
     let settle = match status {
         "in_review" => {
-            format!("bugle issue show {name}, then: bugle issue done {name} -m TEXT, or bugle issue assign {name} AGENT -m TEXT")
+            format!(
+                "bugle issue show {name}, then: bugle issue done {name} -m TEXT, or bugle issue assign {name} AGENT -m TEXT"
+            )
         }
-        _ => format!("bugle issue show {name}, then: bugle issue done {name}, or bugle issue assign {name} AGENT"),
+        _ => format!(
+            "bugle issue show {name}, then: bugle issue done {name}, or bugle issue assign {name} AGENT"
+        ),
     };
     Need {
         kind: "your_issue".to_owned(),
         what: format!("{name} ({status}) is yours: {}", one_line(text(issue, "title"), 80)),
         since: text(issue, "updatedAt").to_owned(),
         settle,
+        item: None,
         of: issue.clone(),
     }
 }

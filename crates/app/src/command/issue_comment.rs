@@ -38,9 +38,7 @@ impl Comment {
         let issue = find(context, &client, &self.issue).await?;
         let mut sent = Map::new();
         sent.insert("body".into(), json!(body));
-        for (key, flag) in
-            [("reopen", self.reopen), ("resume", self.resume), ("interrupt", self.interrupt)]
-        {
+        for (key, flag) in [("reopen", self.reopen), ("resume", self.resume), ("interrupt", self.interrupt)] {
             if flag {
                 sent.insert(key.into(), json!(true));
             }
@@ -61,7 +59,9 @@ impl Comment {
         let note = match (text(&after, "assigneeAgentId"), status) {
             ("", _) => format!("nobody works on it: bugle issue assign {name} AGENT"),
             (_, "done" | "cancelled") => {
-                format!("it is {status}, so nobody is woken; to go on: bugle issue comment {name} TEXT --reopen")
+                format!(
+                    "it is {status}, so nobody is woken; to go on: bugle issue comment {name} TEXT --reopen"
+                )
             }
             (agent, _) => {
                 let directory = Directory::of_agents(&client, text(&after, "companyId")).await?;

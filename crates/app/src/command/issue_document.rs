@@ -102,10 +102,8 @@ impl Document {
 fn unknown(failure: Failure, issue: &Json, key: &str) -> Failure {
     let name = text(issue, "identifier");
     match failure.message.as_str() {
-        "Document not found" => {
-            Failure::usage("document.unknown", format!("{name} has no document `{key}`"))
-                .hint(format!("see which it has: bugle issue documents {name}"))
-        }
+        "Document not found" => Failure::usage("document.unknown", format!("{name} has no document `{key}`"))
+            .hint(format!("see which it has: bugle issue documents {name}")),
         "Invalid document key" => {
             Failure::usage("document.key", format!("`{key}` is not a key for a document"))
                 .hint("a key is of small letters, digits, - and _, for example plan")
@@ -156,9 +154,10 @@ impl Put {
         if let Some(summary) = &self.summary {
             sent.insert("changeSummary".into(), json!(summary));
         }
-        let base = self.base.clone().or_else(|| {
-            before.as_ref().map(|document| text(document, "latestRevisionId").to_owned())
-        });
+        let base = self
+            .base
+            .clone()
+            .or_else(|| before.as_ref().map(|document| text(document, "latestRevisionId").to_owned()));
         if let Some(base) = base {
             sent.insert("baseRevisionId".into(), json!(base));
         }
@@ -188,17 +187,14 @@ impl Put {
         }
     }
 
-    async fn refused(
-        &self,
-        client: &crate::client::Client,
-        issue: &Json,
-        failure: Failure,
-    ) -> Failure {
+    async fn refused(&self, client: &crate::client::Client, issue: &Json, failure: Failure) -> Failure {
         let name = text(issue, "identifier");
         if failure.message == "Document was updated by someone else" {
             let message = format!("{} of {name} was written by somebody else meanwhile", self.key);
-            return Failure { kind: Kind::Refused, message, ..failure }
-                .hint(format!("read it again, then put yours: bugle issue document get {name} {}", self.key));
+            return Failure { kind: Kind::Refused, message, ..failure }.hint(format!(
+                "read it again, then put yours: bugle issue document get {name} {}",
+                self.key
+            ));
         }
         explained(client, issue, unknown(failure, issue, &self.key)).await
     }

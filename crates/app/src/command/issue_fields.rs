@@ -63,7 +63,9 @@ impl Create {
         let mut body = Map::new();
         body.insert("title".into(), json!(self.title));
         if let Some(description) = &self.description {
-            body.insert("description".into(), json!(typed(description)?));
+            // Nothing on standard input is no description.
+            let text = Some(typed(description)?).filter(|text| !text.trim().is_empty());
+            body.insert("description".into(), json!(text));
         }
         let mut worker = None;
         if let Some(named) = &self.assignee {
@@ -177,8 +179,9 @@ impl Update {
         let issue = find(context, &client, &self.issue).await?;
         let patch = self.patch(context, &client, &issue).await?;
         if patch.is_empty() {
-            return Err(Failure::usage("usage", "nothing to change was given")
-                .hint("see: bugle issue update --help"));
+            return Err(
+                Failure::usage("usage", "nothing to change was given").hint("see: bugle issue update --help")
+            );
         }
         let changed = change(&client, &issue, patch).await?;
         tell(context, &changed);
@@ -278,11 +281,7 @@ fn wanted(named: &str) -> Option<&str> {
 }
 
 /// Changes an issue; a refusal says what is in the way.
-pub(super) async fn change(
-    client: &Client,
-    issue: &Json,
-    patch: Map<String, Json>,
-) -> Result<Json, Failure> {
+pub(super) async fn change(client: &Client, issue: &Json, patch: Map<String, Json>) -> Result<Json, Failure> {
     match client.patch(&format!("/issues/{}", text(issue, "id")), &Json::Object(patch)).await {
         Ok(changed) => Ok(changed),
         Err(failure) => Err(explained(client, issue, failure).await),
@@ -327,7 +326,10 @@ mod tests {
     fn a_new_issue_says_what_happens_next() {
         let issue = |status: &str| json!({ "identifier": "ACM-1", "status": status });
         let open = ["ACM-2".to_owned(), "ACM-3".to_owned()];
-        assert_eq!(follows(&issue("todo"), Some("ada"), &open), "ada is woken for it when ACM-2 and ACM-3 are done");
+        assert_eq!(
+            follows(&issue("todo"), Some("ada"), &open),
+            "ada is woken for it when ACM-2 and ACM-3 are done"
+        );
         assert!(follows(&issue("todo"), Some("ada"), &[]).starts_with("ada is woken for it; see"));
         assert!(follows(&issue("backlog"), Some("ada"), &[]).contains("--status todo"));
         assert!(follows(&issue("backlog"), None, &[]).contains("bugle issue assign ACM-1"));

@@ -81,10 +81,9 @@ impl List {
         }
         let directory = Directory::of(&client, &company).await?;
         let shown = rows(&issues).iter().map(|issue| row(issue, &directory)).collect();
-        context.screen.table(
-            &["ISSUE", "STATUS", "PRIORITY", "ASSIGNEE", "PROJECT", "TITLE", "LAST ACTIVITY"],
-            shown,
-        );
+        context
+            .screen
+            .table(&["ISSUE", "STATUS", "PRIORITY", "ASSIGNEE", "PROJECT", "TITLE", "LAST ACTIVITY"], shown);
         if rows(&issues).len() == self.limit as usize {
             context.screen.note("there may be more: --limit N");
         }

@@ -96,9 +96,7 @@ pub(super) async fn explained(client: &Client, issue: &Json, failure: Failure) -
                 [] => format!("{name} is blocked by issues that are not done"),
                 open => format!("{name} is blocked: {} must be done first", listing(open)),
             };
-            let hint = format!(
-                "finish them, or lift the block: bugle issue update {name} --unblock {first}"
-            );
+            let hint = format!("finish them, or lift the block: bugle issue update {name} --unblock {first}");
             Failure { kind: Kind::Refused, message, hint: Some(hint), ..failure }
         }
         "Issue checkout conflict"
@@ -115,7 +113,9 @@ pub(super) async fn explained(client: &Client, issue: &Json, failure: Failure) -
                 ),
                 (Some(run), _) => (
                     format!("{} ({name}): run {run} has it", failure.message),
-                    format!("see that run: bugle run show {run}   take it away: bugle issue force-release {name}"),
+                    format!(
+                        "see that run: bugle run show {run}   take it away: bugle issue force-release {name}"
+                    ),
                 ),
                 (None, _) => (
                     format!("{} ({name} is {})", failure.message, text(issue, "status")),
@@ -157,9 +157,9 @@ fn advice(message: &str, name: &str) -> Option<String> {
         "Blocking relations cannot contain cycles" | "Issue cannot be blocked by itself" => {
             "see what waits for what: bugle issue show ISSUE".to_owned()
         }
-        "Cancelled issues must be restored through the dedicated restore flow" => format!(
-            "bring it back: bugle issue reopen {name}; with its tree: bugle issue restore {name}"
-        ),
+        "Cancelled issues must be restored through the dedicated restore flow" => {
+            format!("bring it back: bugle issue reopen {name}; with its tree: bugle issue restore {name}")
+        }
         "Project is paused" => "see: bugle project list".to_owned(),
         "Project is paused because its budget hard-stop was reached" => {
             "see what was spent and raise it: bugle budget list".to_owned()

@@ -94,19 +94,14 @@ impl Around {
         screen.note(&format!("say something: bugle issue comment {name} TEXT   more: bugle issue tree|runs|documents|activity {name}"));
     }
 
-    fn page(
-        &self,
-        issue: &Json,
-        directory: &Directory,
-        root: Option<&str>,
-    ) -> Vec<(&'static str, String)> {
+    fn page(&self, issue: &Json, directory: &Directory, root: Option<&str>) -> Vec<(&'static str, String)> {
         let named = |list: &str, key: &str| {
             let found = rows_at(issue, list).iter().map(|it| one_line(text(it, key), 48));
             found.collect::<Vec<_>>().join(", ")
         };
-        let part_of = rows_at(issue, "ancestors").first().map(|parent| {
-            format!("{} {}", text(parent, "identifier"), one_line(text(parent, "title"), 60))
-        });
+        let part_of = rows_at(issue, "ancestors")
+            .first()
+            .map(|parent| format!("{} {}", text(parent, "identifier"), one_line(text(parent, "title"), 60)));
         let project = issue.get("project").map(|it| one_line(text(it, "name"), 48)).unwrap_or_default();
         let goal = issue.get("goal").map(|it| one_line(text(it, "title"), 60)).unwrap_or_default();
         let held = self.hold.as_ref().zip(root).map(|(gate, root)| on_hold(gate, root));

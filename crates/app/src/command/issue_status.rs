@@ -188,12 +188,16 @@ impl Block {
         let whole = if changed.get("blockedBy").is_some() { &changed } else { &issue };
         let open: Vec<String> =
             open_blockers(whole).iter().map(|it| text(it, "identifier").to_owned()).collect();
-        if open.is_empty() {
-            let name = text(&changed, "identifier");
-            context.screen.note(&format!("when it can go on: bugle issue reopen {name}"));
-        } else {
-            context.screen.note(&format!("it goes on by itself when {} done", finished(&open)));
-        }
+        let name = text(&changed, "identifier");
+        let is_owned = !text(&changed, "assigneeAgentId").is_empty();
+        context.screen.note(&match open.as_slice() {
+            [] => format!("when it can go on: bugle issue reopen {name}"),
+            open if is_owned => format!("its assignee is woken when {} done", finished(open)),
+            open => format!(
+                "when {} done, nobody is there to go on: bugle issue assign {name} AGENT",
+                finished(open)
+            ),
+        });
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use clap::Args;
 use serde_json::{Map, Value as Json, json};
 
-use super::answer::{listing, number, one_line, rows, rows_at, text};
+use super::answer::{counted, listing, number, one_line, rows, rows_at, text};
 use super::directory::Directory;
 use super::issue::tone;
 use super::issue_list::status_with_run;
@@ -186,9 +186,8 @@ async fn operate(
     let client = context.client()?;
     let root = find(context, &client, &order.issue).await?;
     let (id, name) = (text(&root, "id"), text(&root, "identifier"));
-    let preview = previewed(&client, &root, mode).await?;
-    let totals = preview.get("totals").cloned().unwrap_or(Json::Null);
     if order.dry_run {
+        let preview = previewed(&client, &root, mode).await?;
         if context.global.json {
             context.screen.answer(&preview);
         } else {
@@ -196,8 +195,8 @@ async fn operate(
         }
         return Ok(());
     }
-    if number(&totals, "affectedIssues") == 0 {
-        return Err(nothing(mode, name, &preview));
+    if let Some(failure) = needless(&client, &root, mode).await? {
+        return Err(failure);
     }
     let mut body = more;
     body.insert("mode".into(), json!(mode));
@@ -212,16 +211,16 @@ async fn operate(
         context.screen.answer(&answer);
         return Ok(());
     }
-    let totals = answer.pointer("/preview/totals").unwrap_or(&totals);
-    let issues = issues(number(totals, "affectedIssues"));
+    let totals = answer.pointer("/preview/totals").unwrap_or(&Json::Null);
+    let issues = counted(number(totals, "affectedIssues"), "issue");
     let (running, queued) = (number(totals, "activeRuns"), number(totals, "queuedRuns"));
     let (line, next) = match mode {
         "pause" => (
-            format!("{issues} on hold: {running} runs are being stopped, {queued} queued ones held"),
+            format!("{issues} on hold; stopped: {}, in the queue: {queued}", counted(running, "run")),
             format!("let it go on: bugle issue unhold {name}"),
         ),
         "cancel" => (
-            format!("{issues} cancelled, with {} runs", running + queued),
+            format!("{issues} cancelled, with {}", counted(running + queued, "run")),
             format!("bring it back: bugle issue restore {name}"),
         ),
         _ => (format!("{issues} brought back"), format!("see: bugle issue tree {name}")),
@@ -239,25 +238,23 @@ async fn previewed(client: &Client, root: &Json, mode: &str) -> Result<Json, Fai
     }
 }
 
-fn issues(count: i64) -> String {
-    if count == 1 { "1 issue".to_owned() } else { format!("{count} issues") }
-}
-
 /// Says what an operation would do, issue by issue.
 fn would(screen: &mut Screen, preview: &Json, mode: &str, name: &str) {
     let totals = preview.get("totals").unwrap_or(&Json::Null);
     screen.line(&format!(
         "{mode} of {name} would take {}, {} running and {} queued runs",
-        issues(number(totals, "affectedIssues")),
+        counted(number(totals, "affectedIssues"), "issue"),
         number(totals, "activeRuns"),
         number(totals, "queuedRuns")
     ));
     let table = rows_at(preview, "issues")
         .iter()
         .map(|issue| (issue, String::new()))
-        .chain(rows_at(preview, "skippedIssues").iter().map(|issue| {
-            (issue, format!("left out: {}", text(issue, "skipReason")))
-        }))
+        .chain(
+            rows_at(preview, "skippedIssues")
+                .iter()
+                .map(|issue| (issue, format!("left out: {}", text(issue, "skipReason")))),
+        )
         .filter(|(issue, why)| !why.is_empty() || issue["skipped"] != true)
         .map(|(issue, why)| {
             let status = text(issue, "status");
@@ -277,24 +274,43 @@ fn would(screen: &mut Screen, preview: &Json, mode: &str, name: &str) {
     }
 }
 
-/// Nothing of the tree can be taken.
-fn nothing(mode: &str, name: &str, preview: &Json) -> Failure {
-    let skipped = rows_at(preview, "skippedIssues");
-    let because: HashSet<&str> = skipped.iter().map(|issue| text(issue, "skipReason")).collect();
-    let (message, hint) = match mode {
-        "pause" if because.contains("already_held") => {
-            (format!("{name} is on hold already"), format!("let it go on: bugle issue unhold {name}"))
-        }
-        "restore" => (
-            format!("nothing of {name} was cancelled with its tree"),
-            format!("take a single issue up again: bugle issue reopen {name}"),
-        ),
-        _ => (
-            format!("nothing of {name} is open"),
-            format!("see how things are: bugle issue tree {name}"),
-        ),
+/// Says so when there is nothing that an operation could take: the server would keep an empty hold.
+async fn needless(client: &Client, root: &Json, mode: &str) -> Result<Option<Failure>, Failure> {
+    let (id, name, company) = (text(root, "id"), text(root, "identifier"), text(root, "companyId"));
+    let refused = |message: String, hint: String| {
+        Ok(Some(Failure::new(Kind::Refused, "tree.nothing", message).hint(hint)))
     };
-    Failure::new(Kind::Refused, "tree.nothing", message).hint(hint)
+    match mode {
+        "pause" => match hold_on(client, root).await? {
+            Some(gate) if text(&gate, "rootIssueId") == id => refused(
+                format!("{name} is on hold already"),
+                format!("let it go on: bugle issue unhold {name}"),
+            ),
+            _ => Ok(None),
+        },
+        "restore" => {
+            let holds = client.get(&format!("/issues/{id}/tree-holds?status=active&mode=cancel")).await?;
+            if !rows(&holds).is_empty() {
+                return Ok(None);
+            }
+            refused(
+                format!("nothing was cancelled with the tree of {name}"),
+                format!("take a single issue up again: bugle issue reopen {name}"),
+            )
+        }
+        _ => {
+            let is_over = matches!(text(root, "status"), "done" | "cancelled");
+            let open = "backlog,todo,in_progress,in_review,blocked";
+            let path = format!("/companies/{company}/issues?descendantOf={id}&status={open}&limit=1");
+            if !is_over || !rows(&client.get(&path).await?).is_empty() {
+                return Ok(None);
+            }
+            refused(
+                format!("nothing of {name} is open"),
+                format!("see how things are: bugle issue tree {name}"),
+            )
+        }
+    }
 }
 
 impl Unhold {
@@ -333,7 +349,9 @@ impl Unhold {
         context.screen.line(&format!("{name} goes on, with everything below it"));
         if let Some(gate) = hold_on(&client, &issue).await? {
             let root = root_of(&client, &gate).await;
-            context.screen.note(&format!("it is still held with the tree of {root}: bugle issue unhold {root}"));
+            context
+                .screen
+                .note(&format!("it is still held with the tree of {root}: bugle issue unhold {root}"));
         }
         Ok(())
     }
@@ -355,8 +373,7 @@ mod tests {
     #[test]
     fn a_tree_holds_every_issue_once_whatever_the_order() {
         let root = issue("r", "", 1);
-        let below =
-            vec![issue("d", "b", 5), issue("c", "r", 3), issue("b", "r", 2), issue("e", "hidden", 4)];
+        let below = vec![issue("d", "b", 5), issue("c", "r", 3), issue("b", "r", 2), issue("e", "hidden", 4)];
         assert_eq!(shape(&Node::grown(&root, &below)), "r(b(d()) c() e())");
         // A circle, should one ever be sent, does not hang the command.
         let circle = vec![issue("a", "b", 2), issue("b", "a", 3)];

@@ -118,7 +118,8 @@ async fn ask(context: &mut Context, client: &Client, admin: bool) -> Result<(), 
             "approved" => break,
             "pending" => context.screen.status("waiting for somebody to approve"),
             status => {
-                let failure = Failure::new(Kind::Refused, "login.not_approved", format!("the login is {status}"));
+                let failure =
+                    Failure::new(Kind::Refused, "login.not_approved", format!("the login is {status}"));
                 return Err(failure.hint("begin again: bugle login"));
             }
         }
@@ -261,6 +262,8 @@ fn cannot_write(error: &std::io::Error) -> Failure {
 
 /// What this machine is called, so that whoever approves knows who asks.
 fn hostname() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "command line".to_owned() } else { name.chars().take(100).collect() }
+    let told =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let name: String = told.unwrap_or_default().trim().chars().take(100).collect();
+    if name.is_empty() { "command line".to_owned() } else { name }
 }

@@ -106,13 +106,15 @@ pub(super) async fn find(context: &Context, client: &Client, named: &str) -> Res
             .hint("see which there are: bugle project list; make one: bugle project create NAME")
     };
     if looks_like_id(named) {
-        return client.get(&format!("/projects/{named}")).await.map_err(|failure| {
-            if failure.message == "Project not found" { unknown() } else { failure }
-        });
+        return client
+            .get(&format!("/projects/{named}"))
+            .await
+            .map_err(|failure| if failure.message == "Project not found" { unknown() } else { failure });
     }
     let projects = client.get(&format!("/companies/{}/projects", context.company(client).await?)).await?;
     let is_meant = |project: &&Json| {
-        text(project, "name").eq_ignore_ascii_case(named) || text(project, "urlKey").eq_ignore_ascii_case(named)
+        text(project, "name").eq_ignore_ascii_case(named)
+            || text(project, "urlKey").eq_ignore_ascii_case(named)
     };
     let matching: Vec<&Json> = rows(&projects).iter().filter(is_meant).collect();
     match matching.as_slice() {

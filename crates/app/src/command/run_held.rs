@@ -118,11 +118,8 @@ impl Waiting<'_> {
         let path = format!("/companies/{}/budgets/overview", self.company());
         let Ok(overview) = self.client.get(&path).await else { return Held::default() };
         let project = self.issue.as_ref().map(|issue| text(issue, "projectId")).unwrap_or_default();
-        let scopes = [
-            ("company", self.company()),
-            ("agent", text(&self.run, "agentId")),
-            ("project", project),
-        ];
+        let scopes =
+            [("company", self.company()), ("agent", text(&self.run, "agentId")), ("project", project)];
         let mut held = Held::default();
         for policy in tightest(rows_at(&overview, "policies"), &scopes) {
             held.by.push(policy_told(policy));
@@ -134,7 +131,8 @@ impl Waiting<'_> {
         });
         for incident in open {
             let id = super::directory::short(text(incident, "id"));
-            held.settle.push(format!("bugle budget resolve {id}   (decides the stop: raise it, or keep it paused)"));
+            held.settle
+                .push(format!("bugle budget resolve {id}   (decides the stop: raise it, or keep it paused)"));
         }
         held
     }
@@ -176,9 +174,10 @@ impl Waiting<'_> {
     async fn for_slot(&self) -> Held {
         let running = self.running().await;
         let slots = self.agent.pointer("/runtimeConfig/heartbeat/maxConcurrentRuns").and_then(Json::as_i64);
-        let by = running.iter().take(MOST).map(|run| {
-            format!("run {}, since {}", text(run, "id"), when::local(text(run, "startedAt")))
-        });
+        let by = running
+            .iter()
+            .take(MOST)
+            .map(|run| format!("run {}, since {}", text(run, "id"), when::local(text(run, "startedAt"))));
         let more = format!("bugle agent set {} --max-concurrent {}", self.agent(), slots.unwrap_or(1) + 1);
         let more = if slots.is_some_and(|slots| slots < 10) { vec![more] } else { Vec::new() };
         Held { by: by.collect(), settle: more }
@@ -191,7 +190,10 @@ impl Waiting<'_> {
             (Some(running), Some(slots)) => vec![format!("{running} of {slots} runs of this server")],
             _ => Vec::new(),
         };
-        Held { by, settle: vec!["bugle run list --status running".to_owned(), "bugle up --max-runs N".to_owned()] }
+        Held {
+            by,
+            settle: vec!["bugle run list --status running".to_owned(), "bugle up --max-runs N".to_owned()],
+        }
     }
 
     fn for_time(&self) -> Held {

@@ -4,7 +4,7 @@
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use super::answer::{number, one_line, rows, text, usd};
+use super::answer::{counted, number, one_line, rows, text, usd};
 use super::inbox;
 use crate::cli::Context;
 use crate::client::Client;
@@ -99,9 +99,9 @@ fn line(company: &Json) -> String {
         budget => format!("{spent} of {} this month", usd(budget)),
     };
     format!(
-        "  {}: {} open issues ({} in progress, {} blocked), {} for you to look at, {spent}",
+        "  {}: {} ({} in progress, {} blocked), {} for you to look at, {spent}",
         one_line(text(company, "name"), 40),
-        number(tasks, "open"),
+        counted(number(tasks, "open"), "open issue"),
         number(tasks, "inProgress"),
         number(tasks, "blocked"),
         number(company, "inbox")

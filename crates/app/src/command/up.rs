@@ -220,7 +220,9 @@ impl Server {
         }
         if let Some(first) = &self.first {
             context.screen.line("");
-            context.screen.line("  Nobody administers this instance yet. The first administrator is whoever types, once:");
+            context.screen.line(
+                "  Nobody administers this instance yet. The first administrator is whoever types, once:",
+            );
             context.screen.line(&format!("  bugle login first {first} --name \"Your name\" --url {url}"));
             return;
         }

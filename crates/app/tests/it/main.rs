@@ -4,11 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod backlog;
 mod broken_setups;
+mod budgets_cli;
 mod crash;
 mod first_steps;
 mod following;
+mod issues_cli;
 mod log_stream;
+mod logins;
 mod outcomes;
 mod restarts;
 mod scene;

@@ -120,7 +120,8 @@ mod tests {
     fn the_worst_blocker_decides() {
         use IssueStatus::{Backlog, Blocked, Cancelled, Done, InProgress, InReview, Todo};
         let at_work = HashSet::from([IssueId::from("busy")]);
-        let rows: Vec<(&str, Vec<Related>, bool, &str, Option<&str>)> = vec![
+        type Row = (&'static str, Vec<Related>, bool, &'static str, Option<&'static str>);
+        let rows: Vec<Row> = vec![
             ("none", vec![], false, "needs_attention", Some("attention_required")),
             ("child", vec![], true, "covered", Some("active_child")),
             ("done", vec![blocker("b", Done, true)], true, "covered", Some("active_child")),

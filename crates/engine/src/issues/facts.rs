@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use domain::access::{LOCAL_USER, MembershipStatus};
 use domain::ids::{AgentId, CompanyId, IssueId};
-use domain::issue::PauseHold;
 use domain::issue::checkout::{AssigneeFacts, Custody};
 use domain::issue::lock::{CheckoutFacts, LockFacts};
 use domain::run::RunStatus;
 use store::agents::{self, Agent};
 use store::issues::{self, Issue};
 use store::users::{self, Principal};
-use store::{BoxFuture, StoreError, Tx, holds, locks, projects, relations, runs};
+use store::{BoxFuture, StoreError, Tx, locks, projects, relations, runs};
 
 use super::answer;
 use crate::activity::{Author, Scribe};
+pub(crate) use crate::issue_views::pause_hold;
 use crate::{EngineError, Inner};
 
 /// How often a change comes again before it is given up: each time it found more to lock than the time before.
@@ -169,16 +169,6 @@ pub(crate) async fn assignee(
         Some(agent) if agent.company_id != *company => AssigneeFacts::Foreign,
         Some(agent) => AssigneeFacts::Found(agent.status),
     })
-}
-
-/// The pause hold that covers an issue.
-pub(crate) async fn pause_hold(tx: &mut Tx<'_>, issue: &IssueId) -> Result<Option<PauseHold>, StoreError> {
-    Ok(holds::gate(tx, issue).await?.map(|hold| PauseHold {
-        id: hold.id,
-        root: hold.root_issue_id,
-        reason: hold.reason,
-        release_policy: hold.release_policy,
-    }))
 }
 
 /// Blockers that are not done.

@@ -17,7 +17,7 @@ use store::runs::Run;
 
 use super::Tending;
 use crate::attempts::AUTHOR;
-use crate::processes::beside;
+use crate::processes::{TreeUsage, beside};
 use crate::watchdog::{self, Raise, Raised};
 
 /// A sign of life is noted in the store at most this often.
@@ -153,15 +153,11 @@ impl Tending<'_> {
 
     async fn measure(&mut self, now: Moment) {
         let (engine, id) = (Arc::clone(self.engine), self.process());
-        match beside(&self.engine.processes, move || engine.processes.measure(&id)).await {
-            Ok(Ok(Some(used))) => self.account.pulse.measured(Reading {
-                at: now,
-                cpu: used.cpu,
-                io_bytes: used.io_bytes,
-                processes: used.processes,
-            }),
-            // It cannot be seen, or is just coming or going: only its output is known then.
-            Ok(Ok(None) | Err(_)) | Err(_) => {}
+        let measured = beside(&self.engine.processes, move || engine.processes.measure(&id)).await;
+        // One that cannot be seen, or is just coming or going, is known by its output only.
+        if let Ok(Ok(Some(used))) = measured {
+            let TreeUsage { cpu, io_bytes, processes } = used;
+            self.account.pulse.measured(Reading { at: now, cpu, io_bytes, processes });
         }
     }
 

@@ -24,9 +24,7 @@ use store::documents::{self, Document, Revision};
 use store::issues::{self, Issue};
 use store::leases::Lease;
 use store::runs::Run;
-use store::{
-    StoreError, Tx, activity, inbox, locks, relations, runs, runs_of_issues, wakes, work_products,
-};
+use store::{StoreError, Tx, activity, inbox, locks, relations, runs, runs_of_issues, wakes, work_products};
 
 use crate::activity::{Author, Scribe};
 use crate::attempts::{self, AUTHOR, Counts};
@@ -77,7 +75,12 @@ pub(super) struct Ended<'a> {
 
 impl Work {
     /// Gathers it from the account of the task; `None` for a run without an issue.
-    pub(super) fn of(task: &Tending<'_>, result: &Json, plan_only: bool, error: Option<&str>) -> Option<Work> {
+    pub(super) fn of(
+        task: &Tending<'_>,
+        result: &Json,
+        plan_only: bool,
+        error: Option<&str>,
+    ) -> Option<Work> {
         let issue = IssueId(task.run.issue_id.clone()?);
         let text = |key: &str| result.get(key).and_then(Json::as_str).map(printable);
         let account = &task.account;
@@ -173,7 +176,11 @@ pub(super) async fn settle(
 }
 
 /// The least that the issue needs: who waits goes on, and a sweep does the rest.
-pub(super) async fn settle_shortly(tx: &mut Tx<'_>, ended: &Ended<'_>, now: Moment) -> Result<(), StoreError> {
+pub(super) async fn settle_shortly(
+    tx: &mut Tx<'_>,
+    ended: &Ended<'_>,
+    now: Moment,
+) -> Result<(), StoreError> {
     let look = promotions::look(tx, Some(ended.issue), now).await?;
     go_on(tx, ended.issue, &look, now).await?;
     plan_a_look(tx, ended.issue, now).await
@@ -517,10 +524,6 @@ async fn resolve_items(tx: &mut Tx<'_>, ended: &Ended<'_>, now: Moment) -> Resul
 }
 
 /// A process that was lost is replaced so often for one issue, and then the rule for stranded work is asked.
-pub(super) async fn may_replace(
-    tx: &mut Tx<'_>,
-    issue: &Issue,
-    now: Moment,
-) -> Result<bool, StoreError> {
+pub(super) async fn may_replace(tx: &mut Tx<'_>, issue: &Issue, now: Moment) -> Result<bool, StoreError> {
     attempts::count(tx, &issue.company_id, &issue.id, Cause::ProcessLost, now).await
 }

@@ -9,15 +9,16 @@
 //! outcome stays what it was, the error code says that the record is short, and no run is left running for it.
 
 mod issue;
-mod ties;
+pub(crate) mod ties;
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use domain::agent::{AgentStatus, HeartbeatPolicy};
-use domain::ending::{self, Ending, FollowUp, ProcessEnd, Settlement, Verdict};
 use domain::budget::crossing::STOP_WORDS;
 use domain::budget::meter::Meter;
+use domain::ending::{self, Ending, FollowUp, ProcessEnd, Settlement, Verdict};
+use domain::ids::AgentId;
 use domain::moment::Moment;
 use domain::run::{Outcome, RunStatus};
 use domain::telling::Usage;
@@ -34,8 +35,8 @@ use store::{StoreError, Tx, agents, inbox, issues, runs, wakes};
 use crate::intake::{self, Admission, Chain};
 use crate::processes::ExitFacts;
 use crate::run_task::Tending;
-use crate::{budgets, signals};
 use crate::unwritten::{Unwritten, in_words};
+use crate::{budgets, signals};
 
 /// What became of the settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +85,12 @@ struct Closing {
 
 /// What became of the write.
 enum Written {
-    Over { left: Leftovers, charged: budgets::Charged },
+    /// `waiting`: agents with runs that may have waited for the issue.
+    Over {
+        left: Leftovers,
+        waiting: Vec<AgentId>,
+        charged: budgets::Charged,
+    },
     AskedToStop(String),
     Stale,
 }
@@ -141,7 +147,7 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
     match written {
         Written::Stale => Settled::Stale,
         Written::AskedToStop(words) => Settled::AskedToStop(words),
-        Written::Over { left, charged } => {
+        Written::Over { left, waiting, charged } => {
             task.engine.after_charge(charged);
             if task.stop_words().is_some_and(|words| words == STOP_WORDS) {
                 // Its work may have been let go while it was being stopped.
@@ -153,6 +159,9 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
             task.engine.retries.notify_one();
             task.engine.orders_bell();
             task.engine.stranded.notify_one();
+            for agent in waiting {
+                task.engine.doorbell.ring(&agent);
+            }
             if left.ties {
                 ties::loosen(task).await;
             }
@@ -436,8 +445,20 @@ fn follow_up(task: &Tending<'_>, settlement: &Settlement, now: Moment) -> Option
 
 /// Writes the end, and says what is left for others.
 async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written, StoreError> {
-    let Closing { record, run, lease, mut end, events, settlement, summary, session, follow_up, work, shown, spent } =
-        closing;
+    let Closing {
+        record,
+        run,
+        lease,
+        mut end,
+        events,
+        settlement,
+        summary,
+        session,
+        follow_up,
+        work,
+        shown,
+        spent,
+    } = closing;
     let Some(agent) = agents::lock(tx, &run.agent_id).await? else { return Ok(Written::Stale) };
     let issue = match &work {
         Some(work) => issues::lock(tx, &work.issue).await?,
@@ -511,7 +532,12 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
         Record::Whole => budgets::settle(tx, &run, spent.0.as_ref(), spent.1, now).await?,
         Record::Short | Record::Bare => budgets::release(tx, &run.id, now).await?,
     };
-    Ok(Written::Over { left: runs_of_issues::leftovers(tx, &agent.id, &run.id).await?, charged })
+    let waiting = match &issue {
+        Some(issue) => ties::waiting(tx, &issue.id).await?,
+        None => Vec::new(),
+    };
+    let left = runs_of_issues::leftovers(tx, &agent.id, &run.id).await?;
+    Ok(Written::Over { left, waiting, charged })
 }
 
 /// What the error of a lost process says when another one takes its place.

@@ -4,12 +4,14 @@
 //! issue in a transaction of its own, because an issue is locked before a run (D15). What a crash leaves undone is found
 //! by the sweeps.
 
-use domain::ids::IssueId;
+use domain::ids::{AgentId, IssueId};
+use domain::moment::Moment;
+use domain::run::RunStatus;
 use store::issues;
-use store::leases::Lease;
-use store::{StoreError, Tx, locks};
+use store::{StoreError, Tx, locks, runs_of_issues};
 
 use crate::run_task::Tending;
+use crate::sweeps::stranded;
 use crate::{orders, promotions};
 
 /// More issues than this are not taken by one run; a sweep finds the others.
@@ -30,33 +32,37 @@ pub(super) async fn loosen(task: &Tending<'_>) {
     };
     for issue in tied {
         let now = engine.clock.now();
-        let let_go = engine
-            .write((issue.clone(), lease.clone()), move |tx, (issue, lease)| {
-                Box::pin(async move { let_go(tx, &issue, &lease, now).await })
-            })
-            .await;
-        if let Err(error) = let_go {
-            tracing::warn!(%issue, run = %lease.run, %error, "cannot let go of an issue");
+        let freed = engine
+            .write(issue.clone(), move |tx, issue| Box::pin(async move { free(tx, &issue, now).await }));
+        match freed.await {
+            Ok(waiting) => waiting.iter().for_each(|agent| engine.doorbell.ring(agent)),
+            Err(error) => tracing::warn!(%issue, run = %lease.run, %error, "cannot let go of an issue"),
         }
     }
     engine.feed.ring();
     engine.orders_bell();
 }
 
-async fn let_go(
-    tx: &mut Tx<'_>,
-    id: &IssueId,
-    lease: &Lease,
-    now: domain::moment::Moment,
-) -> Result<(), StoreError> {
-    let Some(issue) = issues::lock(tx, id).await? else { return Ok(()) };
-    if !locks::release(tx, id, (&lease.run, lease.epoch)).await? {
-        return Ok(());
-    }
+/// The agents whose queued runs may have waited for an issue.
+pub(crate) async fn waiting(tx: &mut Tx<'_>, issue: &IssueId) -> Result<Vec<AgentId>, StoreError> {
+    let live = runs_of_issues::live_of(tx, std::slice::from_ref(issue)).await?;
+    let queued = live.into_iter().filter(|run| run.status == RunStatus::Queued);
+    Ok(queued.map(|run| run.agent_id).collect())
+}
+
+/// Clears the lock of an issue whose run is over, and has whoever waits longest behind it go on. Answers with the agents
+/// whose queued runs may have waited for it.
+pub(crate) async fn free(tx: &mut Tx<'_>, id: &IssueId, now: Moment) -> Result<Vec<AgentId>, StoreError> {
+    let Some(issue) = issues::lock(tx, id).await? else { return Ok(Vec::new()) };
+    locks::clear_dead(tx, id).await?;
     let look = promotions::look(tx, Some(&issue), now).await?;
     promotions::end_hopeless(tx, &look, now).await?;
     if let Some(wake) = look.promoted() {
         orders::promote(tx, &issue.company_id, wake, now).await?;
     }
-    issues::set_check_at(tx, id, Some(now.plus(crate::sweeps::stranded::AFTER_RUN))).await
+    let planned = now.plus(stranded::AFTER_RUN);
+    if issue.check_at.is_none_or(|at| at > planned) {
+        issues::set_check_at(tx, id, Some(planned)).await?;
+    }
+    waiting(tx, id).await
 }

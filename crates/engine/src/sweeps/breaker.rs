@@ -30,9 +30,9 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     loop {
         let items = engine
             .read(after.clone(), |tx, after| {
-                Box::pin(async move {
-                    inbox::open_of_kind(tx, InboxKind::WakeLoop.as_str(), &after, PAGE).await
-                })
+                Box::pin(
+                    async move { inbox::open_of_kind(tx, InboxKind::WakeLoop.as_str(), &after, PAGE).await },
+                )
             })
             .await?;
         for item in &items {
@@ -46,9 +46,8 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
             Some(_) | None => break,
         }
     }
-    let held = engine
-        .read((), |tx, ()| Box::pin(async move { wakes::held_in_circles(tx, PAGE).await }))
-        .await?;
+    let held =
+        engine.read((), |tx, ()| Box::pin(async move { wakes::held_in_circles(tx, PAGE).await })).await?;
     for wake in held {
         match let_go(engine, &wake).await {
             Ok(true) => engine.orders_bell(),
@@ -79,9 +78,8 @@ async fn look_after(engine: &Arc<Inner>, item: &InboxItem) -> Result<(), StoreEr
 /// Orders that a held wake goes on, when its circle is over.
 async fn let_go(engine: &Arc<Inner>, wake: &Wake) -> Result<bool, StoreError> {
     // What is kept is kept for long: looking first costs no write.
-    let is_held = engine.read(wake.clone(), |tx, wake| {
-        Box::pin(async move { breaker::still_holds(tx, &wake).await })
-    });
+    let is_held =
+        engine.read(wake.clone(), |tx, wake| Box::pin(async move { breaker::still_holds(tx, &wake).await }));
     if is_held.await? {
         return Ok(false);
     }

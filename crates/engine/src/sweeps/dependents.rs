@@ -43,11 +43,15 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
             match tell(engine, issue).await {
                 Ok(is_ordered) => ordered |= is_ordered,
                 // One issue's trouble is not another's.
-                Err(error) => tracing::warn!(%issue, %error, "cannot tell that the blockers of the issue are done"),
+                Err(error) => {
+                    tracing::warn!(%issue, %error, "cannot tell that the blockers of the issue are done")
+                }
             }
         }
         match page.last() {
-            Some(last) if page.len() as i64 == PAGE && !engine.closing.is_cancelled() => after = last.0.clone(),
+            Some(last) if page.len() as i64 == PAGE && !engine.closing.is_cancelled() => {
+                after = last.0.clone()
+            }
             Some(_) | None => break,
         }
     }

@@ -13,9 +13,7 @@ use domain::ids::{CompanyId, IssueId};
 use domain::issue::stages::State;
 use domain::issue::{IssueStatus, Principal};
 use domain::moment::Moment;
-use domain::recovery::graph::{
-    self, Finding, Graph, GraphIssue, GraphSettings, GraphStep, Known, Reviewer,
-};
+use domain::recovery::graph::{self, Finding, Graph, GraphIssue, GraphSettings, GraphStep, Known, Reviewer};
 use domain::recovery::{Cause, InboxKind};
 use serde_json::Value as Json;
 use store::inbox::{self, InboxItem};
@@ -25,9 +23,9 @@ use store::{
 };
 
 use super::stranded::awaits_decision;
+use crate::Inner;
 use crate::activity::Scribe;
 use crate::attempts::{self, AUTHOR, Counts};
-use crate::Inner;
 
 /// Issues per page, and pages per pass.
 const PAGE: i64 = 100;
@@ -189,11 +187,17 @@ async fn known(
     let leaf_key = |item: &InboxItem| item.details["leafKey"].as_str().unwrap_or_default().to_owned();
     items.retain(|item| {
         item.company_id == *company
-            && (sources.contains(&IssueId(item.entity_id.clone())) || leaves.contains(leaf_key(item).as_str()))
+            && (sources.contains(&IssueId(item.entity_id.clone()))
+                || leaves.contains(leaf_key(item).as_str()))
     });
     let mut known: Vec<Known> = items
         .iter()
-        .map(|item| Known { incident_key: item.cause.clone(), leaf_key: leaf_key(item), wakes: 0, open: true })
+        .map(|item| Known {
+            incident_key: item.cause.clone(),
+            leaf_key: leaf_key(item),
+            wakes: 0,
+            open: true,
+        })
         .collect();
     if settings.wakes_owners {
         for finding in found {
@@ -228,7 +232,8 @@ async fn load(tx: &mut Tx<'_>, company: &CompanyId, sources: Vec<Issue>) -> Resu
         .map(|(blocked, blocker)| (blocker, blocked))
         .collect();
     blocks.extend(relations::blocked_by(tx, &ids).await?);
-    let mut all: HashMap<IssueId, Issue> = sources.into_iter().map(|issue| (issue.id.clone(), issue)).collect();
+    let mut all: HashMap<IssueId, Issue> =
+        sources.into_iter().map(|issue| (issue.id.clone(), issue)).collect();
     let missing: HashSet<&IssueId> = blocks.iter().flat_map(|(one, other)| [one, other]).collect();
     let missing: Vec<IssueId> = missing.into_iter().filter(|id| !all.contains_key(*id)).cloned().collect();
     for issue in issues::some(tx, &missing).await? {
@@ -307,7 +312,9 @@ async fn apply(
             }
             let source = IssueId(item.entity_id.clone());
             let details = Json::Object(item.details.clone());
-            scribe.tell_issue(tx, company, "issue.harness_liveness_escalation_created", &source, details).await
+            scribe
+                .tell_issue(tx, company, "issue.harness_liveness_escalation_created", &source, details)
+                .await
         }
     }
 }

@@ -121,10 +121,18 @@ async fn forget(engine: &Arc<Inner>) -> Result<(), EngineError> {
             }
         }
         let count = engine
-            .write(gone, |tx, gone| Box::pin(async move { retention::remove_runs(tx, &gone).await }))
+            .write(gone, |tx, gone| {
+                Box::pin(async move {
+                    store::costs::forget_messages(tx, &gone).await?;
+                    retention::remove_runs(tx, &gone).await
+                })
+            })
             .await?;
         tracing::info!(count, "removed old runs");
     }
+    // What old runs were charged stays in their counters.
+    let before = now.minus(settings.keep_runs_for);
+    engine.store.write_bulk(move |tx| Box::pin(store::budgets::reservations::fold(tx, before, 1000))).await?;
     let before = now.minus(settings.keep_events_for);
     let removed =
         engine.store.write_bulk(move |tx| Box::pin(retention::remove_events(tx, before, 5000))).await?;

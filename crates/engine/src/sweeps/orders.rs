@@ -37,11 +37,15 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
             match look_after(engine, issue).await {
                 Ok(is_ordered) => ordered |= is_ordered,
                 // One issue's trouble is not another's.
-                Err(error) => tracing::warn!(%issue, %error, "cannot promote the wakes that are deferred on the issue"),
+                Err(error) => {
+                    tracing::warn!(%issue, %error, "cannot promote the wakes that are deferred on the issue")
+                }
             }
         }
         match page.last() {
-            Some(last) if page.len() as i64 == PAGE && !engine.closing.is_cancelled() => after = last.0.clone(),
+            Some(last) if page.len() as i64 == PAGE && !engine.closing.is_cancelled() => {
+                after = last.0.clone()
+            }
             Some(_) | None => break,
         }
     }

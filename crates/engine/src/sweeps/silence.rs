@@ -65,8 +65,7 @@ async fn page(
                 let items = inbox::open_of_kind(tx, kind.as_str(), &after, PAGE).await?;
                 let ids: Vec<RunId> = items.iter().map(|item| RunId(item.entity_id.clone())).collect();
                 let runs = runs_of_issues::some(tx, &ids).await?;
-                let goes_on =
-                    |id: &str| runs.iter().any(|run| run.id.as_str() == id && run.status.is_live());
+                let goes_on = |id: &str| runs.iter().any(|run| run.id.as_str() == id && run.status.is_live());
                 let last = items.last().filter(|_| items.len() as i64 == PAGE).map(|item| item.id.clone());
                 let over = items.iter().filter(|item| !goes_on(&item.entity_id)).map(|item| item.id.clone());
                 Ok((last, over.collect()))

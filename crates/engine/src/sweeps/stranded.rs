@@ -16,10 +16,13 @@ use domain::recovery::stranded::{self, Asked, Rest, Stranded, StrandedView};
 use serde_json::Value as Json;
 use store::issues::{self, Issue};
 use store::runs::Run;
-use store::{StoreError, Tx, agents, approvals, interactions, locks, orders, relations, runs_of_issues, wakes};
+use store::{
+    StoreError, Tx, agents, approvals, interactions, locks, orders, relations, runs_of_issues, wakes,
+};
 use tokio::time::Instant;
 
 use crate::attempts::{self, AUTHOR, Counts};
+use crate::settlement::ties;
 use crate::{Inner, budgets, issue_views};
 
 /// Issues looked at in one pass.
@@ -126,23 +129,20 @@ async fn page(engine: &Arc<Inner>, walk: &mut Walk, now: Moment) -> Result<bool,
     Ok(is_over)
 }
 
-/// Locks whose run is over were left by a server that died between its commits; they bind nobody, and go.
+/// Locks whose run is over were left by a server that died between its commits; they bind nobody, and who waits
+/// behind them goes on.
 async fn clear_dead_locks(engine: &Arc<Inner>, now: Moment) -> Result<(), StoreError> {
-    let dead = engine
-        .read((), |tx, ()| Box::pin(async move { locks::dead(tx, "", BATCH).await }))
-        .await?;
-    for (issue, _) in dead {
-        engine
-            .write(issue, move |tx, id| {
-                Box::pin(async move {
-                    if issues::lock(tx, &id).await?.is_some() && locks::clear_dead(tx, &id).await? {
-                        issues::set_check_at(tx, &id, Some(now)).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .await?;
+    let dead = engine.read((), |tx, ()| Box::pin(async move { locks::dead(tx, "", BATCH).await })).await?;
+    if dead.is_empty() {
+        return Ok(());
     }
+    for (issue, _) in dead {
+        let waiting = engine
+            .write(issue, move |tx, issue| Box::pin(async move { ties::free(tx, &issue, now).await }))
+            .await?;
+        waiting.iter().for_each(|agent| engine.doorbell.ring(agent));
+    }
+    engine.orders_bell();
     Ok(())
 }
 
@@ -241,10 +241,11 @@ pub(crate) async fn view(
     view.awaits_decision = awaits_decision(tx, &issue.id).await?;
     if let Some(agent) = &agent {
         let project = issue.project_id.as_deref();
-        view.budget_blocked =
-            budgets::block(tx, &issue.company_id, &agent.id, project, now).await?.is_some();
+        view.budget_blocked = budgets::block(tx, &issue.company_id, &agent.id, project, now).await?.is_some();
         view.account_parked = match &last {
-            Some((run, ended)) if run.end == LastEnd::AccountParked => is_parked(tx, agent, ended, now).await?,
+            Some((run, ended)) if run.end == LastEnd::AccountParked => {
+                is_parked(tx, agent, ended, now).await?
+            }
             Some(_) | None => false,
         };
     }

@@ -183,6 +183,13 @@ impl Board {
         told
     }
 
+    /// The status that the last change of an issue gave it; a run that started since may have moved it on.
+    pub(crate) async fn became(&self, issue: &IssueId) -> Option<String> {
+        let told = self.told(issue).await;
+        let changes = told.into_iter().rev().filter(|entry| entry.action == "issue.updated");
+        changes.filter_map(|entry| Some(entry.details?["status"].as_str()?.to_owned())).next()
+    }
+
     pub(crate) async fn actions(&self, issue: &IssueId) -> Vec<String> {
         self.told(issue).await.into_iter().map(|entry| entry.action).collect()
     }

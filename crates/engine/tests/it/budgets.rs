@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use domain::agent::{AgentStatus, PauseReason};
 use domain::budget::policy::Draft;
 use domain::budget::resolution::Action;
-use domain::budget::{IncidentStatus, Level, Metric, Scope, ScopeKind, Threshold};
+use domain::budget::{IncidentStatus, Level, Metric, Scope, ScopeKind, Threshold, WindowKind};
 use domain::hold::HeldReason;
 use domain::ids::{AgentId, CompanyId, RunId};
 use domain::moment::Moment;
@@ -534,6 +534,79 @@ both_stores! {
         assert_eq!(problems.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["provider", "costCents"]);
     }
 
+    async fn a_project_stops_its_own_runs(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let agent =
+            engine.create_agent(&company, naive("One"), &domain::wake::Actor::local_board()).await.unwrap();
+        let project = project(&world, &company, &engine.new_id()).await;
+        engine.set_budget(&company, cents(ScopeKind::Project, &project, 5), &board(), true).await.unwrap();
+        let mut request = World::request("a");
+        request.context.insert("projectId".into(), json!(project));
+        let inside = World::ran(engine.wake(&agent.id, request.clone()).await);
+        let (beside, other) = world.start(&engine, &agent.id, "b").await;
+        let process = World::first(&inside.id);
+        world.model.until_alive(&process).await;
+        world.model.say_session(&process, "here");
+        say(&world, &other, Some(90_000), 10);
+        say(&world, &process, Some(30_000), 10);
+        say(&world, &process, Some(30_000), 10);
+        assert_eq!(world.over(&inside.id).await.error.as_deref(), Some("Cancelled due to budget pause"));
+        assert_eq!(world.run(&beside.id).await.status, RunStatus::Running);
+        assert!(world.model.is_alive(&other));
+        let stopped = overview_until(&world, &engine, &company, "a pause", |it| it.policies[0].paused).await;
+        assert_eq!((stopped.policies[0].policy.window, stopped.paused_projects), (WindowKind::Lifetime, 1));
+        request.context.insert("taskKey".into(), json!("c"));
+        let refused = engine.wake(&agent.id, request).await;
+        assert!(matches!(&refused, Err(EngineError::Budget(it)) if it.scope_id == project), "{refused:?}");
+        engine.set_budget(&company, cents(ScopeKind::Project, &project, 50), &board(), true).await.unwrap();
+        let next = world
+            .eventually("the work goes on", || async {
+                let all = world.runs_of(&agent.id).await;
+                all.into_iter().find(|it| it.task_key == "a" && it.status == RunStatus::Running)
+            })
+            .await;
+        assert_eq!(next.session_before.as_deref(), Some("here"));
+        assert_eq!(next.project_id, Some(project));
+        assert_eq!(engine.budget_drift(&company).await.unwrap(), []);
+    }
+
+    async fn a_stop_that_a_crash_left_undone_is_done_by_the_next_server(world) {
+        let first = world.engine().await;
+        let company = world.company(&first).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = first.create_agent(&company, naive("One"), &actor).await.unwrap();
+        first.set_budget(&company, cents(ScopeKind::Company, company.as_str(), 5), &board(), true).await.unwrap();
+        let (run, process) = world.start(&first, &agent.id, "a").await;
+        first.leave().await;
+        // The line is crossed, and nobody is left to act on it.
+        let report = CostReport {
+            agent_id: agent.id.clone(),
+            issue_id: None,
+            project_id: None,
+            goal_id: None,
+            run_id: None,
+            billing_code: None,
+            provider: "acme".into(),
+            biller: None,
+            billing_type: None,
+            model: "m".into(),
+            input_tokens: 0,
+            cached_input_tokens: 0,
+            output_tokens: 0,
+            cost_micros: 50_000,
+            occurred_at: world.clock_now(),
+        };
+        first.report_cost(&company, report, &board()).await.unwrap();
+        let left = first.budgets(&company).await.unwrap();
+        assert_eq!((left.incidents.len(), left.policies[0].paused), (1, false));
+        assert!(world.model.is_alive(&process));
+        let second = world.engine().await;
+        assert_eq!(world.over(&run.id).await.error.as_deref(), Some("Cancelled due to budget pause"));
+        let done = overview_until(&world, &second, &company, "a pause", |it| it.policies[0].paused).await;
+        assert_eq!((done.incidents.len(), done.pending_approvals), (1, 1), "nobody is told twice");
+    }
+
     async fn without_a_hard_stop_it_only_warns(world) {
         let engine = world.engine().await;
         let company = world.company(&engine).await;
@@ -559,6 +632,35 @@ async fn until_paused(world: &World, agent: &AgentId, reason: Option<PauseReason
             (world.agent_row(agent).await.pause_reason == reason).then_some(())
         })
         .await;
+}
+
+/// A project of a company.
+async fn project(world: &World, company: &CompanyId, id: &str) -> String {
+    let now = world.clock_now();
+    let project = store::projects::Project {
+        id: id.to_owned(),
+        company_id: company.clone(),
+        name: "Site".into(),
+        url_key: "site".into(),
+        description: None,
+        status: "in_progress".into(),
+        lead_agent_id: None,
+        target_date: None,
+        color: None,
+        env: None,
+        pause_reason: None,
+        paused_at: None,
+        execution_workspace_policy: None,
+        archived_at: None,
+        created_at: now,
+        updated_at: now,
+    };
+    let added = world.store.write(move |tx| {
+        let project = project.clone();
+        Box::pin(async move { store::projects::insert(tx, &project).await })
+    });
+    assert!(added.await.unwrap());
+    id.to_owned()
 }
 
 async fn store_company(world: &World, id: &CompanyId) -> store::companies::Company {

@@ -285,7 +285,8 @@ async fn token_of(world: &World, run: &RunId) -> String {
     let read = world.read(move |tx| {
         let id = id.clone();
         Box::pin(async move {
-            let row = tx.one(store::sql!("SELECT token_hash FROM runs WHERE id = $1"), store::p![&id]).await?;
+            let row =
+                tx.one(store::sql!("SELECT token_hash FROM runs WHERE id = $1"), store::p![&id]).await?;
             row.expect("a run").get::<String>(0)
         })
     });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::ids::{AgentId, IssueId};
 use domain::issue::IssueStatus;
+use domain::moment::Moment;
 use domain::run::RunStatus;
 use domain::telling::{AgentEvent, ErrorClass};
 use domain::wake::WakeStatus;
@@ -21,11 +22,24 @@ use crate::board::{Board, in_run};
 
 /// The next run of an agent that is under way, with its process.
 pub(crate) async fn under_way(world: &World, agent: &AgentId) -> (Run, ProcessId) {
-    let run = world
-        .eventually("a running run", || async {
-            world.runs_of(agent).await.into_iter().find(|run| run.status == RunStatus::Running)
-        })
-        .await;
+    let look =
+        || async { world.runs_of(agent).await.into_iter().find(|run| run.status == RunStatus::Running) };
+    let run = match tokio::time::timeout(Duration::from_secs(20), world.eventually("a running run", look))
+        .await
+    {
+        Ok(run) => run,
+        Err(_) => {
+            let wakes = world.wakes_of(agent).await;
+            let wakes: Vec<_> =
+                wakes.iter().map(|wake| (wake.status, wake.reason.clone(), &wake.error)).collect();
+            let runs = world.runs_of(agent).await;
+            let runs: Vec<_> = runs.iter().map(|run| (run.status, &run.error_code, &run.context)).collect();
+            let all = i64::MAX;
+            let orders =
+                world.read(move |tx| Box::pin(store::orders::due(tx, Moment::from_micros(all), 100))).await;
+            panic!("no run is under way: {wakes:?}, {runs:?}, {orders:?}");
+        }
+    };
     let process = ProcessId { run: run.id.clone(), epoch: run.lease_epoch };
     world.model.until_alive(&process).await;
     (run, process)
@@ -88,6 +102,35 @@ async fn summary(board: &Board, issue: &IssueId) -> Document {
         Box::pin(async move { store::documents::get(tx, &id, domain::summary::KEY).await })
     });
     read.await.expect("a continuation summary")
+}
+
+/// Calls an agent to an issue that somebody else works on, by a comment that calls nobody else.
+async fn defer(board: &Board, agent: &Agent, issue: &Issue) {
+    let now = board.engine.now();
+    let comment = Comment {
+        id: board.engine.new_id().as_str().into(),
+        company_id: board.company.clone(),
+        issue_id: issue.id.clone(),
+        author_agent_id: None,
+        author_user_id: Some("local-board".to_owned()),
+        created_by_run_id: None,
+        body: "have a look".to_owned(),
+        created_at: now,
+        updated_at: now,
+    };
+    let row = comment.clone();
+    let written = board.world.store.write(move |tx| {
+        let row = row.clone();
+        Box::pin(async move { store::comments::insert(tx, &row).await })
+    });
+    written.await.unwrap();
+    let mut request = World::request("");
+    request.reason = Some("issue_comment_mentioned".to_owned());
+    request.payload.insert("issueId".to_owned(), serde_json::json!(issue.id));
+    request.payload.insert("commentId".to_owned(), serde_json::json!(comment.id));
+    board.engine.wake(&agent.id, request).await.unwrap();
+    let wake = board.world.wakes_of(&agent.id).await.pop().expect("a wake");
+    assert_eq!(wake.status, WakeStatus::Deferred);
 }
 
 fn reason(run: &Run) -> &str {
@@ -170,10 +213,7 @@ both_stores! {
         let board = Board::new(&world).await;
         let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
         let (issue, run, process) = assigned(&board, &ada).await;
-        board.say(&issue.id, "@Bob have a look", &Board::person()).await.unwrap();
-        world.eventually("a deferred wake", || async {
-            world.wakes_of(&bob.id).await.into_iter().find(|wake| wake.status == WakeStatus::Deferred)
-        }).await;
+        defer(&board, &bob, &issue).await;
         say_result(&world.model, &process, Some("Over to you."), false);
         world.over(&run.id).await;
         let (run, process) = under_way(&world, &bob.id).await;
@@ -269,8 +309,7 @@ both_stores! {
         let issue = board.quiet("beside", IssueStatus::Todo, Some(&ada)).await;
         let checkout = engine::issues::Checkout { agent: ada.id.clone(), expected: vec![IssueStatus::Todo] };
         board.engine.checkout_issue(&issue.id, checkout, &in_run(&ada, &run.id)).await.unwrap();
-        board.say(&issue.id, "@Bob have a look", &Board::person()).await.unwrap();
-        world.eventually("a wake of Bob", || async { world.wakes_of(&bob.id).await.pop() }).await;
+        defer(&board, &bob, &issue).await;
         say_result(&world.model, &process, Some("Enough for today."), false);
         world.over(&run.id).await;
         world.eventually("a free issue", || async {
@@ -281,4 +320,3 @@ both_stores! {
         assert_eq!(of_bob.issue_id.as_deref(), Some(issue.id.as_str()));
     }
 }
-

@@ -111,7 +111,10 @@ async fn started(world: &World, agent: &Agent) -> Option<(RunId, ProcessId)> {
     until_delivered(world).await;
     let runs = world.runs_of(&agent.id).await;
     let run = runs.into_iter().find(|run| run.status.is_live())?;
-    let (run, process) = { let _ = run; under_way(world, &agent.id).await };
+    let (run, process) = {
+        let _ = run;
+        under_way(world, &agent.id).await
+    };
     Some((run.id, process))
 }
 
@@ -164,8 +167,7 @@ impl Round {
         };
         let dice = Arc::new(SimDice::seeded(seed));
         let (agents, issues) = made;
-        let mut round =
-            Round { world, dice, agents, issues, said: Vec::new(), freed: Vec::new(), wakes: 0 };
+        let mut round = Round { world, dice, agents, issues, said: Vec::new(), freed: Vec::new(), wakes: 0 };
         round.world.model.on_start(|_, _, _| {});
         let mut server = server;
         for stretch in 0..=kills {
@@ -232,18 +234,29 @@ impl Round {
             // A person asks for an agent.
             0 => {
                 let id = agent.id.clone();
-                drop(server.send(move |engine| async move { engine.wake(&id, World::request("by hand")).await }));
+                drop(
+                    server
+                        .send(move |engine| async move { engine.wake(&id, World::request("by hand")).await }),
+                );
             }
             // A timer.
             1 => {
                 let id = agent.id.clone();
-                let request = WakeRequest { source: Source::Timer, reason: Some("heartbeat_timer".to_owned()), ..World::request("") };
+                let request = WakeRequest {
+                    source: Source::Timer,
+                    reason: Some("heartbeat_timer".to_owned()),
+                    ..World::request("")
+                };
                 drop(server.send(move |engine| async move { engine.wake(&id, request).await }));
             }
             // A comment to the assignee, and a mention of somebody else; each names its number.
             2 | 3 => {
                 let mentions = self.dice.roll(2) == 0;
-                let body = if mentions { format!("@{} wake {number}", agent.name) } else { format!("wake {number}") };
+                let body = if mentions {
+                    format!("@{} wake {number}", agent.name)
+                } else {
+                    format!("wake {number}")
+                };
                 let draft = CommentDraft { body, ..CommentDraft::default() };
                 let id = issue.id.clone();
                 let said = server.call(move |engine| async move {
@@ -323,10 +336,12 @@ impl Round {
                 for agent in &self.agents {
                     let wakes = self.world.wakes_of(&agent.id).await;
                     live += wakes.iter().filter(|wake| !wake.status.is_final()).count();
-                    live += self.world.runs_of(&agent.id).await.iter().filter(|run| run.status.is_live()).count();
+                    live +=
+                        self.world.runs_of(&agent.id).await.iter().filter(|run| run.status.is_live()).count();
                 }
                 let left: i64 = self.world.read(|tx| Box::pin(store::orders::count(tx))).await;
-                let waits = self.world.read(|tx| Box::pin(store::relations::ready_but_waiting(tx, "", 10))).await;
+                let waits =
+                    self.world.read(|tx| Box::pin(store::relations::ready_but_waiting(tx, "", 10))).await;
                 (live == 0 && left == 0 && waits.is_empty()).then_some(())
             })
             .await;

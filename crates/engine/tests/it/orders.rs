@@ -58,7 +58,10 @@ async fn put(board: &Board, order: NewOrder) {
 
 async fn wakes_on(world: &World, agent: &AgentId, issue: &IssueId, reason: &str) -> usize {
     let wakes = world.wakes_of(agent).await;
-    wakes.iter().filter(|wake| wake.issue_id.as_ref() == Some(issue) && wake.reason.as_deref() == Some(reason)).count()
+    wakes
+        .iter()
+        .filter(|wake| wake.issue_id.as_ref() == Some(issue) && wake.reason.as_deref() == Some(reason))
+        .count()
 }
 
 both_stores! {

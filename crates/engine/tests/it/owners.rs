@@ -51,7 +51,9 @@ impl Worker {
         } else {
             let next = world.eventually("a run in its place", || async {
                 let runs = world.runs_of(&self.agent.id).await;
-                let is_next = |run: &Run| run.retry_of_run_id.as_ref() == Some(&self.run.id) && run.task_key == "work";
+                let is_next = |run: &Run| {
+                    run.retry_of_run_id.as_ref() == Some(&self.run.id) && run.task_key == self.run.task_key
+                };
                 runs.into_iter().find(is_next)
             });
             next.await
@@ -60,9 +62,7 @@ impl Worker {
         self.process = World::first(&self.run.id);
         world.model.until_alive(&self.process).await;
     }
-}
 
-impl Worker {
     /// A run that recovery has made for the same agent goes on in place of this one.
     async fn stand_in(&mut self, board: &Board, run: &str) {
         board.finish((&self.run, &self.process)).await;
@@ -70,6 +70,14 @@ impl Worker {
         assert_eq!(self.run.agent_id, self.agent.id, "the issue went to another agent");
         self.process = World::first(&self.run.id);
         board.world.model.until_alive(&self.process).await;
+    }
+
+    /// A run that was there for one issue gives way to one without.
+    async fn back_to_work(&mut self, board: &Board) {
+        if self.run.issue_id.is_some() {
+            board.finish((&self.run, &self.process)).await;
+            (self.run, self.process) = board.world.start(&board.engine, &self.agent.id, "work").await;
+        }
     }
 }
 
@@ -85,10 +93,7 @@ async fn play(world: World, rounds: usize) {
     let board = Arc::new(Board::new(&world).await);
     let mut workers = Vec::new();
     for number in 0..WORKERS {
-        let draft = AgentDraft {
-            name: format!("Worker {number}"),
-            ..World::scripted(3)
-        };
+        let draft = AgentDraft { name: format!("Worker {number}"), ..World::scripted(3) };
         let actor = domain::wake::Actor::local_board();
         let agent = board.engine.create_agent(&board.company, draft, &actor).await.unwrap();
         let (run, process) = world.start(&board.engine, &agent.id, "work").await;
@@ -116,7 +121,11 @@ async fn play(world: World, rounds: usize) {
         let run = &workers[owner].run;
         assert_eq!((held.lock_run_id.as_ref(), held.lock_epoch), (Some(&run.id), Some(run.lease_epoch)));
         for details in refused {
-            assert_eq!((&details["holderRunId"], &details["holderLive"]), (&json!(run.id), &json!(true)), "{details}");
+            assert_eq!(
+                (&details["holderRunId"], &details["holderLive"]),
+                (&json!(run.id), &json!(true)),
+                "{details}"
+            );
         }
         if round % 2 == 1 {
             let dead = workers[owner].author();
@@ -152,6 +161,7 @@ async fn play(world: World, rounds: usize) {
         }
         board.engine.release_issue(&issue.id, &workers[owner].author()).await.unwrap();
         assert_eq!(board.row(&issue.id).await.lock_run_id, None);
+        workers[owner].back_to_work(&board).await;
     }
     let (locked, holders) = world.read(|tx| Box::pin(store::locks::count_live(tx))).await;
     assert_eq!((locked, holders), (0, 0));

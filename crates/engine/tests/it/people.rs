@@ -6,7 +6,7 @@ use domain::access::{Actor, Board, Grant, LOCAL_USER, MemberRole, MembershipStat
 use domain::agent::PauseReason;
 use engine::{Author, ChallengeDraft, Engine, EngineError};
 use store::users::Principal;
-use testkit::{World, both_stores};
+use testkit::both_stores;
 
 fn board() -> Author {
     Author::local_board()

@@ -37,9 +37,13 @@ async fn pass(board: &Board, process: &ProcessId, seconds: f64, mut each: impl F
         board.world.clock.advance(Duration::from_micros(166_700));
         each(&board.world);
         board.engine.nudge();
-        board.world.model.until("a measurement", |model| {
-            (model.measured(process) > before || !model.is_alive(process)).then_some(())
-        }).await;
+        board
+            .world
+            .model
+            .until("a measurement", |model| {
+                (model.measured(process) > before || !model.is_alive(process)).then_some(())
+            })
+            .await;
     }
 }
 
@@ -48,7 +52,11 @@ async fn shown(board: &Board, run: &Run) -> Vec<InboxItem> {
 }
 
 fn call(number: u32, command: &str) -> AgentEvent {
-    AgentEvent::ToolCall { id: number.to_string(), name: "bash".to_owned(), input: json!({ "command": command }) }
+    AgentEvent::ToolCall {
+        id: number.to_string(),
+        name: "bash".to_owned(),
+        input: json!({ "command": command }),
+    }
 }
 
 both_stores! {

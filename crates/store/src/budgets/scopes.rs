@@ -56,6 +56,11 @@ pub async fn of_agent(
     .await
 }
 
+/// Whether anybody has a budget at all.
+pub async fn any_policy(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+    Ok(tx.one(sql!("SELECT id FROM budget_policies WHERE id > '' LIMIT 1"), p![]).await?.is_some())
+}
+
 /// Returns the agents of a company that have running runs which nobody asked to stop; with a project, runs for it.
 pub async fn working_agents(
     tx: &mut Tx<'_>,

@@ -76,7 +76,8 @@ impl Simulation {
     fn someone_creates(&mut self) {
         let status = [IssueStatus::Todo, IssueStatus::Todo, IssueStatus::Todo, IssueStatus::Backlog]
             [self.roll(4) as usize];
-        let priority = [Priority::Critical, Priority::High, Priority::Medium, Priority::Low][self.roll(4) as usize];
+        let priority =
+            [Priority::Critical, Priority::High, Priority::Medium, Priority::Low][self.roll(4) as usize];
         let mut blocked_by = Vec::new();
         while self.roll(3) == 0
             && let Some(blocker) = self.issue()
@@ -143,7 +144,9 @@ impl Simulation {
             "change {issue}: status {:?}, agent {:?}, blocked by {:?}",
             patch.status, patch.assignee_agent, patch.blocked_by
         ));
-        self.ask(move |engine| async move { came(engine.patch_issue(&issue, patch, &board()).await, nothing) });
+        self.ask(
+            move |engine| async move { came(engine.patch_issue(&issue, patch, &board()).await, nothing) },
+        );
     }
 
     fn someone_wakes(&mut self) {
@@ -194,7 +197,8 @@ impl Simulation {
 
     fn someone_holds(&mut self) {
         let Some(root) = self.issue() else { return };
-        let mode = [Mode::Pause, Mode::Pause, Mode::Pause, Mode::Cancel, Mode::Restore][self.roll(5) as usize];
+        let mode =
+            [Mode::Pause, Mode::Pause, Mode::Pause, Mode::Cancel, Mode::Restore][self.roll(5) as usize];
         self.note(format!("{mode} the tree of {root}"));
         let operation = TreeOperation { mode, reason: None, release_policy: None, metadata: None };
         self.ask(move |engine| async move {
@@ -274,12 +278,15 @@ impl Simulation {
 
     /// Somebody finishes an issue behind the back of the server, and nobody tells it.
     fn an_edge_is_lost(&mut self) {
-        let is_quiet = |id: &str| !self.records.runs.iter().any(|run| run.is_live() && run.issue.as_deref() == Some(id));
+        let is_quiet =
+            |id: &str| !self.records.runs.iter().any(|run| run.is_live() && run.issue.as_deref() == Some(id));
         let open: Vec<String> = self
             .records
             .issues
             .iter()
-            .filter(|issue| matches!(issue.status.as_str(), "backlog" | "todo" | "blocked") && is_quiet(&issue.id))
+            .filter(|issue| {
+                matches!(issue.status.as_str(), "backlog" | "todo" | "blocked") && is_quiet(&issue.id)
+            })
             .map(|issue| issue.id.clone())
             .collect();
         if open.is_empty() || !self.pending.is_empty() {
@@ -363,14 +370,18 @@ impl Simulation {
                     ..IssueDraft::default()
                 };
                 let block_parent_until_done = self.roll(2) == 0;
-                let draft = ChildDraft { issue: child, acceptance_criteria: Vec::new(), block_parent_until_done };
+                let draft =
+                    ChildDraft { issue: child, acceptance_criteria: Vec::new(), block_parent_until_done };
                 self.note(format!("{} makes a child of {issue}", run.id));
                 self.ask(move |engine| async move {
-                    came(engine.create_child_issue(&issue, draft, &author).await, |issue| Made::Issue(issue.id))
+                    came(engine.create_child_issue(&issue, draft, &author).await, |issue| {
+                        Made::Issue(issue.id)
+                    })
                 });
             }
             (17..20, Some(issue)) => {
-                let status = [IssueStatus::InReview, IssueStatus::Blocked, IssueStatus::Done][self.roll(3) as usize];
+                let status =
+                    [IssueStatus::InReview, IssueStatus::Blocked, IssueStatus::Done][self.roll(3) as usize];
                 self.note(format!("{} sets {issue} to {status}", run.id));
                 let patch = IssuePatch { status: Some(status), ..IssuePatch::default() };
                 self.ask(move |engine| async move {
@@ -429,7 +440,8 @@ impl Simulation {
                 model.say_failed(id, ErrorClass::Quota, Some(until));
                 model.exit(id, 1);
             }
-            5 => {
+            // A session that is gone is found to be gone before anything was done.
+            5 if self.said.get(id.run.as_str()).is_none() => {
                 model.say_failed(id, ErrorClass::SessionGone, None);
                 model.exit(id, 1);
             }

@@ -43,14 +43,16 @@ impl Life {
         let turns = Turns::seeded(seed);
         let asked = turns.clone();
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_all().start_paused(true).on_thread_park(move || asked.parked()).build().unwrap();
+        let runtime =
+            builder.enable_all().start_paused(true).on_thread_park(move || asked.parked()).build().unwrap();
         let (standstill, end) = mpsc::channel::<()>();
         runtime.spawn_blocking(move || end.recv().is_err());
         let shared = around.store.clone();
         let store = match (shared, &around.target) {
             (Some(store), Target::Sqlite(_) | Target::Memory) => store,
             (_, target) => {
-                let settings = store::Settings { pg_pool: 2, readers: 1, sqlite_flush: false, ..Default::default() };
+                let settings =
+                    store::Settings { pg_pool: 2, readers: 1, sqlite_flush: false, ..Default::default() };
                 let opened = runtime.block_on(Store::open(target, settings, crate::NOON.micros()));
                 Arc::new(opened.unwrap())
             }

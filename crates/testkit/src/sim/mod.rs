@@ -52,6 +52,8 @@ pub struct Script {
     pub steps: usize,
     /// A rule that is broken, from outside.
     pub breaks: Option<Breakage>,
+    /// The embedded store of a history that goes wrong is kept, to be looked at.
+    pub keeps_store: bool,
 }
 
 /// A history in which a rule did not hold.
@@ -98,7 +100,7 @@ pub fn play(ground: &Ground, seed: u64, script: &Script) -> Result<Story, Box<Fa
         Ground::Postgres(url) => Target::Postgres(url.clone()),
         Ground::Memory => {
             let file = folder.path().join("store.sqlite");
-            std::fs::copy(template(), &file).unwrap();
+            std::fs::write(&file, template()).unwrap();
             Target::Sqlite(file)
         }
     };
@@ -110,7 +112,10 @@ pub fn play(ground: &Ground, seed: u64, script: &Script) -> Result<Story, Box<Fa
     }
     match outcome {
         Ok(()) => Ok(story),
-        Err(words) => {
+        Err(mut words) => {
+            if script.keeps_store {
+                words.push_str(&format!("; the store is kept in {}", folder.keep().display()));
+            }
             let from = simulation.diary.len().saturating_sub(LAST);
             Err(Box::new(Failure { seed, words, diary: simulation.diary.split_off(from) }))
         }
@@ -124,18 +129,18 @@ fn memory() -> PathBuf {
 }
 
 /// An empty store with its schema, made once: making it takes longer than a history.
-fn template() -> &'static Path {
-    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+fn template() -> &'static [u8] {
+    static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
-        let name = format!("bugle-simulation-template-{}.sqlite", std::process::id());
-        let file = memory().join(name);
+        let folder = tempfile::Builder::new().prefix("bugle-simulation-").tempdir_in(memory()).unwrap();
+        let file = folder.path().join("store.sqlite");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let target = Target::Sqlite(file.clone());
             let store = Store::open(&target, store::Settings::default(), NOON.micros()).await.unwrap();
             store.close().await;
         });
-        file
+        std::fs::read(&file).unwrap()
     })
 }
 
@@ -352,6 +357,7 @@ impl Simulation {
         self.note("nobody asks for anything any more".to_owned());
         (self.can_abandon, self.can_crash) = (false, false);
         self.around.model.refuse_starts(None);
+        self.life().turns.live_on();
         self.pass(A_WHILE)?;
         for (root, hold) in self.records.holds.clone() {
             self.release(root, hold);
@@ -377,18 +383,16 @@ impl Simulation {
         let mut at_rest = 0;
         for _ in 0..ROUNDS {
             self.everybody_ends()?;
-            for seconds in [1, 31, 700, 4 * 3600] {
+            for seconds in [4 * 3600, 31] {
                 self.pass(Duration::from_secs(seconds))?;
             }
             self.reasons()?;
-            let is_live = self.records.runs.iter().any(|run| run.is_live()) || !self.records.orders.is_empty();
-            at_rest = if is_live { 0 } else { at_rest + 1 };
-            if at_rest == 4 {
+            at_rest = if rules::unrest(&self.records).is_some() { 0 } else { at_rest + 1 };
+            if at_rest == 2 {
                 return rules::at_rest(&self.records);
             }
         }
-        let live = self.records.runs.iter().find(|run| run.is_live());
-        Err(format!("it never comes to rest: {live:?}, {:?}", self.records.orders.first()))
+        Err(format!("it never comes to rest: {:?}", rules::unrest(&self.records)))
     }
 
     fn everybody_ends(&mut self) -> Result<(), String> {

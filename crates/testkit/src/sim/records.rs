@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use store::{Tx, StoreError, p, sql};
+use store::{StoreError, Tx, p, sql};
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -80,13 +80,8 @@ pub(crate) struct ReservationRow {
     pub(crate) charged: i64,
 }
 
-/// A wake that is ordered.
-#[derive(Debug, Clone)]
-pub(crate) struct OrderRow {
-    pub(crate) agent: String,
-    pub(crate) issue: Option<String>,
-    pub(crate) reason: String,
-}
+/// A wake that is ordered: for whom, about what, and why.
+pub(crate) type OrderRow = (String, Option<String>, String);
 
 /// The whole record.
 #[derive(Debug, Clone, Default)]
@@ -204,9 +199,7 @@ impl Records {
             });
         }
         let sql = sql!("SELECT agent_id, issue_id, reason FROM wake_orders ORDER BY id");
-        for row in tx.rows(sql, p![]).await? {
-            records.orders.push(OrderRow { agent: row.get(0)?, issue: row.get(1)?, reason: row.get(2)? });
-        }
+        records.orders = tx.rows_as(sql, p![]).await?;
         let sql = sql!("SELECT issue_id, cause, attempts FROM issue_recoveries ORDER BY issue_id, cause");
         records.attempts = tx.rows_as(sql, p![]).await?;
         let sql = sql!("SELECT run_id, cost_micros FROM cost_events WHERE origin = 'run' ORDER BY run_id");

@@ -150,9 +150,15 @@ fn money(records: &Records, known: &Known<'_>) -> Result<(), String> {
             charged += reservation.charged;
             reserved += reservation.reserved;
             let is_running = records.run(&reservation.run).is_some_and(RunRow::is_running);
-            holds!(reservation.reserved == 0 || is_running, "a run that is over holds money: {reservation:?}");
+            holds!(
+                reservation.reserved == 0 || is_running,
+                "a run that is over holds money: {reservation:?}"
+            );
         }
-        holds!(counter.spent == counter.outside + charged, "spent is not the sum: {counter:?}, charged {charged}");
+        holds!(
+            counter.spent == counter.outside + charged,
+            "spent is not the sum: {counter:?}, charged {charged}"
+        );
         holds!(counter.reserved == reserved, "reserved is not the sum: {counter:?}, {reserved}");
         let key = (counter.scope_type.clone(), counter.scope.clone(), counter.metric.clone());
         if let Some(cap) = known.promises.get(&key)
@@ -179,7 +185,10 @@ fn money(records: &Records, known: &Known<'_>) -> Result<(), String> {
     }
     for (run, said) in known.said {
         let is_over = records.run(run).is_some_and(|run| !run.is_live());
-        holds!(*said == 0 || !is_over || seen.contains(run), "the ledger does not know run {run}, which used {said}");
+        holds!(
+            *said == 0 || !is_over || seen.contains(run),
+            "the ledger does not know run {run}, which used {said}"
+        );
     }
     Ok(())
 }
@@ -197,17 +206,29 @@ fn bounds(records: &Records) -> Result<(), String> {
     Ok(())
 }
 
+/// What goes on or is about to; `None`: everything is at rest. A run that waits for a blocker which nobody works on is.
+pub(crate) fn unrest(records: &Records) -> Option<String> {
+    let waits = |run: &RunRow| {
+        let is_open =
+            |(blocked, status): &(String, String)| run.issue.as_ref() == Some(blocked) && status != "done";
+        run.status == "queued" && records.blockers.iter().any(is_open)
+    };
+    let live = records.runs.iter().find(|run| run.is_live() && !waits(run));
+    live.map(|run| format!("{run:?}")).or_else(|| records.orders.first().map(|order| format!("{order:?}")))
+}
+
 /// The rules of the end: everything has come to rest.
 pub(crate) fn at_rest(records: &Records) -> Result<(), String> {
-    if let Some(run) = records.runs.iter().find(|run| run.is_live()) {
-        return Err(format!("at rest, and a run is live: {run:?}"));
+    if let Some(run) = unrest(records) {
+        return Err(format!("at rest, and a run is live: {run}"));
     }
     if let Some(order) = records.orders.first() {
         return Err(format!("at rest, and an order was not delivered: {order:?}"));
     }
     for wake in &records.wakes {
+        let is_waiting = wake.run.as_ref().and_then(|run| records.run(run)).is_some_and(RunRow::is_live);
         let is_open = matches!(wake.status.as_str(), "queued" | "claimed" | "deferred_issue_execution");
-        holds!(!is_open, "at rest, and a wake has no fate: {wake:?}");
+        holds!(!is_open || is_waiting, "at rest, and a wake has no fate: {wake:?}");
     }
     for issue in &records.issues {
         holds!(issue.lock_run.is_none(), "at rest, and a lock is held: {issue:?}");
@@ -236,17 +257,19 @@ fn stranded(records: &Records, issue: &super::records::IssueRow) -> Option<Strin
         .iter()
         .filter(|wake| wake.issue.as_ref() == Some(&issue.id) && wake.agent == *agent)
         .max_by_key(|wake| wake.requested_at);
+    // The last wake was refused, and says why; or a person ended its run. The clock jumps: the last wake counts, too.
+    let is_closed = wake.is_some_and(|wake| match wake.run.as_ref().and_then(|run| records.run(run)) {
+        None => matches!(wake.status.as_str(), "skipped" | "failed" | "cancelled"),
+        Some(run) => run.status == "cancelled",
+    });
     let is_excused = match last {
+        _ if is_closed => true,
         // A person ended it, or its account is locked out until a person logs in.
         Some(run) if run.status == "cancelled" => true,
         Some(run) if run.error_code.as_deref() == Some("auth_required") => true,
         // It was looked at, and nobody said that there is work to do now.
         Some(run) if run.status == "succeeded" && issue.status == "todo" => true,
-        Some(_) => false,
-        // The wake was refused, and says why.
-        None => wake.is_some_and(|wake| {
-            matches!(wake.status.as_str(), "skipped" | "failed" | "cancelled") && wake.run.is_none()
-        }),
+        Some(_) | None => false,
     };
     (!is_excused).then(|| format!("stranded: {issue:?}; its last run {last:?}; its last wake {wake:?}"))
 }

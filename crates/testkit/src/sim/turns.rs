@@ -91,6 +91,11 @@ impl Turns {
         });
     }
 
+    /// The server does not die after all.
+    pub(crate) fn live_on(&self) {
+        self.lock().death = None;
+    }
+
     /// The next write of this task is made, and the task never hears of it.
     pub(crate) fn abandon(&self, task: Id) {
         self.lock().doomed = Some(task);
@@ -103,7 +108,6 @@ impl Turns {
 
     /// Waits until the runtime has nothing to do.
     pub(crate) async fn quiet(&self) -> Halt {
-        self.lock().halt = None;
         poll_fn(|context| {
             let mut state = self.lock();
             match state.halt.take() {
@@ -137,16 +141,22 @@ impl Turns {
                 let next = state.waiting.swap_remove(chosen);
                 state.turns += 1;
                 state.under_way += 1;
-                let pass =
-                    Pass { turns: self.clone(), number: state.turns, is_write: false, task: None, is_over: false };
+                let pass = Pass {
+                    turns: self.clone(),
+                    number: state.turns,
+                    is_write: false,
+                    task: None,
+                    is_over: false,
+                };
                 let Err(mut unused) = next.send(Box::new(pass)) else { return };
                 // Whoever waited has gone.
                 unused.is_over = true;
                 state.under_way -= 1;
             }
         }
-        state.halt.get_or_insert(Halt::Quiet);
+        // Somebody may be waiting for the runtime who is not asking whether it is quiet.
         if let Some(root) = state.root.take() {
+            state.halt.get_or_insert(Halt::Quiet);
             drop(state);
             root.wake();
         }

@@ -55,10 +55,9 @@ pub(crate) struct Upload {
     comment: Option<String>,
 }
 
-impl FromRequest<ApiState> for Upload {
-    type Rejection = ApiError;
-
-    async fn from_request(mut request: Request, state: &ApiState) -> Result<Upload, ApiError> {
+impl Upload {
+    /// Reads a form. Who may send one was asked before: strangers are not listened to for megabytes.
+    async fn read(mut request: Request, state: &ApiState) -> Result<Upload, ApiError> {
         let limit = state.options.attachment_limit;
         DefaultBodyLimit::max(limit.saturating_add(FORM)).apply(&mut request);
         let mut form = Multipart::from_request(request, state).await.map_err(|_| {
@@ -76,9 +75,7 @@ impl FromRequest<ApiState> for Upload {
         }
         Ok(upload)
     }
-}
 
-impl Upload {
     async fn read_file(&mut self, mut field: Field<'_>, limit: usize) -> Result<(), ApiError> {
         let mut draft = AttachmentDraft {
             comment: None,
@@ -129,13 +126,14 @@ fn exceeds(limit: usize) -> ApiError {
 pub(crate) async fn create(
     reach: Reach,
     Named((company, reference)): Named<(String, String)>,
-    upload: Upload,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let company = reach.company(&company).await?;
     let (issue, author) = reach.issue_for_change(&reference).await?;
     if issue.company_id != company {
         return Err(ApiError::unprocessable("unprocessable", "Issue does not belong to company"));
     }
+    let upload = Upload::read(request, &reach.state).await?;
     let Some(file) = upload.file else {
         return Err(ApiError::bad_request("no_file", "Missing file field 'file'"));
     };

@@ -60,8 +60,10 @@ pub(crate) struct IssueBody {
     /// Of a new issue.
     inherit_execution_workspace_from_issue_id: Option<String>,
     /// Checked, and dropped: issues have no workspaces of their own.
+    #[expect(dead_code, reason = "describes the body")]
     execution_workspace_id: Option<String>,
     /// Checked, and dropped.
+    #[expect(dead_code, reason = "describes the body")]
     execution_workspace_preference: Option<String>,
     /// Checked, and dropped.
     #[schema(value_type = Option<Object>)]
@@ -329,10 +331,7 @@ mod tests {
             r#"{"title": "t", "executionWorkspaceSettings": {"workspaceStrategy": {"teardownCommand": "rm"}}}"#,
         );
         let body = IssueBody::read(&mut read);
-        assert_eq!(
-            body.host_commands(),
-            ["executionWorkspaceSettings.workspaceStrategy.teardownCommand"]
-        );
+        assert_eq!(body.host_commands(), ["executionWorkspaceSettings.workspaceStrategy.teardownCommand"]);
         let mut headers = axum::http::HeaderMap::new();
         read.drop_rest().unwrap().name_in(&mut headers);
         assert_eq!(headers[crate::body::IGNORED_FIELDS], "executionWorkspaceSettings");

@@ -137,13 +137,13 @@ pub(crate) async fn of_run(
 /// What was done to an issue, newest first, at most 1000.
 #[utoipa::path(get, path = "/issues/{issue}/activity", tag = "issues", params(("issue" = String, Path)),
     responses((status = 200, body = Vec<Activity>), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub(crate) async fn activity(
-    reach: Reach,
-    Named(reference): Named<String>,
-) -> Result<Response, ApiError> {
+pub(crate) async fn activity(reach: Reach, Named(reference): Named<String>) -> Result<Response, ApiError> {
     let issue = reach.issue(&reference).await?;
     let found = reach.engine().issue_activity(&issue.id, paging::MOST).await?;
-    Ok(paging::page(found, paging::MOST, |_| String::new(), |rows| {
-        rows.into_iter().map(Activity::from).collect()
-    }))
+    Ok(paging::page(
+        found,
+        paging::MOST,
+        |_| String::new(),
+        |rows| rows.into_iter().map(Activity::from).collect(),
+    ))
 }

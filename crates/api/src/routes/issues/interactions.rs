@@ -41,6 +41,7 @@ pub(crate) async fn list(
 /// A question to people.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes the body; it is read straight into a draft")]
 pub(crate) struct InteractionBody {
     /// `suggest_tasks`, `ask_user_questions` or `request_confirmation`.
     kind: String,
@@ -212,9 +213,7 @@ pub(crate) async fn respond(
         }
     }
     let ignored = fields.drop_rest()?;
-    let reply = Reply::Respond {
-        answers: Value::Array(body.answers),
-        summary_markdown: body.summary_markdown,
-    };
+    let reply =
+        Reply::Respond { answers: Value::Array(body.answers), summary_markdown: body.summary_markdown };
     Ok(naming(&ignored, Json(resolve(&reach, path, reply).await?)))
 }

@@ -83,7 +83,10 @@ pub(crate) async fn create_child(
 #[utoipa::path(get, path = "/issues/{issue}", tag = "issues",
     params(("issue" = String, Path, description = "id or identifier")),
     responses((status = 200, body = IssueDetail), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub(crate) async fn show(reach: Reach, Named(reference): Named<String>) -> Result<Json<IssueDetail>, ApiError> {
+pub(crate) async fn show(
+    reach: Reach,
+    Named(reference): Named<String>,
+) -> Result<Json<IssueDetail>, ApiError> {
     let id = reach.issue(&reference).await?.id;
     let detail = reach.engine().issue_detail(&id).await?;
     let names = reach.holders(std::iter::once(&detail.issue)).await?;
