@@ -91,12 +91,6 @@ impl Caller {
         guard::agent_editor(self.who(), of, target).map_err(told)
     }
 
-    /// `assign(c)`: those who may say who works on what.
-    #[allow(dead_code, reason = "for routes that set an assignee before the engine looks")]
-    pub(crate) fn assign(&self, of: &CompanyId) -> Result<(), ApiError> {
-        guard::assign(self.who(), of).map_err(told)
-    }
-
     /// People who may change who belongs to a company. Whoever administers the instance may, member or not: somebody must
     /// be able to let the first one in.
     pub(crate) fn people_manager(&self, of: &CompanyId, grant: Grant) -> Result<(), ApiError> {

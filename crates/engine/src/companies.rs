@@ -125,11 +125,10 @@ impl Engine {
 
 fn check(name: Option<&str>, description: Option<&str>, color: Option<&str>) -> Result<(), EngineError> {
     let mut problems = Vec::new();
-    if let Some(name) = name {
-        if name.trim().is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
-            let hint = "1 to 200 bytes, no control characters";
-            problems.push(problem("name", "is not a name", hint));
-        }
+    let is_name =
+        |name: &str| !name.trim().is_empty() && name.len() <= 200 && !name.chars().any(char::is_control);
+    if name.is_some_and(|name| !is_name(name)) {
+        problems.push(problem("name", "is not a name", "1 to 200 bytes, no control characters"));
     }
     if description.is_some_and(|text| text.len() > TEXT) {
         problems.push(problem("description", "is too long", "at most 20000 bytes"));

@@ -22,8 +22,8 @@ mod feed;
 mod hiring;
 mod inbox;
 mod intake;
-mod issue_views;
 mod interactions;
+mod issue_views;
 pub mod issues;
 mod keepers;
 mod orders;
@@ -76,7 +76,9 @@ pub use intake::body_hash;
 pub use interactions::{InteractionDraft, KINDS as INTERACTION_KINDS, Reply};
 pub use keepers::Keepers;
 pub use people::{ChallengeDraft, ChallengeView, MadeKey, NewChallenge, hash as key_hash};
-pub use processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, ProcessId, Processes, Seen, TreeUsage};
+pub use processes::{
+    ExitFacts, Frame, FrameStream, LogSource, ProcessError, ProcessId, Processes, Seen, TreeUsage,
+};
 pub use projects::{
     GoalDraft, GoalPatch, MOST_PROJECTS, ProjectCard, ProjectDraft, ProjectPatch, WorkspaceDraft,
 };

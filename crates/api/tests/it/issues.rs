@@ -327,18 +327,19 @@ async fn who_takes_an_issue_hears_what_is_in_the_way() {
         (refused.status, refused.refusal().2.as_str()),
         (409, "Issue is checked out by another agent")
     );
-    // A run that is over holds nothing: the next one adopts the checkout.
-    // It is cancelled, so that nothing goes on in its place.
-    acme.post(&format!("/api/heartbeat-runs/{run}/cancel"), json!({})).await.good();
-    acme.stage.over(&acme.company, &run).await;
-    let adopted =
-        acme.agent(Method::POST, &take(&free), Some(&second), body(&acme.agent, &["todo"])).await.good();
-    assert_eq!(adopted["checkoutRunId"], json!(second));
-    let released = acme.agent(Method::POST, &path(&free, "/release"), Some(&second), json!({})).await.good();
+    // Only the run that has it gives it back; then the other one may take it.
+    let refused = acme.agent(Method::POST, &path(&free, "/release"), Some(&second), json!({})).await;
+    assert_eq!(refused.status, 409);
+    let silent = acme.agent(Method::POST, &path(&free, "/release"), None, json!({})).await.refusal();
+    assert_eq!((silent.0, silent.2.as_str()), (401, "Agent run id required"));
+    let released = acme.agent(Method::POST, &path(&free, "/release"), Some(&run), json!({})).await.good();
     assert_eq!(
         (&released["status"], &released["assigneeAgentId"], &released["checkoutRunId"]),
         (&json!("todo"), &Value::Null, &Value::Null)
     );
+    let taken =
+        acme.agent(Method::POST, &take(&free), Some(&second), body(&acme.agent, &["todo"])).await.good();
+    assert_eq!(taken["checkoutRunId"], json!(second));
     acme.stage.end().await;
 }
 

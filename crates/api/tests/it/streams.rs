@@ -71,6 +71,11 @@ async fn server_sent_events_come_once_and_in_order_over_a_hundred_reconnects() {
             for _ in 0..most {
                 let event = events.next().await.expect("the stream goes on");
                 let data = event.json();
+                if next == 0 && event.name == "activity.logged" {
+                    // That the company was made; told before the first of ours.
+                    last = event.id.unwrap();
+                    continue;
+                }
                 assert_eq!((event.name.as_str(), data["payload"]["n"].as_i64()), ("test.event", Some(next)));
                 assert_eq!(data["companyId"], company);
                 last = event.id.unwrap();
@@ -102,6 +107,10 @@ async fn socket_frames_come_once_and_in_order_over_a_hundred_reconnects() {
             let most = if connection < RECONNECTS { dice.random_range(0..150) } else { usize::MAX };
             for _ in 0..most {
                 let event = event(&mut socket).await.expect("the stream goes on");
+                if next == 0 && event["type"] == "activity.logged" {
+                    last = event["id"].as_i64().unwrap();
+                    continue;
+                }
                 assert_eq!(
                     (event["type"].as_str(), event["payload"]["n"].as_i64()),
                     (Some("test.event"), Some(next))
@@ -237,6 +246,8 @@ async fn a_slow_socket_is_closed_with_its_cursor_while_others_go_on() {
         }
     };
     let read = async {
+        // That the company was made.
+        assert_eq!(event(&mut quick).await.expect("it goes on")["type"], "activity.logged");
         for n in 0..COUNT {
             assert_eq!(event(&mut quick).await.expect("it goes on")["payload"]["n"], n);
         }
@@ -258,9 +269,12 @@ async fn a_slow_socket_is_closed_with_its_cursor_while_others_go_on() {
         match slow.next().await.expect("it is told to go").unwrap() {
             Message::Text(text) => {
                 let event: Value = serde_json::from_str(&text).unwrap();
+                last = event["id"].as_i64().unwrap();
+                if next == 0 && event["type"] == "activity.logged" {
+                    continue;
+                }
                 assert_eq!(event["payload"]["n"], next);
                 next += 1;
-                last = event["id"].as_i64().unwrap();
             }
             Message::Close(frame) => break frame.unwrap(),
             Message::Ping(_) => {}

@@ -10,7 +10,9 @@ async fn a_wake_answers_with_its_run_and_a_second_one_joins_it() {
     let company = stage.company("Acme").await;
     let agent = stage.agent(&company, "Engineer", 1).await;
     let path = format!("/api/agents/{agent}/wakeup");
-    let body = json!({"reason": "look", "payload": {"issueId": "0192f7a0-0000-4000-8000-00000000000a"}});
+    let issue =
+        stage.post(&format!("/api/companies/{company}/issues"), json!({"title": "Look at it"})).await.good();
+    let body = json!({"reason": "look", "payload": {"issueId": id_of(&issue), "taskKey": "look"}});
     let answer = stage.post(&path, body.clone()).await;
     assert_eq!(answer.status, 202);
     let run = answer.good();

@@ -3,24 +3,24 @@
 // Helpers of tests are tests to people, not to the lint.
 #![allow(clippy::unwrap_used)]
 
-mod budgets;
 mod approvals;
 mod board;
+mod budgets;
 mod chaos;
-mod claims;
 mod checkout;
+mod claims;
 mod feed;
 mod held;
 mod housekeeping;
-mod issue_settlement;
 mod issue_parts;
+mod issue_settlement;
 mod issue_wakes;
 mod issues;
 mod keys;
 mod lives;
 mod loops;
-mod outages;
 mod orders;
+mod outages;
 mod outcomes;
 mod owners;
 mod people;
@@ -28,8 +28,8 @@ mod races;
 mod recovery_of_issues;
 mod refusals;
 mod restarts;
-mod simulation;
 mod silence;
+mod simulation;
 mod stopping;
 mod timers;
 mod trees;

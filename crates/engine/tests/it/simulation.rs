@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use testkit::sim::{Breakage, Failure, Ground, Script, Story, play};
 
-const SCRIPT: Script = Script { steps: 40, breaks: None, keeps_store: false };
+const SCRIPT: Script = Script { steps: 28, breaks: None, keeps_store: false };
 /// Enough to see that it is not one seed that goes wrong, few enough to be read.
 const MOST_FAILURES: usize = 3;
 
@@ -60,7 +60,8 @@ fn play_all(seeds: std::ops::Range<u64>, ground: impl Fn() -> Option<Ground> + S
         sum(|story| story.transactions as usize),
     );
     let failures = failures.into_inner().unwrap();
-    let told: Vec<String> = failures.iter().map(|failure| format!("seed {}: {}", failure.seed, failure.words)).collect();
+    let told: Vec<String> =
+        failures.iter().map(|failure| format!("seed {}: {}", failure.seed, failure.words)).collect();
     assert!(failures.is_empty(), "{told:#?}");
     if stories.len() >= 10 {
         let each = |of: fn(&Story) -> usize| sum(of) / stories.len();
@@ -77,7 +78,9 @@ fn every_rule_holds_in_every_history_on_sqlite() {
         let filter = std::env::var("BUGLE_LOG").unwrap_or_else(|_| "warn".to_owned());
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
         match play(&Ground::Memory, seed, &Script { keeps_store: true, ..SCRIPT }) {
-            Ok(story) => eprintln!("{}\n{:?}", story.diary.join("\n"), Story { diary: Vec::new(), ..story.clone() }),
+            Ok(story) => {
+                eprintln!("{}\n{:?}", story.diary.join("\n"), Story { diary: Vec::new(), ..story.clone() })
+            }
             Err(failure) => panic!("{failure}"),
         }
         return;
@@ -126,7 +129,10 @@ fn a_cap_that_is_not_enforced_is_noticed() {
 #[test]
 fn a_lost_ring_without_a_period_is_noticed() {
     let words = noticed(Breakage::NoPeriod).words;
-    assert!(["waits for nothing", "comes to rest", "at rest", "stranded"].iter().any(|it| words.contains(it)), "{words}");
+    assert!(
+        ["waits for nothing", "comes to rest", "at rest", "stranded"].iter().any(|it| words.contains(it)),
+        "{words}"
+    );
 }
 
 #[test]

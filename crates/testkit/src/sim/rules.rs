@@ -250,8 +250,10 @@ fn stranded(records: &Records, issue: &super::records::IssueRow) -> Option<Strin
     if waits || told {
         return None;
     }
-    let of_issue = |run: &&RunRow| run.issue.as_ref() == Some(&issue.id) && run.agent == *agent;
-    let last = records.runs.iter().filter(of_issue).max_by_key(|run| (run.finished_at, run.created_at));
+    let of_issue = || records.runs.iter().filter(|run| run.issue.as_ref() == Some(&issue.id));
+    let latest = |run: &&RunRow| (run.finished_at, run.created_at);
+    let last = of_issue().filter(|run| run.agent == *agent).max_by_key(latest);
+    let anybodys = of_issue().max_by_key(latest);
     let wake = records
         .wakes
         .iter()
@@ -267,8 +269,8 @@ fn stranded(records: &Records, issue: &super::records::IssueRow) -> Option<Strin
         // A person ended it, or its account is locked out until a person logs in.
         Some(run) if run.status == "cancelled" => true,
         Some(run) if run.error_code.as_deref() == Some("auth_required") => true,
-        // It was looked at, and nobody said that there is work to do now.
-        Some(run) if run.status == "succeeded" && issue.status == "todo" => true,
+        // It was looked at, if only by somebody else, and nobody said that there is work to do now.
+        _ if issue.status == "todo" && anybodys.is_some_and(|run| run.status == "succeeded") => true,
         Some(_) | None => false,
     };
     (!is_excused).then(|| format!("stranded: {issue:?}; its last run {last:?}; its last wake {wake:?}"))
