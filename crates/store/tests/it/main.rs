@@ -34,6 +34,7 @@ mod lossy_vfs;
 mod lost_connection;
 mod migrations;
 mod orders;
+mod overview;
 mod pauses;
 mod plans;
 mod projects;

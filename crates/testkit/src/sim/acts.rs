@@ -19,7 +19,7 @@ use serde_json::{Map, json};
 use store::{p, sql};
 
 use super::records::RunRow;
-use super::{DEAREST, Made, Simulation};
+use super::{Breakage, DEAREST, Made, Simulation};
 use crate::Refusal;
 
 /// What a request came to, for the simulation: only the store must never refuse.
@@ -441,7 +441,7 @@ impl Simulation {
                 model.exit(id, 1);
             }
             // A session that is gone is found to be gone before anything was done.
-            5 if self.said.get(id.run.as_str()).is_none() => {
+            5 if !self.said.contains_key(id.run.as_str()) => {
                 model.say_failed(id, ErrorClass::SessionGone, None);
                 model.exit(id, 1);
             }
@@ -462,7 +462,9 @@ impl Simulation {
     {
         let life = self.life();
         let task = life.spawn(asked(life.engine.clone()));
-        if self.can_abandon && self.roll(25) == 0 {
+        // Where nobody looks by himself, rings are lost more often, and no new server rings them all.
+        let odds = if self.script.breaks == Some(Breakage::NoPeriod) { 3 } else { 25 };
+        if self.can_abandon && self.roll(odds) == 0 {
             self.note("  and goes away".to_owned());
             self.life().turns.abandon(task.id());
         }

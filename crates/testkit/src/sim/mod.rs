@@ -223,7 +223,7 @@ impl Simulation {
 
     fn play(&mut self) -> Result<(), String> {
         self.set_up()?;
-        (self.can_abandon, self.can_crash) = (true, true);
+        (self.can_abandon, self.can_crash) = (true, self.script.breaks != Some(Breakage::NoPeriod));
         for _ in 0..self.script.steps {
             if self.can_crash && self.roll(8) == 0 {
                 let turns = 1 + self.roll(12);
@@ -346,10 +346,19 @@ impl Simulation {
     /// Time goes on.
     fn pass(&mut self, by: Duration) -> Result<(), String> {
         self.settle()?;
+        let before: Vec<i64> = self.records.orders.iter().map(|order| order.0).collect();
         self.passed += by;
         self.around.clock.advance(by);
         self.life().advance(by);
-        self.settle()
+        self.settle()?;
+        if by < A_WHILE {
+            return Ok(());
+        }
+        let now = engine::Clock::now(&*self.around.clock).micros();
+        match self.records.orders.iter().find(|order| before.contains(&order.0) && order.4 <= now) {
+            Some(order) => Err(format!("an order was left lying for {by:?}: {order:?}")),
+            None => Ok(()),
+        }
     }
 
     /// Nobody asks for anything any more, what was paused goes on, and programs end: then everything comes to rest.

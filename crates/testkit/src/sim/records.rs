@@ -80,8 +80,8 @@ pub(crate) struct ReservationRow {
     pub(crate) charged: i64,
 }
 
-/// A wake that is ordered: for whom, about what, and why.
-pub(crate) type OrderRow = (String, Option<String>, String);
+/// A wake that is ordered: its number, for whom, about what, why, and when.
+pub(crate) type OrderRow = (i64, String, Option<String>, String, i64);
 
 /// The whole record.
 #[derive(Debug, Clone, Default)]
@@ -198,7 +198,7 @@ impl Records {
                 charged: row.get(4)?,
             });
         }
-        let sql = sql!("SELECT agent_id, issue_id, reason FROM wake_orders ORDER BY id");
+        let sql = sql!("SELECT id, agent_id, issue_id, reason, deliver_at FROM wake_orders ORDER BY id");
         records.orders = tx.rows_as(sql, p![]).await?;
         let sql = sql!("SELECT issue_id, cause, attempts FROM issue_recoveries ORDER BY issue_id, cause");
         records.attempts = tx.rows_as(sql, p![]).await?;
