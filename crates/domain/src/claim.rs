@@ -129,7 +129,7 @@ impl End {
             End::AgentTerminated => "the agent was terminated",
             End::Expired => "it waited longer than a run may wait",
             End::IssueNotFound { .. } => "its issue no longer exists",
-            End::AssigneeChanged { .. } => "its issue was given to another assignee before it started",
+            End::AssigneeChanged { .. } => "its agent is not the assignee of the issue",
             End::TerminalStatus { .. } => "its issue was closed before it started",
             End::ParticipantChanged { .. } => "its issue waits for another reviewer",
         }

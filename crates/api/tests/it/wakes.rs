@@ -10,8 +10,9 @@ async fn a_wake_answers_with_its_run_and_a_second_one_joins_it() {
     let company = stage.company("Acme").await;
     let agent = stage.agent(&company, "Engineer", 1).await;
     let path = format!("/api/agents/{agent}/wakeup");
-    let issue =
-        stage.post(&format!("/api/companies/{company}/issues"), json!({"title": "Look at it"})).await.good();
+    // In the backlog the assignee is not woken by being given it.
+    let issue = json!({"title": "Look at it", "assigneeAgentId": agent, "status": "backlog"});
+    let issue = stage.post(&format!("/api/companies/{company}/issues"), issue).await.good();
     let body = json!({"reason": "look", "payload": {"issueId": id_of(&issue), "taskKey": "look"}});
     let answer = stage.post(&path, body.clone()).await;
     assert_eq!(answer.status, 202);
