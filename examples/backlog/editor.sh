@@ -2,7 +2,7 @@
 # The editor: a real command. It looks for the longest files, and makes one report of what the others found.
 set -eu
 
-bugle() { "$BUGLE" --url "$BUGLE_API_URL" "$@"; }
+bugle() { "$BUGLE" "$@"; }
 export GIT_AUTHOR_NAME=editor GIT_AUTHOR_EMAIL=editor@bugle.invalid
 export GIT_COMMITTER_NAME=editor GIT_COMMITTER_EMAIL=editor@bugle.invalid
 

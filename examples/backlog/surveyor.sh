@@ -2,7 +2,7 @@
 # The surveyor: a real command. One call is one run; what is asked for is the title of the issue that it was woken for.
 set -eu
 
-bugle() { "$BUGLE" --url "$BUGLE_API_URL" "$@"; }
+bugle() { "$BUGLE" "$@"; }
 export GIT_AUTHOR_NAME=surveyor GIT_AUTHOR_EMAIL=surveyor@bugle.invalid
 export GIT_COMMITTER_NAME=surveyor GIT_COMMITTER_EMAIL=surveyor@bugle.invalid
 

@@ -49,6 +49,34 @@ const SOAKS: &[Soak] = &[
         shows: "3 x N worlds of ten agents whose server is killed at any instant: every invariant holds",
     },
     Soak {
+        name: "queue-truth",
+        package: "engine",
+        module: "scenario_queue_truth",
+        measure: "1000",
+        shows: "S2: a queue through N passes of the reaper, restarts and a pause: kept, in order, each run with its reason",
+    },
+    Soak {
+        name: "fenced-lease",
+        package: "engine",
+        module: "scenario_fenced_lease",
+        measure: "1000",
+        shows: "S3: twenty runs claim one issue N times, the holder dies in half: one owner, late writes refused",
+    },
+    Soak {
+        name: "budget",
+        package: "engine",
+        module: "scenario_budget",
+        measure: "20",
+        shows: "S10: twenty runs spend each budget N times: warned, stopped and resumed in time, no message beyond the rule",
+    },
+    Soak {
+        name: "wakes",
+        package: "engine",
+        module: "scenario_wakes",
+        measure: "10000",
+        shows: "S11: N wakes of six kinds, a kill of the server for each 500: every wake in the input of one run",
+    },
+    Soak {
         name: "simulation",
         package: "engine",
         module: "simulation",
@@ -61,6 +89,13 @@ const SOAKS: &[Soak] = &[
         module: "log_stream",
         measure: "50",
         shows: "a live log of N MiB over a hundred broken connections: every byte once, in order",
+    },
+    Soak {
+        name: "stalls",
+        package: "bugle",
+        module: "stalls",
+        measure: "100",
+        shows: "S5: N repetitions of silent, quiet, circling and endless runs with a minute and a cap of twenty: none wrong",
     },
     Soak {
         name: "crash",

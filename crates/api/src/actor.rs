@@ -125,7 +125,7 @@ fn is_board_token(given: &str, token: Option<&str>) -> bool {
 }
 
 /// The token of a request. What is no bearer's token, or two at once, is none that anybody could know.
-fn token_of(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(crate) fn token_of(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut credentials = headers.get_all(header::AUTHORIZATION).into_iter();
     let Some(credential) = credentials.next() else { return Ok(None) };
     let token = credential.to_str().ok().and_then(bearer).filter(|_| credentials.next().is_none());

@@ -147,6 +147,16 @@ impl ApiError {
         self
     }
 
+    /// What the answer says.
+    pub(crate) fn text(&self) -> &str {
+        &self.0.error
+    }
+
+    /// The caller is to blame, and not the moment.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.0.status.is_client_error()
+    }
+
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status

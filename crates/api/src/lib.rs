@@ -59,6 +59,8 @@ pub struct ApiOptions {
     pub request_timeout: Duration,
     /// WebSocket clients are pinged this often; one that missed a pong is let go.
     pub ping_every: Duration,
+    /// Streams ask this often whether who listens still may.
+    pub recheck_every: Duration,
     /// A WebSocket client that takes nothing for this long is let go.
     pub slow_client_after: Duration,
 }
@@ -78,6 +80,7 @@ impl ApiOptions {
             attachment_limit: 10 << 20,
             request_timeout: Duration::from_secs(60),
             ping_every: Duration::from_secs(30),
+            recheck_every: Duration::from_secs(10),
             slow_client_after: Duration::from_secs(10),
         }
     }
@@ -119,7 +122,7 @@ fn ordinary() -> OpenApiRouter<ApiState> {
         .routes(routes!(metrics::show))
         .routes(routes!(instance::audit_head))
         .routes(routes!(companies::list, companies::create))
-        .routes(routes!(companies::show, companies::change))
+        .routes(routes!(companies::show, companies::change, companies::remove))
         .routes(routes!(agents::list, agents::create))
         .routes(routes!(agents::show, agents::change))
         .routes(routes!(agents::pause))

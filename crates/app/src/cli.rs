@@ -46,7 +46,7 @@ pub(crate) struct Global {
     /// The company that is meant, by name or id; needed only when there are several
     #[arg(long, global = true, value_name = "COMPANY", env = "BUGLE_COMPANY")]
     pub(crate) company: Option<String>,
-    /// The server [default: the one of the data folder, else http://127.0.0.1:3100]
+    /// The server [default: in a run, the one that runs it; the one of the data folder; http://127.0.0.1:3100]
     #[arg(long, global = true, value_name = "URL", env = "BUGLE_URL")]
     pub(crate) url: Option<String>,
     /// The data folder, an absolute path [default: $XDG_DATA_HOME/bugle]
@@ -135,7 +135,13 @@ impl Context {
             (Some(_), Err(_)) => None,
             (None, Err(failure)) => return Err(failure),
         };
-        Client::new(self.global.url.as_deref(), data_dir)
+        let given = self.global.url.clone().or_else(|| match self.global.data_dir {
+            // A folder that was named says where its server is.
+            Some(_) => None,
+            // What agents are given. Their folder is not that of the server.
+            None => ["BUGLE_API_URL", "PAPERCLIP_API_URL"].iter().find_map(|name| std::env::var(name).ok()),
+        });
+        Client::new(given.as_deref(), data_dir)
     }
 
     /// The id of the company that is meant.

@@ -109,7 +109,7 @@ impl Client {
         match (note, &self.data_dir) {
             (Some(note), Some(folder)) => Place {
                 base: format!("http://{}", note.listen),
-                token: data_dir::existing_board_token(folder),
+                token: if note.asks_for_keys { None } else { data_dir::existing_board_token(folder) },
             },
             _ => Place { base: format!("http://{DEFAULT_LISTEN}"), token: None },
         }
@@ -127,15 +127,18 @@ impl Client {
         self.ask(Method::PATCH, path, Some(body), &[]).await
     }
 
-    /// Posts without the key that is kept here: what it is about is not whose it is.
+    /// Asks without the key that is kept here: what it is about is not whose it is, and one that is over would be refused.
     pub(crate) async fn ask_without_key(
         &self,
         method: Method,
         path: &str,
-        body: &Json,
+        body: Option<&Json>,
     ) -> Result<Json, Failure> {
         let place = Place { token: None, ..self.found() };
-        let request = self.request(&place, method, path).timeout(PATIENCE).json(body);
+        let mut request = self.request(&place, method, path).timeout(PATIENCE);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         read(&place, request).await
     }
 
@@ -155,7 +158,23 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        read(&place, request).await
+        match read(&place, request).await {
+            Err(failure) if place.token.is_none() && is_about_keys(&failure) => {
+                Err(self.who_lets_in(failure).await)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Says how to get a key, to somebody who has none.
+    async fn who_lets_in(&self, failure: Failure) -> Failure {
+        let health = self.ask_without_key(Method::GET, "/health", None).await.unwrap_or(Json::Null);
+        match health.get("bootstrapStatus").and_then(Json::as_str) {
+            Some("bootstrap_pending") => failure.hint(
+                "nobody administers this server yet: bugle login first TOKEN --name YOU, with the token that it printed when it started",
+            ),
+            _ => failure.hint("log in: bugle login"),
+        }
     }
 
     /// Opens a stream of events.
@@ -178,6 +197,12 @@ impl Client {
             None => request,
         }
     }
+}
+
+/// Whoever shows a key may be let in.
+fn is_about_keys(failure: &Failure) -> bool {
+    let asks = ["Board access required", "Board authentication required", "Instance admin required"];
+    failure.code == "unauthorized" || asks.contains(&failure.message.as_str())
 }
 
 /// Sends a request and reads the JSON answer.
@@ -252,9 +277,18 @@ async fn accepted(place: &Place, answer: Response) -> Result<Response, Failure> 
     failure.hint = text("hint").or_else(|| match status.as_u16() {
         401 => Some("log in: bugle login".to_owned()),
         503 => Some("try again in a moment".to_owned()),
+        403 => Some("see who you are to the server: bugle whoami".to_owned()),
+        _ if code_is(&body, "budget.blocked") => Some(
+            "see what was spent: bugle budget list; raise it: bugle budget resolve, or bugle budget set"
+                .to_owned(),
+        ),
         _ => Some(advice(kind).to_owned()),
     });
     Err(failure)
+}
+
+fn code_is(body: &Json, code: &str) -> bool {
+    body.get("code").and_then(Json::as_str) == Some(code)
 }
 
 /// Where to look when the server itself gave no hint.
@@ -287,11 +321,17 @@ mod tests {
             listen: "127.0.0.1:4000".parse().unwrap(),
             version: "0".into(),
             started_at: String::new(),
+            asks_for_keys: false,
         };
         let client = |url| Client::new(url, Some(folder.path().to_owned())).unwrap();
         assert_eq!(client(None).place().base, "http://127.0.0.1:3100");
         instance::write_note(folder.path(), &note).unwrap();
         assert_eq!(client(None).place().base, "http://127.0.0.1:4000");
+        let token = data_dir::board_token(folder.path()).unwrap();
+        assert_eq!(client(None).found().token, Some(token));
+        let note = instance::Note { asks_for_keys: true, ..note };
+        instance::write_note(folder.path(), &note).unwrap();
+        assert_eq!(client(None).found().token, None, "it would be taken for a bad key");
         assert_eq!(client(Some("http://h:1/api/")).place().base, "http://h:1");
         assert_eq!(Client::new(Some("h:1"), None).unwrap_err().kind, Kind::Usage);
     }

@@ -65,6 +65,9 @@ pub(crate) struct Flags {
     /// Processes of agents at once [default: memory / 512 MiB]
     #[arg(long, value_name = "N", env = "BUGLE_MAX_RUNS")]
     pub(crate) max_runs: Option<String>,
+    /// Runs that wait longer are ended as expired: 90s, 15m, 2h, 7d [default: they wait for ever]
+    #[arg(long, value_name = "SPAN", env = "BUGLE_MAX_QUEUE_AGE")]
+    pub(crate) max_queue_age: Option<String>,
     /// End all runs when the server is stopped, instead of leaving them to the next start
     #[arg(long)]
     pub(crate) stop_runs: bool,
@@ -81,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) mode: Trust,
     pub(crate) database_url: Option<String>,
     pub(crate) max_runs: u32,
+    /// `None`: queued runs wait for ever (D22).
+    pub(crate) max_queue_age: Option<Duration>,
     pub(crate) stop_runs: bool,
     pub(crate) log_format: LogFormat,
     pub(crate) retention: Retention,
@@ -130,6 +135,10 @@ pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError
         (None, Some(number)) => number,
         (None, None) => runs_for_memory(memory()),
     };
+    let max_queue_age = match &flags.max_queue_age {
+        Some(text) => Some(span("--max-queue-age (or BUGLE_MAX_QUEUE_AGE)", text)?),
+        None => file.max_queue_age,
+    };
     let database_url = flags.database_url.clone().or(file.database_url);
     if let Some(url) = &database_url {
         check_database_url(url)?;
@@ -140,6 +149,7 @@ pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError
         mode: flags.mode.or(file.mode).unwrap_or_default(),
         database_url,
         max_runs,
+        max_queue_age,
         stop_runs: flags.stop_runs || file.stop_runs.unwrap_or(false),
         log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         retention: file.retention,
@@ -188,6 +198,24 @@ fn wrong(origin: &str, message: impl Into<String>) -> ConfigError {
     }
 }
 
+/// A span of at least a second: a number with `s`, `m`, `h` or `d`.
+fn span(origin: &str, text: &str) -> Result<Duration, ConfigError> {
+    let text = text.trim();
+    let seconds = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)].iter().find_map(|(unit, seconds)| {
+        text.strip_suffix(unit)?
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(*seconds)
+            .filter(|it| (1..=MOST_SECONDS).contains(it))
+    });
+    let seconds =
+        seconds.ok_or_else(|| wrong(origin, format!("`{text}` is not a span such as 90s, 15m, 2h or 7d")))?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// A hundred years.
+const MOST_SECONDS: u64 = 36_500 * 86_400;
+
 fn address(origin: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     let text = text.trim();
     let text =
@@ -225,6 +253,7 @@ struct FileSettings {
     mode: Option<Trust>,
     database_url: Option<String>,
     max_runs: Option<u32>,
+    max_queue_age: Option<Duration>,
     stop_runs: Option<bool>,
     log_format: Option<LogFormat>,
     retention: Retention,
@@ -265,6 +294,10 @@ fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
     };
     let database_url = keys.text("database_url")?;
     let max_runs = keys.number("max_runs", 1, i64::from(MOST_RUNS))?.map(|number| number as u32);
+    let max_queue_age = match keys.text("max_queue_age")? {
+        None => None,
+        Some(text) => Some(span(&keys.origin("max_queue_age"), &text)?),
+    };
     let stop_runs = keys.flag("stop_runs")?;
     let log_format =
         match keys.text("log_format")? {
@@ -283,7 +316,7 @@ fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
         keys.refuse_the_rest()?;
     }
     keys.refuse_the_rest()?;
-    Ok(FileSettings { listen, mode, database_url, max_runs, stop_runs, log_format, retention })
+    Ok(FileSettings { listen, mode, database_url, max_runs, max_queue_age, stop_runs, log_format, retention })
 }
 
 /// The keys of one section, taken out as they are read: what is left at the end is not known.
@@ -391,6 +424,11 @@ mod tests {
             ("listen = 3100", "config.toml: listen: must be a text, is integer"),
             ("max_runs = '3'", "config.toml: max_runs: must be a whole number, is string"),
             ("max_runs = 0", "config.toml: max_runs: 0 is not between 1 and 10000"),
+            (
+                "max_queue_age = '2 weeks'",
+                "config.toml: max_queue_age: `2 weeks` is not a span such as 90s, 15m, 2h or 7d",
+            ),
+            ("max_queue_age = 3", "config.toml: max_queue_age: must be a text, is integer"),
             ("retention = 3", "config.toml: retention: must be a section, is integer"),
             ("stop_runs = 1", "config.toml: stop_runs: must be true or false, is integer"),
             ("mode = 'open'", "config.toml: mode: `open` is not one of: local_trusted, authenticated"),
@@ -413,6 +451,20 @@ mod tests {
             Flags { listen: Some("localhost:5000".into()), max_runs: Some("7".into()), ..Flags::default() };
         let config = read(folder.path(), &flags).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.max_runs), ("127.0.0.1:5000", 7));
+    }
+
+    #[test]
+    fn the_age_of_the_queue_has_no_limit_unless_one_is_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |flags: &Flags| read(folder.path(), flags).unwrap().max_queue_age;
+        assert_eq!(read(&Flags::default()), None);
+        std::fs::write(folder.path().join(FILE), "max_queue_age = '15m'").unwrap();
+        assert_eq!(read(&Flags::default()), Some(Duration::from_secs(900)));
+        let flags = Flags { max_queue_age: Some("2h".into()), ..Flags::default() };
+        assert_eq!(read(&flags), Some(Duration::from_secs(7200)));
+        for text in ["0s", "", "h", "-1h", "1", "99999999d", "1.5h"] {
+            assert!(span("--max-queue-age", text).is_err(), "{text}");
+        }
     }
 
     #[test]

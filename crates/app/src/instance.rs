@@ -38,6 +38,9 @@ pub(crate) struct Note {
     pub(crate) listen: SocketAddr,
     pub(crate) version: String,
     pub(crate) started_at: String,
+    /// It asks everybody for a key: the token of the folder is none.
+    #[serde(default)]
+    pub(crate) asks_for_keys: bool,
 }
 
 /// The lock of a data folder, held as long as this lives.
@@ -177,6 +180,7 @@ mod tests {
             listen: "127.0.0.1:4000".parse().unwrap(),
             version: "0".into(),
             started_at: "2026-04-27T15:02:47.000Z".into(),
+            asks_for_keys: false,
         };
         write_note(folder.path(), &note).unwrap();
         remove_note(folder.path());

@@ -158,6 +158,8 @@ mod tests {
             (json!(-3), 1),
             (json!("4"), 4),
             (json!("many"), 5),
+            (json!("inf"), 5),
+            (json!("NaN"), 5),
             (json!(null), 5),
             (json!(true), 5),
         ] {
@@ -180,6 +182,17 @@ mod tests {
             [(true, 60, true), (true, 0, false), (false, 60, false), (true, -5, false)]
         {
             assert_eq!(read(json!({"enabled": enabled, "intervalSec": every})).has_timer(), timer);
+        }
+        let ten_years = Duration::from_secs(315_360_000);
+        for (every, expected) in [
+            (json!(60), Duration::from_secs(60)),
+            (json!("0.5"), Duration::from_millis(500)),
+            (json!(1e12), ten_years),
+            (json!("inf"), Duration::ZERO),
+            (json!("-inf"), Duration::ZERO),
+            (json!("soon"), Duration::ZERO),
+        ] {
+            assert_eq!(read(json!({ "intervalSec": every })).every, expected, "{every}");
         }
     }
 

@@ -5,6 +5,8 @@
 //! cause, an end is for good (D1). [`order`] ranks the candidates of one agent. Taking the lease and the issue's lock is
 //! done elsewhere; whether the lock is taken says `issue::lock::stamps`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::agent::AgentStatus;
@@ -223,6 +225,11 @@ pub fn gate(view: &ClaimView) -> Gate {
         (view.instance_running >= view.instance_slots, HeldReason::Capacity),
     ];
     holds.iter().find(|(applies, _)| *applies).map_or(Gate::Open, |(_, reason)| Gate::Held(*reason))
+}
+
+/// True when a run that was queued then has waited longer than runs may; without a limit none ever has (D22).
+pub fn has_expired(queued_at: Moment, may_wait: Option<Duration>, now: Moment) -> bool {
+    may_wait.is_some_and(|longest| now >= queued_at.plus(longest))
 }
 
 /// What happened to the issue since the run was queued that makes it pointless (spec/heartbeat.md 3.5).
@@ -569,6 +576,15 @@ mod tests {
         let late = ClaimView { expired: true, agent: Some(AgentStatus::Paused), ..free() };
         assert_eq!(gate(&late), Gate::Ends(End::Expired));
         assert_eq!(gate(&ClaimView { expired: true, ..free() }), Gate::Ends(End::Expired));
+        let (at, hour) = (Moment::from_micros(5), Duration::from_secs(3600));
+        let rows = [
+            (None, hour * 1000, false),
+            (Some(hour), hour - Duration::from_micros(1), false),
+            (Some(hour), hour, true),
+        ];
+        for (may_wait, waited, expired) in rows {
+            assert_eq!(has_expired(at, may_wait, at.plus(waited)), expired, "{may_wait:?} {waited:?}");
+        }
         assert_eq!(gate(&ClaimView { agent: None, ..late }), Gate::Ends(End::AgentGone));
     }
 

@@ -323,12 +323,16 @@ mod tests {
     }
 
     #[test]
-    fn events_have_the_level_of_the_table() {
-        assert_eq!(
-            [DutyEvent::AnsweredByDeferred, DutyEvent::AskedAgain, DutyEvent::StillMissing]
-                .map(DutyEvent::level),
-            ["info", "warn", "warn"]
-        );
+    fn events_have_the_level_of_the_table_and_say_what_follows() {
+        for (event, level, follows) in [
+            (DutyEvent::AnsweredByDeferred, "info", "a waiting comment on the issue starts the next run"),
+            (DutyEvent::AskedAgain, "warn", "the agent is asked for one once more"),
+            (DutyEvent::StillMissing, "warn", "the agent is not asked again"),
+        ] {
+            let message = event.message();
+            assert_eq!(event.level(), level, "{message}");
+            assert!(message.starts_with("no comment was left") && message.ends_with(follows), "{message}");
+        }
     }
 
     #[test]

@@ -46,3 +46,31 @@ impl HeldReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_says_what_ends_it() {
+        let rows = [
+            (HeldReason::Slot, "maxConcurrentRuns"),
+            (HeldReason::Running, "the run of the same task"),
+            (HeldReason::Paused, "bugle agent resume"),
+            (HeldReason::Budget, "the budget is raised"),
+            (HeldReason::Dependency, "the blocking tasks"),
+            (HeldReason::Hold, "the hold on its task"),
+            (HeldReason::Quota, "the provider's limit"),
+            (HeldReason::WorkspaceLock, "its workspace"),
+            (HeldReason::Capacity, "--max-runs"),
+            (HeldReason::RateLimit, "accepts more work"),
+            (HeldReason::RetryBackoff, "the time of its retry"),
+            (HeldReason::Node, "a node"),
+        ];
+        assert_eq!(rows.map(|(reason, _)| reason), HeldReason::ALL);
+        for (reason, what) in rows {
+            let said = reason.what_ends_it();
+            assert!(said.starts_with("starts ") && said.contains(what), "{reason}: {said}");
+        }
+    }
+}

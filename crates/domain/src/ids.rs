@@ -85,7 +85,11 @@ mod tests {
         let late = mint(Moment::from_micros(1_000_000_000_001_000), [0x00; 16]);
         assert!(early < late);
         assert!(looks_like_id(&early) && looks_like_id(&late));
-        assert_eq!(&early[14..15], "4");
+        // 1,000,000,000,000 milliseconds, then the random bytes, but for the version and the variant.
+        assert_eq!(early, "00e8d4a5-1000-4fff-bfff-ffffffffffff");
+        assert_eq!(late, "00e8d4a5-1001-4000-8000-000000000000");
+        let mixed = mint(Moment::from_micros(-5), *b"0123456789abcdef");
+        assert_eq!(mixed, "00000000-0000-4637-b839-616263646566");
     }
 
     #[test]

@@ -170,11 +170,20 @@ mod tests {
     #[test]
     fn the_printed_table_is_the_document() {
         let document = include_str!("../../../docs/run-states.md");
+        assert_eq!(table().lines().count(), 13, "a head of two lines, and a line for each legal move");
         assert!(
             document.contains(&table()),
             "docs/run-states.md is not what run::next says; put this in:\n{}",
             table()
         );
+    }
+
+    #[test]
+    fn a_run_is_work_of_its_task_until_it_is_over() {
+        use RunStatus::{Queued, Running, ScheduledRetry};
+        let live: Vec<RunStatus> = RunStatus::ALL.iter().copied().filter(|s| s.is_live()).collect();
+        assert_eq!(live, [Queued, ScheduledRetry, Running]);
+        assert!(RunStatus::ALL.iter().all(|status| status.is_live() != status.is_final()));
     }
 
     #[test]

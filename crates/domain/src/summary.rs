@@ -359,6 +359,12 @@ mod tests {
         let whole = body(&huge);
         assert!(whole.ends_with("\n[truncated]\n"));
         assert_eq!(whole.chars().count(), 8000 - 20 + "\n[truncated]\n".len());
+        // The last that fits, and the first that does not.
+        let fixed = body(&SummaryView { title: String::new(), ..view() }).chars().count();
+        let titled = |length: usize| body(&SummaryView { title: "t".repeat(length), ..view() });
+        let (fits, cut) = (titled(8000 - fixed), titled(8001 - fixed));
+        assert_eq!((fits.chars().count(), fits.contains("[truncated]")), (8000, false));
+        assert!(cut.ends_with("\n[truncated]\n"));
         let bounded = body(&SummaryView { title: "t".into(), ..huge });
         assert!(bounded.chars().count() <= 8000 && !bounded.contains("[truncated]"));
         assert_eq!(section(&bounded, "Objective").map(|s| s.chars().count()), Some(1200));

@@ -53,9 +53,12 @@ pub struct Usage {
     pub input_tokens: u64,
     pub cached_input_tokens: u64,
     pub output_tokens: u64,
-    /// Integer micro-dollars; `None` when the price is not known (D21).
+    /// Integer micro-dollars; `None` when no price is known (D21).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_micros: Option<i64>,
+    /// The price of a part of it is not known: `cost_micros` is what the rest cost.
+    #[serde(skip_serializing_if = "is_false")]
+    pub cost_partial: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +69,18 @@ pub struct Usage {
     pub billing_type: Option<String>,
 }
 
+/// For fields that are left out unless they are set.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the attribute hands a reference over")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 impl Usage {
+    /// The price of all of it is known.
+    pub const fn is_cost_known(&self) -> bool {
+        self.cost_micros.is_some() && !self.cost_partial
+    }
+
     /// Nothing was used, as far as is known.
     pub fn is_nothing(&self) -> bool {
         self.input_tokens == 0
@@ -75,8 +89,13 @@ impl Usage {
             && self.cost_micros.unwrap_or(0) == 0
     }
 
-    /// Adds what one more message used. Names of provider and model are the latest; a missing price keeps the known sum.
+    /// Adds what one more message used. Names of provider and model are the latest; a missing price keeps the known sum,
+    /// and makes it a part of the cost only.
     pub fn add(&mut self, more: &Usage) {
+        let has_unpriced =
+            |usage: &Usage| usage.cost_partial || (usage.cost_micros.is_none() && !usage.is_nothing());
+        let is_priced = self.cost_micros.is_some() || more.cost_micros.is_some();
+        self.cost_partial = is_priced && (has_unpriced(self) || has_unpriced(more));
         self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
         self.cached_input_tokens = self.cached_input_tokens.saturating_add(more.cached_input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
@@ -213,7 +232,8 @@ mod tests {
         assert_eq!(told.usage, None);
         told.hear(&AgentEvent::UsageAdded { usage: one.clone() });
         told.hear(&AgentEvent::UsageAdded { usage: free });
-        assert_eq!(told.usage, Some(Usage { input_tokens: 6, cached_input_tokens: 3, ..one.clone() }));
+        let both = Usage { input_tokens: 6, cached_input_tokens: 3, cost_partial: true, ..one.clone() };
+        assert_eq!(told.usage, Some(both));
         told.hear(&AgentEvent::UsageTotal { usage: one.clone() });
         assert_eq!(told.usage, Some(one));
     }
@@ -225,6 +245,63 @@ mod tests {
         assert_eq!(usage.cost_micros, None);
         assert!(!usage.is_nothing());
         assert!(Usage { cost_micros: Some(0), ..Usage::default() }.is_nothing());
+    }
+
+    #[test]
+    fn a_cost_is_known_only_when_all_of_it_is() {
+        let of = |cost| Usage { output_tokens: 5, cost_micros: cost, ..Usage::default() };
+        type Row<'a> = (&'a [Option<i64>], Option<i64>, bool);
+        let rows: &[Row<'_>] = &[
+            (&[Some(3), Some(4)], Some(7), true),
+            (&[Some(3), None], Some(3), false),
+            (&[None, Some(3)], Some(3), false),
+            (&[None, Some(3), Some(4)], Some(7), false),
+            (&[None, None], None, false),
+            (&[Some(0)], Some(0), true),
+        ];
+        for (costs, sum, known) in rows {
+            let mut usage = Usage::default();
+            costs.iter().for_each(|cost| usage.add(&of(*cost)));
+            assert_eq!((usage.cost_micros, usage.is_cost_known()), (*sum, *known), "{costs:?}");
+        }
+        // A message that used nothing needs no price.
+        let mut usage = of(Some(3));
+        usage.add(&Usage::default());
+        assert!(usage.is_cost_known());
+    }
+
+    #[test]
+    fn what_was_said_is_counted_and_the_last_of_it_kept() {
+        let error = |message: &str| AgentError {
+            class: ErrorClass::Other,
+            message: message.into(),
+            code: None,
+            not_before: None,
+        };
+        let call = |id: &str| AgentEvent::ToolCall { id: id.into(), name: "t".into(), input: Value::Null };
+        let mut told = Told::default();
+        assert!(!told.is_done());
+        for event in [
+            AgentEvent::Session { id: "s1".into() },
+            AgentEvent::Message { text: "one".into() },
+            call("1"),
+            AgentEvent::Session { id: "s2".into() },
+            AgentEvent::Message { text: "two".into() },
+            call("2"),
+            call("3"),
+            AgentEvent::Trouble { error: error("first") },
+            AgentEvent::Trouble { error: error("second") },
+        ] {
+            told.hear(&event);
+        }
+        assert_eq!((told.messages, told.tool_calls), (2, 3));
+        assert_eq!((told.session.as_deref(), told.last_message.as_deref()), (Some("s2"), Some("two")));
+        assert_eq!(told.trouble.as_ref().map(|it| it.message.as_str()), Some("second"));
+        assert!(!told.is_done() && !told.is_empty());
+        told.hear(&AgentEvent::Result { error: None, summary: None, plan_only: false, json: None });
+        assert!(told.is_done());
+        let tools_only = Told { tool_calls: 1, ..Told::default() };
+        assert!(!tools_only.is_empty());
     }
 
     #[test]

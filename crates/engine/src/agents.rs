@@ -4,16 +4,17 @@
 
 use adapters::Problem;
 use domain::agent::{AgentStatus, HeartbeatPolicy, Role, issue_prefix, url_key};
+use domain::budget::{Scope, ScopeKind};
 use domain::ids::{AgentId, CompanyId};
 use domain::moment::Moment;
 use domain::schedule;
-use domain::wake::Actor;
+use domain::wake::{Actor, ActorKind};
 use serde_json::{Map, Value as Json, json};
 use store::agents::Agent;
 use store::companies::Company;
 use store::{StoreError, Tx, agents, audit, companies};
 
-use crate::{Engine, EngineError, stops};
+use crate::{Author, Engine, EngineError, stops};
 
 /// A new agent (spec/api.md 4.3.1).
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +69,10 @@ pub struct AgentPatch {
     pub adapter_config: Option<Json>,
     pub replace_adapter_config: bool,
     pub runtime_config: Option<Json>,
+    /// The agent's monthly policy follows; see [`Engine::set_monthly_budget`].
     pub budget_monthly_cents: Option<i64>,
+    /// It is proven that a person asks: only then a budget is loosened (D19).
+    pub is_proven: bool,
     pub metadata: Option<Option<Json>>,
 }
 
@@ -162,13 +166,17 @@ impl Engine {
         Ok(agent)
     }
 
-    /// Changes an agent.
+    /// Changes an agent. A budget in the patch is set first, with all that follows from it: one that is refused changes
+    /// nothing at all.
     pub async fn patch_agent(
         &self,
         agent: &AgentId,
         patch: AgentPatch,
         actor: &Actor,
     ) -> Result<Agent, EngineError> {
+        if patch.budget_monthly_cents.is_some() {
+            self.budget_of_patch(agent, &patch, actor).await?;
+        }
         let (id, actor, now) = (agent.clone(), actor.clone(), self.now());
         let changed = self
             .inner
@@ -180,23 +188,9 @@ impl Engine {
                         return Ok(Err(EngineError::NotFound("Agent")));
                     };
                     let mut agent = patched(agent, &patch);
-                    let problems = check_agent(
-                        &agent.name,
-                        &agent.adapter_type,
-                        &agent.adapter_config,
-                        &agent.runtime_config,
-                        agent.budget_monthly_cents,
-                    );
+                    let problems = problems_of(&agent, patch.budget_monthly_cents);
                     if !problems.is_empty() {
                         return Ok(Err(EngineError::Invalid(problems)));
-                    }
-                    if agent.reports_to.as_ref() == Some(&agent.id) {
-                        let hint = "name another agent, or null";
-                        return Ok(Err(EngineError::Invalid(vec![problem(
-                            "reportsTo",
-                            "Agent cannot report to itself",
-                            hint,
-                        )])));
                     }
                     let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
                     let baseline = agent.last_heartbeat_at.unwrap_or(agent.created_at);
@@ -225,6 +219,51 @@ impl Engine {
         self.inner.doorbell.ring(agent);
         Ok(changed)
     }
+}
+
+impl Engine {
+    /// Sets the budget that a patch brings, once everything in the patch is right.
+    async fn budget_of_patch(
+        &self,
+        agent: &AgentId,
+        patch: &AgentPatch,
+        actor: &Actor,
+    ) -> Result<(), EngineError> {
+        let Some(cents) = patch.budget_monthly_cents else { return Ok(()) };
+        let found =
+            self.inner.read(agent.clone(), |tx, id| Box::pin(async move { agents::get(tx, &id).await }));
+        let row = found.await?.ok_or(EngineError::NotFound("Agent"))?;
+        let problems = problems_of(&patched(row.clone(), patch), Some(cents));
+        if !problems.is_empty() {
+            return Err(EngineError::Invalid(problems));
+        }
+        if row.budget_monthly_cents == cents {
+            return Ok(());
+        }
+        let by = match (actor.kind, &actor.id) {
+            (ActorKind::Agent, Some(id)) => Author::agent(&AgentId(id.clone()), None),
+            (ActorKind::Agent, None) | (ActorKind::System, _) => Author::System { part: "agents" },
+            (ActorKind::User, user) => Author::Board { user: user.clone(), may_assign: false },
+        };
+        let scope = Scope { kind: ScopeKind::Agent, id: agent.0.clone() };
+        self.set_monthly_budget(&row.company_id, scope, cents, &by, patch.is_proven).await?;
+        Ok(())
+    }
+}
+
+/// What is wrong with a patched agent.
+fn problems_of(agent: &Agent, cents: Option<i64>) -> Vec<Problem> {
+    let mut problems = check_agent(
+        &agent.name,
+        &agent.adapter_type,
+        &agent.adapter_config,
+        &agent.runtime_config,
+        cents.unwrap_or(0),
+    );
+    if problems.is_empty() && agent.reports_to.as_ref() == Some(&agent.id) {
+        problems.push(problem("reportsTo", "Agent cannot report to itself", "name another agent, or null"));
+    }
+    problems
 }
 
 /// The agent that a draft describes, once everything in it is right; it is idle.
@@ -340,9 +379,6 @@ fn patched(mut agent: Agent, patch: &AgentPatch) -> Agent {
     }
     if let Some(config) = &patch.runtime_config {
         agent.runtime_config = with_heartbeat_defaults(config);
-    }
-    if let Some(cents) = patch.budget_monthly_cents {
-        agent.budget_monthly_cents = cents;
     }
     agent
 }

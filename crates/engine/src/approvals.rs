@@ -124,7 +124,7 @@ impl Engine {
         asked.await
     }
 
-    /// Decides a request. Deciding the same again changes nothing.
+    /// Decides a request. Approving or rejecting it again changes nothing.
     pub async fn decide_approval(
         &self,
         id: &str,
@@ -365,7 +365,8 @@ async fn decide(
         ApprovalVerdict::Reject => ("rejected", "approval.rejected"),
         ApprovalVerdict::RequestRevision => ("revision_requested", "approval.revision_requested"),
     };
-    if before.status == status {
+    // Asking for a revision twice is refused: the second note would be lost.
+    if before.status == status && verdict != ApprovalVerdict::RequestRevision {
         return Ok(Attempt::Done(before));
     }
     let newcomer = match verdict {

@@ -5,12 +5,14 @@
 //! a work item: a block is the issue's own status, one comment without author, one entry of the log and one open item of
 //! the inbox.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use domain::ids::{AgentId, CommentId, CompanyId, IssueId};
 use domain::issue::notices::{Dependent, blocker_gave_up};
 use domain::issue::{IssueStatus, create};
 use domain::liveness::LivenessState;
 use domain::moment::Moment;
-use domain::recovery::graph::{self, GraphAgent, GraphIssue, OwnerReason};
+use domain::recovery::graph::{self, GraphAgent, GraphIssue, OwnerReason, Reviewer};
 use domain::recovery::{self, ACTOR, ATTEMPTS, Block, Cause, Touch, WakeOrder};
 use domain::wake::{Actor, ActorKind, Source, TriggerDetail, WakeRequest};
 use serde_json::Value as Json;
@@ -27,8 +29,8 @@ use crate::intake::{self, Admission, Chain, Fate, body_hash};
 
 /// As many dependents as hear that a blocker was given up.
 const MOST_DEPENDENTS: i64 = 1_000;
-/// As many agents as are looked through for somebody who could help.
-const MOST_AGENTS: i64 = 500;
+/// As many agents as are looked at where an issue names nobody who could help.
+const MOST_STRANGERS: i64 = 3;
 /// There are fewer causes than this.
 const MOST_CAUSES: i64 = 32;
 
@@ -265,11 +267,49 @@ async fn dependents(tx: &mut Tx<'_>, blocker: &IssueId) -> Result<Vec<Dependent>
 
 /// Who could help with an issue whose own agent could not: somebody above it who can be woken.
 pub(crate) async fn owner(tx: &mut Tx<'_>, issue: &Issue) -> Result<Option<AgentId>, StoreError> {
-    let all = agents::list(tx, &issue.company_id, None, MOST_AGENTS).await?;
-    let all: Vec<GraphAgent> = all.into_iter().map(graph_agent).collect();
-    let owners = graph::owners(&graph_issue(issue), &all);
+    let company = &issue.company_id;
+    let issue = graph_issue(issue);
+    let all = agents_about(tx, company, std::slice::from_ref(&issue)).await?;
+    let owners = graph::owners(&issue, &all);
     let owner = owners.into_iter().find(|owner| owner.reason != OwnerReason::StalledBlockerAssignee);
     Ok(owner.map(|owner| owner.agent))
+}
+
+/// All agents that the rules on chains may ask about for these issues, however many the company has: those that the
+/// issues name, everybody above them, and the first ones whom somebody else's issue would go to.
+pub(crate) async fn agents_about(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    issues: &[GraphIssue],
+) -> Result<Vec<GraphAgent>, StoreError> {
+    let mut found: BTreeMap<AgentId, Agent> = BTreeMap::new();
+    for only_roots in [true, false] {
+        let strangers = agents::first_invokable(tx, company, only_roots, MOST_STRANGERS).await?;
+        found.extend(strangers.into_iter().map(|agent| (agent.id.clone(), agent)));
+    }
+    let reviewer = |issue: &GraphIssue| match &issue.review {
+        Some(Reviewer::Agent(agent)) => Some(agent.clone()),
+        Some(Reviewer::User(_) | Reviewer::Nobody) | None => None,
+    };
+    let mut wanted: BTreeSet<AgentId> = issues
+        .iter()
+        .flat_map(|issue| [issue.assignee.clone(), issue.creator.clone(), reviewer(issue)])
+        .flatten()
+        .collect();
+    wanted.extend(found.values().filter_map(|agent| agent.reports_to.clone()));
+    // Level by level upwards; what was found is not asked for again, so that a ring of managers ends.
+    loop {
+        wanted.retain(|id| !found.contains_key(id));
+        if wanted.is_empty() {
+            break;
+        }
+        let ids: Vec<AgentId> = std::mem::take(&mut wanted).into_iter().collect();
+        for agent in agents::some(tx, &ids).await?.into_iter().filter(|agent| agent.company_id == *company) {
+            wanted.extend(agent.reports_to.clone());
+            found.insert(agent.id.clone(), agent);
+        }
+    }
+    Ok(found.into_values().map(graph_agent).collect())
 }
 
 /// An agent as the rules on chains see it. Its budget is looked at when it is to be woken.
@@ -293,6 +333,8 @@ pub(crate) fn graph_issue(issue: &Issue) -> GraphIssue {
         awaits_interaction: false,
         awaits_approval: false,
         held: false,
+        shown: false,
+        said: None,
         updated_at: issue.updated_at,
     }
 }

@@ -22,6 +22,7 @@ use store::runs::Run;
 use store::{StoreError, Tx, agents, issues, leases, locks, runs, wakes};
 
 use crate::run_tokens::RunTokens;
+use crate::sweeps::expiry;
 use crate::{activity, budgets, signals};
 
 /// Who claims.
@@ -61,7 +62,7 @@ pub(crate) fn view(
     ClaimView {
         status,
         agent,
-        // The age of the queue is not limited (D22).
+        // Said by whoever knows since when it waits.
         expired: false,
         // Asked by reserving, when all else is open.
         budget: false,
@@ -192,6 +193,8 @@ pub(crate) struct Dismissal {
     wake_status: WakeStatus,
     result: Json,
     event: Option<Json>,
+    /// Its issue is as it was, and nobody works on it.
+    leaves_work: bool,
 }
 
 impl From<&End> for Dismissal {
@@ -204,6 +207,7 @@ impl From<&End> for Dismissal {
             wake_status: end.wake_status(),
             result,
             event: end.event(),
+            leaves_work: !end.is_stale(),
         }
     }
 }
@@ -221,6 +225,7 @@ impl Dismissal {
                 "scheduledRetryAt": run.retry_at, "scheduledRetryReason": run.retry_reason,
                 "previousRetryAgentId": run.agent_id, "currentAssigneeAgentId": issue.assignee_agent_id,
             })),
+            leaves_work: false,
         }
     }
 }
@@ -232,7 +237,7 @@ pub(crate) async fn dismiss(
     why: &Dismissal,
     now: Moment,
 ) -> Result<bool, StoreError> {
-    let Dismissal { words, code, wake_status, result, event } = why;
+    let Dismissal { words, code, wake_status, result, event, leaves_work } = why;
     let Some(seq) = leases::withdraw(tx, &run.id, words, code, result, now).await? else { return Ok(false) };
     wakes::finish(tx, &run.id, *wake_status, Some(words), now).await?;
     let mut payload = json!({ "reason": words, "errorCode": code });
@@ -243,6 +248,9 @@ pub(crate) async fn dismiss(
     signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now).await?;
     if let Some(issue) = run.issue_id.clone().map(IssueId) {
         locks::unpoint(tx, &issue, &run.id).await?;
+        if *leaves_work {
+            expiry::look_after(tx, &issue, now).await?;
+        }
     }
     let ended = Run {
         status: RunStatus::Cancelled,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::access::{LOCAL_USER, MemberRole, MembershipStatus};
 use domain::agent::{PauseReason, issue_prefix};
-use domain::budget::ScopeKind;
+use domain::budget::{Scope, ScopeKind};
 use domain::ids::CompanyId;
 use serde_json::json;
 use store::companies::{self, Company};
@@ -25,8 +25,10 @@ const TEXT: usize = 20_000;
 pub struct CompanyPatch {
     pub name: Option<String>,
     pub description: Option<Option<String>>,
-    /// What is shown; the policy that stops anybody is set elsewhere.
+    /// The company's monthly policy follows; see [`Engine::set_monthly_budget`].
     pub budget_monthly_cents: Option<i64>,
+    /// It is proven that a person asks: only then a budget is loosened (D19).
+    pub is_proven: bool,
     /// `active`, `paused` or `archived`.
     pub status: Option<String>,
     pub require_approval: Option<bool>,
@@ -71,7 +73,8 @@ impl Engine {
         founded.await
     }
 
-    /// Changes a company; returns it with whether it may work.
+    /// Changes a company; returns it with whether it may work. A budget in the patch is set first, with all that follows
+    /// from it: one that is refused changes nothing at all.
     pub async fn patch_company(
         &self,
         company: &CompanyId,
@@ -81,6 +84,16 @@ impl Engine {
         let color = patch.brand_color.as_ref().and_then(|color| color.as_deref());
         let description = patch.description.as_ref().and_then(|text| text.as_deref());
         check(patch.name.as_deref(), description, color)?;
+        if let Some(cents) = patch.budget_monthly_cents {
+            let found = self
+                .inner
+                .read(company.clone(), |tx, id| Box::pin(async move { companies::get(tx, &id).await }));
+            let row = found.await?.ok_or(EngineError::NotFound("Company"))?;
+            if row.budget_monthly_cents != cents {
+                let scope = Scope { kind: ScopeKind::Company, id: company.0.clone() };
+                self.set_monthly_budget(company, scope, cents, by, patch.is_proven).await?;
+            }
+        }
         let changed = self.inner.change(
             by,
             Locks::default(),
@@ -186,9 +199,6 @@ async fn change(
     if let Some(description) = patch.description {
         company.description = description;
     }
-    if let Some(cents) = patch.budget_monthly_cents {
-        company.budget_monthly_cents = cents;
-    }
     if let Some(is_required) = patch.require_approval {
         company.require_approval = is_required;
     }
@@ -196,12 +206,13 @@ async fn change(
         company.brand_color = color.map(|color| color.to_ascii_lowercase());
     }
     company.updated_at = scribe.now;
-    companies::update(tx, &company).await?;
     let wanted = patch.status.filter(|status| *status != before.status);
     if let Some(wanted) = &wanted {
+        // First of all: where it is refused, nothing is written.
         move_to(tx, scribe, &before, wanted).await?;
         company.status.clone_from(wanted);
     }
+    companies::update(tx, &company).await?;
     let is_archived = wanted.as_deref() == Some("archived");
     tell(tx, scribe, &company, if is_archived { "company.archived" } else { "company.updated" }).await?;
     let pause = pauses::of_company(tx, id).await?.ok_or(EngineError::NotFound("Company"))?;

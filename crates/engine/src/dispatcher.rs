@@ -4,11 +4,12 @@
 //! may start is `domain::claim`; this loads a queue in bulk, asks, claims (`claims`) and starts the tasks. It chooses on
 //! what it reads without locks; then it locks what it chose, agent, issues, runs, and asks again (D15).
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::agent::{AgentStatus, HeartbeatPolicy};
-use domain::claim::{self, Candidate, ClaimIssue, Gate};
+use domain::claim::{self, Candidate, ClaimIssue, ClaimView, Gate};
 use domain::hold::HeldReason;
 use domain::ids::{AgentId, IssueId, RunId};
 use domain::moment::Moment;
@@ -44,6 +45,7 @@ pub(crate) async fn run(engine: Arc<Inner>) {
     let mut place = String::new();
     loop {
         let rung = tokio::select! {
+            biased;
             () = engine.closing.cancelled() => return,
             rung = engine.doorbell.wait(engine.settings.period) => rung,
         };
@@ -154,11 +156,12 @@ async fn try_start(engine: &Arc<Inner>, agent: &AgentId, most: u32) -> Result<bo
     let context = (agent.clone(), engine.claimant());
     let now = engine.clock.now();
     let instance_slots = engine.settings.max_runs;
+    let patience = (engine.settings.max_queue_age, now);
     let pass = engine
         .write(context, move |tx, (agent, claimant)| {
             Box::pin(async move {
                 let Some(agent) = intake::lock_agent(tx, &agent).await? else { return Ok(None) };
-                let pass = Pass::over(tx, agent, (available, instance_slots), &claimant, now).await?;
+                let pass = Pass::over(tx, agent, (available, instance_slots), &claimant, patience).await?;
                 Ok(Some(pass))
             })
         })
@@ -189,7 +192,9 @@ struct Pass {
     /// Somebody's run ended without having run.
     ended: bool,
     /// Projects (and the work without one) for which no budget is left.
-    unfunded: HashSet<Option<String>>,
+    unfunded: BTreeSet<Option<String>>,
+    /// How long a run may wait, and the time of this pass.
+    patience: (Option<Duration>, Moment),
 }
 
 /// A run that the gates let through, or that will never start.
@@ -206,7 +211,7 @@ impl Pass {
         agent: Agent,
         (places, instance_slots): (u32, u32),
         claimant: &Claimant,
-        now: Moment,
+        (may_wait, now): (Option<Duration>, Moment),
     ) -> Result<Pass, StoreError> {
         let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
         let room = Room {
@@ -215,9 +220,11 @@ impl Pass {
             instance_slots,
             instance_running: instance_slots.saturating_sub(places),
         };
-        let (claimed, unfunded) = (Vec::new(), HashSet::new());
+        let (claimed, unfunded) = (Vec::new(), BTreeSet::new());
         let status = budgets::status_at_claim(&agent);
-        let mut pass = Pass { agent, status, room, claimed, starved: false, ended: false, unfunded };
+        let patience = (may_wait, now);
+        let mut pass =
+            Pass { agent, status, room, claimed, starved: false, ended: false, unfunded, patience };
         let mut after: Option<InLine> = None;
         for _ in 0..MOST_PAGES {
             let page = next_page(tx, &pass.agent.id, after.as_ref()).await?;
@@ -247,7 +254,7 @@ impl Pass {
         let mut chosen: Vec<Chosen> = Vec::new();
         let mut room = self.room;
         // Issues that a chosen run is about to lock.
-        let mut locked: HashSet<IssueId> = HashSet::new();
+        let mut locked: BTreeSet<IssueId> = BTreeSet::new();
         while !queue.is_empty() {
             let portion: Vec<InLine> = queue.drain(..queue.len().min(PORTION)).collect();
             let views = look(tx, &portion).await?;
@@ -262,7 +269,7 @@ impl Pass {
                     }
                     Some(ClaimIssue::Found(_) | ClaimIssue::Missing(_)) | None => None,
                 };
-                match claim::gate(&claims::view(RunStatus::Queued, Some(self.status), issue, false, room)) {
+                match claim::gate(&self.view(run, issue, room)) {
                     Gate::Open => {
                         // The second on one issue waits for the first.
                         if locks.is_none_or(|issue| locked.insert(issue)) {
@@ -290,6 +297,12 @@ impl Pass {
         Ok((chosen, false))
     }
 
+    fn view(&self, run: &InLine, issue: Option<ClaimIssue>, room: Room) -> ClaimView {
+        let view = claims::view(RunStatus::Queued, Some(self.status), issue, false, room);
+        let (may_wait, now) = self.patience;
+        ClaimView { expired: claim::has_expired(run.queued_at, may_wait, now), ..view }
+    }
+
     /// Locks what was chosen and looks at it once more, now that nobody else can change it (D15); claims what is open
     /// still.
     async fn take(
@@ -314,8 +327,7 @@ impl Pass {
                 Some((issue, row)) => (Some(issue), row.as_ref()),
                 None => (None, None),
             };
-            let view = claims::view(RunStatus::Queued, Some(self.status), issue.cloned(), false, self.room);
-            let gate = claim::gate(&view);
+            let gate = claim::gate(&self.view(&waiting, issue.cloned(), self.room));
             if !matches!(gate, Gate::Open | Gate::Ends(_)) {
                 continue;
             }
@@ -345,11 +357,11 @@ impl Pass {
 async fn look(
     tx: &mut Tx<'_>,
     waiting: &[InLine],
-) -> Result<HashMap<RunId, (ClaimIssue, Option<Issue>)>, StoreError> {
+) -> Result<BTreeMap<RunId, (ClaimIssue, Option<Issue>)>, StoreError> {
     let ids: Vec<RunId> =
         waiting.iter().filter(|run| run.issue_id.is_some()).map(|run| run.id.clone()).collect();
     if ids.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(BTreeMap::new());
     }
     let rows = runs_of_issues::some(tx, &ids).await?;
     issue_views::at_claim(tx, &rows).await
@@ -375,11 +387,11 @@ async fn next_page(tx: &mut Tx<'_>, agent: &AgentId, after: Option<&InLine>) -> 
     let ids: Vec<IssueId> = candidates.iter().filter_map(|run| run.issue_id.clone()).collect();
     if !ids.is_empty() {
         let standing = store::issues::standing(tx, &ids).await?;
-        let standing: HashMap<IssueId, Standing> =
+        let standing: BTreeMap<IssueId, Standing> =
             standing.into_iter().map(|issue| (issue.id.clone(), issue)).collect();
         let mut order: Vec<Candidate> = candidates.iter().map(|run| ranked(run, &standing)).collect();
         claim::order(&mut order);
-        let mut by_id: HashMap<RunId, InLine> =
+        let mut by_id: BTreeMap<RunId, InLine> =
             candidates.into_iter().map(|run| (run.id.clone(), run)).collect();
         candidates = order.iter().filter_map(|candidate| by_id.remove(&candidate.id)).collect();
     }
@@ -387,7 +399,7 @@ async fn next_page(tx: &mut Tx<'_>, agent: &AgentId, after: Option<&InLine>) -> 
 }
 
 /// A run whose issue is gone comes with those that have none: it ends, and holds nobody up.
-fn ranked(run: &InLine, standing: &HashMap<IssueId, Standing>) -> Candidate {
+fn ranked(run: &InLine, standing: &BTreeMap<IssueId, Standing>) -> Candidate {
     let issue = run.issue_id.as_ref().and_then(|issue| standing.get(issue));
     let (rank, priority) = claim::rank(issue.map(|issue| (issue.status, issue.priority, issue.is_ready)));
     Candidate { id: run.id.clone(), rank, priority, queued_at: run.created_at }

@@ -1,6 +1,6 @@
 //! What happened to a run, what it waits for, and what happens next by itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::agent::HeartbeatPolicy;
 use domain::claim::{self, ClaimIssue, ClaimView, Gate};
@@ -81,8 +81,8 @@ impl Engine {
         let (running, slots) = self.capacity();
         let held = |run: &Run| match stage.gate(run, (running, slots)) {
             Gate::Held(reason) => Some(reason),
-            // Its end comes with the next look at its queue, and nobody looks while there is no room.
-            Gate::Ends(_) => stage.lacks_room(run, (running, slots)),
+            // Its end comes with the next look at its queue, and not everything is looked at.
+            Gate::Ends(_) => stage.passes_over(run, (running, slots)),
             Gate::Open | Gate::NotWaiting => None,
         };
         Ok(waiting.iter().map(held).collect())
@@ -163,8 +163,8 @@ struct Stage {
     agents: Vec<Agent>,
     /// Agent and task of every run of theirs that is running.
     scopes: Vec<(AgentId, String)>,
-    issues: HashMap<RunId, ClaimIssue>,
-    unfunded: HashSet<RunId>,
+    issues: BTreeMap<RunId, ClaimIssue>,
+    unfunded: BTreeSet<RunId>,
 }
 
 impl Stage {
@@ -175,7 +175,7 @@ impl Stage {
         let found = agents::some(tx, &ids).await?;
         let scopes = runs::running_scopes(tx, &ids).await?;
         let views = issue_views::at_claim(tx, queued).await?;
-        let mut unfunded = HashSet::new();
+        let mut unfunded = BTreeSet::new();
         for agent in &found {
             let of_agent: Vec<Run> = queued.iter().filter(|run| run.agent_id == agent.id).cloned().collect();
             unfunded.extend(budgets::shortages(tx, &of_agent, agent, now).await?);
@@ -200,24 +200,29 @@ impl Stage {
         }
     }
 
-    /// What keeps the dispatcher from looking at the run.
-    fn lacks_room(&self, run: &Run, instance: (u32, u32)) -> Option<HeldReason> {
+    /// What keeps the dispatcher from looking at the run: it passes over whatever follows a run, and all when there is no room.
+    fn passes_over(&self, run: &Run, instance: (u32, u32)) -> Option<HeldReason> {
         let room = self.room(run, instance);
-        if room.agent_running >= room.slots {
+        if self.follows_a_run(run) {
+            Some(HeldReason::Running)
+        } else if room.agent_running >= room.slots {
             Some(HeldReason::Slot)
         } else {
             (room.instance_running >= room.instance_slots).then_some(HeldReason::Capacity)
         }
     }
 
+    /// A run of the same agent and task is under way.
+    fn follows_a_run(&self, run: &Run) -> bool {
+        self.scopes.iter().any(|(agent, key)| *agent == run.agent_id && *key == run.task_key)
+    }
+
     fn gate(&self, run: &Run, instance: (u32, u32)) -> Gate {
         let agent = self.agent(run);
         let room = self.room(run, instance);
-        let mut of_agent = self.scopes.iter().filter(|(agent, _)| *agent == run.agent_id);
-        let scope_running = of_agent.any(|(_, key)| *key == run.task_key);
         let issue = self.issues.get(&run.id).cloned();
         let status = agent.map(budgets::status_at_claim);
-        let view = claims::view(run.status, status, issue, scope_running, room);
+        let view = claims::view(run.status, status, issue, self.follows_a_run(run), room);
         claim::gate(&ClaimView { budget: self.unfunded.contains(&run.id), ..view })
     }
 }

@@ -97,6 +97,7 @@ impl Feed {
             // With nobody to tell there is nothing to look for: whoever subscribes rings.
             let period = if self.is_idle() { Duration::MAX } else { PERIOD };
             tokio::select! {
+                biased;
                 () = closing.cancelled() => break,
                 () = self.bell.notified() => {}
                 () = tokio::time::sleep(period) => {}
@@ -206,8 +207,9 @@ impl Subscription {
             }
             let closing = self.closing.clone();
             let heard = tokio::select! {
-                heard = self.receiver.recv() => heard,
+                biased;
                 () = closing.cancelled() => return Ok(Heard::Closed),
+                heard = self.receiver.recv() => heard,
             };
             match heard {
                 Ok(Happening::Event(event)) => {

@@ -1,13 +1,14 @@
 //! What needs a person: what rules gave up on, and what waits for a decision.
 //!
-//! Items are opened and closed by whoever finds or settles them (recovery, budgets, silence); approvals and confirmations
-//! are shown beside them. Everything is bounded.
+//! Items are opened and closed by whoever finds or settles them (recovery, budgets, silence); approvals, and what agents
+//! ask on their issues, are shown beside them. Everything is bounded.
 
 use domain::ids::CompanyId;
 use domain::moment::Moment;
 use serde_json::json;
 use store::approvals::{self, Approval};
 use store::inbox::{self, InboxItem};
+use store::interactions::{self, Interaction};
 use store::{audit, companies};
 
 use crate::activity::Author;
@@ -25,8 +26,10 @@ pub struct Inbox {
     pub items: Vec<InboxItem>,
     /// Those that wait for a decision, newest first.
     pub approvals: Vec<Approval>,
-    /// How many items are open, and how many approvals wait.
-    pub open: (i64, i64),
+    /// Questions, suggestions and confirmations on open issues that wait for an answer, newest first.
+    pub interactions: Vec<Interaction>,
+    /// How many items are open, and how many approvals and interactions wait.
+    pub open: (i64, i64, i64),
 }
 
 impl Engine {
@@ -46,9 +49,11 @@ impl Engine {
                 Ok(Some(Inbox {
                     items: inbox::list_open(tx, &company, before, limit).await?,
                     approvals: approvals::list(tx, &company, Some("pending"), None, limit).await?,
+                    interactions: interactions::waiting(tx, &company, limit).await?,
                     open: (
                         inbox::count_open(tx, &company).await?,
                         approvals::count_pending(tx, &company).await?,
+                        interactions::count_waiting(tx, &company).await?,
                     ),
                 }))
             })

@@ -7,6 +7,7 @@
 use domain::agent::{AgentStatus, HeartbeatPolicy};
 use domain::claim::{self, Gate};
 use domain::ids::{AgentId, IssueId, RunId, WakeId};
+use domain::issue::IssueStatus;
 use domain::moment::Moment;
 use domain::recovery::breaker::HELD_REASON;
 use domain::run::RunStatus;
@@ -24,6 +25,7 @@ use store::{StoreError, Tx, agents, locks, runs, wakes};
 
 use crate::claims::{Claim, Claimant, Dismissal, Room};
 use crate::issue_views::AtDoor;
+use crate::sweeps::stranded;
 use crate::{breaker, budgets, claims, issue_views, resuming, signals};
 
 /// Ids and conditions of an admission: everything the transaction needs and must not fetch itself, because it may run twice.
@@ -241,6 +243,7 @@ impl Ask<'_> {
         let wake =
             Wake { reason: Some(reason.into()), error: Some(error), ..self.record(request, status, None) };
         self.save(tx, &wake).await?;
+        self.look_later(tx).await?;
         Ok(Fate::Refused { refusal })
     }
 
@@ -260,8 +263,22 @@ impl Ask<'_> {
             let details = wake::issue::hold_activity(hold, request);
             let cause = (wake.id.as_str(), None);
             claims::tell_issue(tx, (issue, action), cause, details, self.admission.now).await?;
+            self.look_later(tx).await?;
         }
         Ok(Fate::Skipped { wake: Box::new(wake), reason })
+    }
+
+    /// The work on the issue was turned away: somebody looks after it, or nothing would ever begin it when what turned
+    /// it away is over.
+    async fn look_later(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let Some(AtDoor { issue: Some(issue), .. }) = self.door else { return Ok(()) };
+        let is_its_work = issue.assignee_agent_id.as_ref() == Some(&self.agent.id)
+            && matches!(issue.status, IssueStatus::Todo | IssueStatus::InProgress);
+        let soon = self.admission.now.plus(stranded::AFTER_RUN);
+        if is_its_work && issue.check_at.is_none_or(|at| at > soon) {
+            store::issues::set_check_at(tx, &issue.id, Some(soon)).await?;
+        }
+        Ok(())
     }
 
     /// `None`: the run waits no more.

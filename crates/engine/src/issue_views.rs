@@ -3,18 +3,20 @@
 //! For a wake the issue is locked here, behind its agent (D15), and looked at closely; for claims many issues are looked
 //! at together, each fact in one statement. Nothing is decided or written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::claim::{ClaimIssue, IssueAtClaim};
 use domain::ids::{CommentId, IssueId, RunId};
 use domain::issue::lock::LockFacts;
 use domain::issue::stages::State;
 use domain::issue::{Blocker, IssueStatus, PauseHold};
+use domain::moment::Moment;
 use domain::run::RunStatus;
 use domain::wake::interaction::{self, CommentFacts, Passes, StoredAsk, is_verified, last_comment};
 use domain::wake::{Actor, IssueFacts, IssueView, LockHolder, WaitingRetry, WakeRequest};
 use serde_json::{Map, Value as Json};
 use store::agents::Agent;
+use store::comments::Comment;
 use store::issues::Issue;
 use store::runs::Run;
 use store::{StoreError, Tx, comments, holds, issues, locks, relations, runs_of_issues, wakes};
@@ -125,26 +127,26 @@ impl AtDoor {
 pub(crate) async fn at_claim(
     tx: &mut Tx<'_>,
     waiting: &[Run],
-) -> Result<HashMap<RunId, (ClaimIssue, Option<Issue>)>, StoreError> {
+) -> Result<BTreeMap<RunId, (ClaimIssue, Option<Issue>)>, StoreError> {
     let mut ids: Vec<IssueId> = waiting.iter().filter_map(issue_of).collect();
     ids.sort();
     ids.dedup();
     if ids.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(BTreeMap::new());
     }
     let found = issues::some(tx, &ids).await?;
-    let found: HashMap<IssueId, Issue> = found.into_iter().map(|issue| (issue.id.clone(), issue)).collect();
+    let found: BTreeMap<IssueId, Issue> = found.into_iter().map(|issue| (issue.id.clone(), issue)).collect();
     let blocked = relations::unresolved(tx, &ids).await?;
-    let blocked: HashSet<IssueId> = blocked.into_iter().map(|(blocked, _, _)| blocked).collect();
-    let held: HashSet<IssueId> = holds::held(tx, &ids).await?.into_iter().collect();
-    let mut locks: HashMap<IssueId, LockFacts> = HashMap::new();
+    let blocked: BTreeSet<IssueId> = blocked.into_iter().map(|(blocked, _, _)| blocked).collect();
+    let held: BTreeMap<IssueId, Moment> = holds::held(tx, &ids).await?.into_iter().collect();
+    let mut locks: BTreeMap<IssueId, LockFacts> = BTreeMap::new();
     if found.values().any(|issue| issue.lock_run_id.is_some()) {
         for lock in locks::of_issues(tx, &ids).await? {
             locks.insert(lock.issue_id.clone(), lock_facts(lock));
         }
     }
     let none = Map::new();
-    let mut views = HashMap::with_capacity(waiting.len());
+    let mut views = BTreeMap::new();
     for run in waiting {
         let Some(id) = issue_of(run) else { continue };
         let of_company = found.get(&id).filter(|issue| issue.company_id == run.company_id);
@@ -153,9 +155,12 @@ pub(crate) async fn at_claim(
             continue;
         };
         let context = run.context.as_object().unwrap_or(&none);
-        let is_held = held.contains(&id);
-        let verified =
-            is_held && interaction::is_interaction(context) && verified(tx, run, &id, context).await?;
+        let verified = match held.get(&id) {
+            Some(since) if interaction::is_interaction(context) => {
+                verified(tx, run, &id, context, *since).await?
+            }
+            Some(_) | None => false,
+        };
         let view = IssueAtClaim {
             id: id.clone(),
             run: run.id.clone(),
@@ -163,7 +168,7 @@ pub(crate) async fn at_claim(
             status: issue.status,
             assignee: issue.assignee_agent_id.clone(),
             participant: turn(issue),
-            is_held,
+            is_held: held.contains_key(&id),
             is_ready: !blocked.contains(&id),
             lock: locks.get(&id).cloned(),
             passes: Passes::read(context, verified),
@@ -202,25 +207,33 @@ pub(crate) async fn comment_facts(
     tx: &mut Tx<'_>,
     comment: &str,
 ) -> Result<Option<CommentFacts>, StoreError> {
-    Ok(comments::get(tx, &CommentId::from(comment)).await?.map(|comment| CommentFacts {
+    Ok(comments::get(tx, &CommentId::from(comment)).await?.map(facts_of))
+}
+
+fn facts_of(comment: Comment) -> CommentFacts {
+    CommentFacts {
         id: comment.id,
         issue: comment.issue_id,
         author_agent: comment.author_agent_id,
         author_user: comment.author_user_id,
-    }))
+    }
 }
 
-/// Whether the comment that a waiting run names was written by somebody who asked for the run.
+/// Whether the comment that a waiting run names was written by somebody who asked for the run, and since the issue is
+/// held: what was queued before the hold waits with the rest (D1), and who writes to a held issue knows what he does.
 async fn verified(
     tx: &mut Tx<'_>,
     run: &Run,
     issue: &IssueId,
     context: &Map<String, Json>,
+    held_since: Moment,
 ) -> Result<bool, StoreError> {
-    let comment = match last_comment(context) {
-        Some(comment) => comment_facts(tx, comment).await?,
-        None => return Ok(false),
+    let Some(named) = last_comment(context) else { return Ok(false) };
+    let comment = comments::get(tx, &CommentId::from(named)).await?;
+    let Some(comment) = comment.filter(|comment| comment.created_at >= held_since) else {
+        return Ok(false);
     };
+    let comment = Some(facts_of(comment));
     let named = |payload: &Json, key: &str| payload[key].as_str().map(str::to_owned);
     let asks: Vec<StoredAsk> = wakes::of_run(tx, &run.id, MOST_ASKS)
         .await?

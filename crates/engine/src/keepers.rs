@@ -1,6 +1,6 @@
 //! Real processes: the engine's port, answered by keepers and their run folders.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +33,8 @@ pub struct Keepers {
 
 #[derive(Debug, Default)]
 struct Watched {
-    bells: HashMap<u64, Arc<Notify>>,
-    tokens: HashMap<ProcessId, u64>,
+    bells: BTreeMap<u64, Arc<Notify>>,
+    tokens: BTreeMap<ProcessId, u64>,
 }
 
 impl Keepers {

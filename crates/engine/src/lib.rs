@@ -32,6 +32,7 @@ mod processes;
 mod progress;
 mod projects;
 mod promotions;
+mod removal;
 mod resuming;
 mod run_task;
 mod run_tokens;
@@ -48,7 +49,7 @@ mod wakes;
 mod watchdog;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -117,9 +118,11 @@ pub(crate) struct Inner {
     /// Places for processes on this node.
     pub(crate) slots: Arc<Slots>,
     /// Runs that this engine tends: handles, not truth.
-    pub(crate) tended: Mutex<HashMap<RunId, Arc<run_task::Handle>>>,
+    pub(crate) tended: Mutex<BTreeMap<RunId, Arc<run_task::Handle>>>,
     pub(crate) timers: Notify,
     pub(crate) retries: Notify,
+    /// A run may have waited too long.
+    pub(crate) expiry: Notify,
     pub(crate) housekeeping: Notify,
     pub(crate) stop_orders: Notify,
     /// Wakes were ordered.
@@ -186,6 +189,7 @@ impl Engine {
             tended: Mutex::default(),
             timers: Notify::new(),
             retries: Notify::new(),
+            expiry: Notify::new(),
             housekeeping: Notify::new(),
             stop_orders: Notify::new(),
             orders: Notify::new(),
@@ -260,6 +264,7 @@ impl Engine {
     pub fn nudge(&self) {
         self.inner.timers.notify_one();
         self.inner.retries.notify_one();
+        self.inner.expiry.notify_one();
         self.inner.housekeeping.notify_one();
         self.inner.stop_orders.notify_one();
         self.inner.orders.notify_one();
@@ -324,6 +329,7 @@ impl Inner {
                 }
             }
             tokio::select! {
+                biased;
                 () = self.leaving.cancelled() => return Err(Unwritten::Leaving),
                 () = tokio::time::sleep(pause) => {}
             }

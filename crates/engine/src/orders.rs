@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::budget::resume::WAKE_REASON;
 use domain::ids::{AgentId, CompanyId, IssueId, RunId};
 use domain::issue::notices::Notice;
 use domain::moment::Moment;
-use domain::wake::{Actor, Source, TriggerDetail, WakeRequest, WakeStatus, merge_context};
+use domain::wake::{Actor, ActorKind, Source, TriggerDetail, WakeRequest, WakeStatus, merge_context};
 use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value as Json, json};
 use store::orders::{self, NewOrder, Order};
@@ -235,7 +236,11 @@ async fn deliver(
     Ok(Some(Admitted { agent, fate }))
 }
 
+/// Reasons of the program for carrying on what was accepted before: a budget stopped it, or it was left alone.
+const CARRIED_ON: [&str; 3] = [WAKE_REASON, "issue_assignment_recovery", "issue_continuation_needed"];
+
 fn request(order: Order) -> WakeRequest {
+    let carries_on = order.actor_kind == ActorKind::System && CARRIED_ON.contains(&order.reason.as_str());
     let hash = body_hash(&json!({ "reason": order.reason, "payload": order.payload }));
     WakeRequest {
         source: order.source,
@@ -246,7 +251,7 @@ fn request(order: Order) -> WakeRequest {
         body_hash: order.idempotency_key.as_ref().map(|_| hash).unwrap_or_default(),
         idempotency_key: order.idempotency_key,
         actor: Actor { kind: order.actor_kind, id: Some(order.actor_id).filter(|id| !id.is_empty()) },
-        carries_on: false,
+        carries_on,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinError;
 
 /// One process of a run: the run and the epoch it was started under.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId {
     pub run: RunId,
     pub epoch: i64,

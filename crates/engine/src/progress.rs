@@ -4,18 +4,20 @@
 //! saved is always the absolute state at an offset. Nothing here reads files or writes to the store.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use adapters::{LineSplitter, Reader, Source};
 use domain::budget::meter::{Consumed, Meter};
 use domain::moment::Moment;
 use domain::recovery::pulse::Pulse;
 use domain::recovery::repetition::{LONGEST_CIRCLE, NoProgress, Repetition, SAME_CALLS};
-use domain::telling::{AgentError, AgentEvent, Told};
+use domain::telling::{AgentError, AgentEvent, ErrorClass, Told, Usage};
 use serde_json::{Value as Json, json};
 use store::leases::Progress;
 
 use crate::budgets;
 use crate::processes::{Frame, FrameStream};
+use crate::run_task::Deaf;
 
 /// How much of each stream's end is kept beside the row (spec/heartbeat.md 15, "excerpt cap").
 const EXCERPT: usize = 32 << 10;
@@ -30,7 +32,9 @@ pub(crate) struct Account {
     stdout: LineSplitter,
     stderr: LineSplitter,
     pub(crate) told: Told,
-    /// What it used so far, and its dearest message.
+    /// What earlier processes of the same run used.
+    earlier: Option<Usage>,
+    /// What the run used so far, and its dearest message.
     pub(crate) meter: Meter,
     /// What of it is known to be charged.
     pub(crate) charged: Option<Consumed>,
@@ -55,6 +59,8 @@ pub(crate) struct Account {
     pub(crate) pulse: Pulse,
     /// The terminal event was there before the first step of a stop.
     pub(crate) done_before_stop: bool,
+    /// The offset in the log behind the terminal event.
+    pub(crate) done_at: Option<u64>,
     stopping: bool,
     /// Something was learnt since the last save that people wait for.
     pub(crate) news: bool,
@@ -80,14 +86,19 @@ impl std::fmt::Debug for Account {
 }
 
 impl Account {
-    /// An account of a process that was quiet since then, as far as is known.
-    pub(crate) fn new(reader: Box<dyn Reader>, quiet_since: Moment) -> Account {
+    /// An account of a process that was quiet since then, as far as is known. `earlier` is what the processes before it
+    /// used.
+    pub(crate) fn new(reader: Box<dyn Reader>, quiet_since: Moment, earlier: Option<Usage>) -> Account {
+        let meter =
+            earlier.as_ref().map_or_else(Meter::default, |usage| budgets::meter(Meter::default(), usage));
         Account {
             reader,
             stdout: LineSplitter::new(),
             stderr: LineSplitter::new(),
             told: Told::default(),
-            meter: Meter::default(),
+            earlier,
+            // What they used together is no message.
+            meter: Meter { dearest: Consumed::default(), ..meter },
             charged: None,
             stdout_tail: Tail::default(),
             stderr_tail: Tail::default(),
@@ -102,6 +113,7 @@ impl Account {
             circle: None,
             pulse: Pulse::new(quiet_since),
             done_before_stop: false,
+            done_at: None,
             stopping: false,
             news: false,
             output: false,
@@ -122,12 +134,26 @@ impl Account {
     /// The process is over: the last line may lack its end.
     pub(crate) fn finish(&mut self) {
         let mut events = Vec::new();
-        let reader = &mut self.reader;
-        self.stdout.finish(|line| events.extend(reader.line(Source::Stdout, line)));
-        self.stderr.finish(|line| events.extend(reader.line(Source::Stderr, line)));
-        events.extend(reader.finish());
+        let (reader, stdout, stderr) = (&mut self.reader, &mut self.stdout, &mut self.stderr);
+        let heard = catch_unwind(AssertUnwindSafe(|| {
+            stdout.finish(|line| events.extend(reader.line(Source::Stdout, line)));
+            stderr.finish(|line| events.extend(reader.line(Source::Stderr, line)));
+            events.extend(reader.finish());
+        }));
         let at = self.last_output.map_or(self.pulse.quiet_since(), |(at, _)| at);
         self.hear(&events, at);
+        if heard.is_err() {
+            self.is_broken(at);
+        }
+    }
+
+    /// The reader panicked over what the program said. It reads no more: reading the same again would only break it
+    /// again, for ever, because a task that is lost is found again.
+    fn is_broken(&mut self, at: Moment) {
+        self.reader = Box::new(Deaf);
+        let message = "the adapter broke over the output of the program; see its log".to_owned();
+        let error = AgentError { class: ErrorClass::Other, message, code: None, not_before: None };
+        self.hear(&[AgentEvent::Trouble { error }], at);
     }
 
     fn output(&mut self, frame: &Frame, source: Source) {
@@ -144,8 +170,13 @@ impl Account {
         if self.reader.is_listening() {
             let mut events = Vec::new();
             let reader = &mut self.reader;
-            splitter.push(&frame.bytes, |line| events.extend(reader.line(source, line)));
+            let heard = catch_unwind(AssertUnwindSafe(|| {
+                splitter.push(&frame.bytes, |line| events.extend(reader.line(source, line)));
+            }));
             self.hear(&events, frame.at);
+            if heard.is_err() {
+                self.is_broken(frame.at);
+            }
         }
     }
 
@@ -163,13 +194,14 @@ impl Account {
                 None => self.told.hear(event),
             }
             if let (AgentEvent::UsageAdded { .. } | AgentEvent::UsageTotal { .. }, Some(usage)) =
-                (event, &self.told.usage)
+                (event, self.used())
             {
-                self.meter = budgets::meter(self.meter, usage);
+                self.meter = budgets::meter(self.meter, &usage);
             }
         }
-        if !self.stopping && self.told.is_done() {
-            self.done_before_stop = true;
+        if self.told.is_done() {
+            self.done_at.get_or_insert(self.offset);
+            self.done_before_stop |= !self.stopping;
         }
     }
 
@@ -228,6 +260,30 @@ impl Account {
         (self.charged != Some(used) && used != Consumed::default()).then_some(used)
     }
 
+    /// What all processes of the run used so far; `None` when none of them reported anything.
+    pub(crate) fn used(&self) -> Option<Usage> {
+        match (&self.earlier, &self.told.usage) {
+            (None, told) => told.clone(),
+            (earlier, None) => earlier.clone(),
+            (Some(earlier), Some(told)) => {
+                let mut all = earlier.clone();
+                all.add(told);
+                Some(all)
+            }
+        }
+    }
+
+    /// The process is over and another one of the same run comes: the state with which that one begins, in which what
+    /// was used so far is what earlier processes used.
+    pub(crate) fn handed_over(&self) -> Progress {
+        let earlier = self.used();
+        Progress {
+            usage: usage_json(earlier.as_ref(), earlier.as_ref()),
+            last_output_seq: self.outputs,
+            ..Progress::default()
+        }
+    }
+
     /// The state to be saved.
     pub(crate) fn progress(&self) -> Progress {
         Progress {
@@ -244,23 +300,40 @@ impl Account {
         }
     }
 
-    /// `usageJson` (spec/heartbeat.md 4.13); `None` when the program reported nothing.
+    /// `usageJson` (spec/heartbeat.md 4.13); `None` when no program of the run reported anything.
     pub(crate) fn usage(&self) -> Option<Json> {
-        let usage = self.told.usage.as_ref()?;
-        let unknown = || "unknown".to_owned();
-        Some(json!({
-            "inputTokens": usage.input_tokens,
-            "cachedInputTokens": usage.cached_input_tokens,
-            "outputTokens": usage.output_tokens,
-            "provider": usage.provider.clone().unwrap_or_else(unknown),
-            "biller": usage.biller.clone().or_else(|| usage.provider.clone()).unwrap_or_else(unknown),
-            "model": usage.model.clone().unwrap_or_else(unknown),
-            "billingType": usage.billing_type.clone().unwrap_or_else(unknown),
-            "costUsd": usage.cost_micros.map(|micros| micros as f64 / 1e6),
-            "costMicros": usage.cost_micros,
-            "costKnown": usage.cost_micros.is_some(),
-        }))
+        usage_json(self.used().as_ref(), self.earlier.as_ref())
     }
+}
+
+/// Under this name a run's usage keeps what the processes before the present one used: their logs are not read again.
+const EARLIER: &str = "earlierProcesses";
+
+fn usage_json(usage: Option<&Usage>, earlier: Option<&Usage>) -> Option<Json> {
+    let usage = usage?;
+    let unknown = || "unknown".to_owned();
+    let mut json = json!({
+        "inputTokens": usage.input_tokens,
+        "cachedInputTokens": usage.cached_input_tokens,
+        "outputTokens": usage.output_tokens,
+        "provider": usage.provider.clone().unwrap_or_else(unknown),
+        "biller": usage.biller.clone().or_else(|| usage.provider.clone()).unwrap_or_else(unknown),
+        "model": usage.model.clone().unwrap_or_else(unknown),
+        "billingType": usage.billing_type.clone().unwrap_or_else(unknown),
+        "costUsd": usage.cost_micros.map(|micros| micros as f64 / 1e6),
+        "costMicros": usage.cost_micros,
+        "costKnown": usage.is_cost_known(),
+    });
+    if let Some(earlier) = earlier {
+        json[EARLIER] = json!(earlier);
+    }
+    Some(json)
+}
+
+/// What earlier processes of a run used, as its record says.
+pub(crate) fn earlier_usage(of_run: Option<&Json>) -> Option<Usage> {
+    let earlier = of_run?.get(EARLIER)?;
+    serde_json::from_value(earlier.clone()).ok()
 }
 
 /// The event without NUL in the texts that become columns, `None` when there is none: PostgreSQL refuses it, and the
@@ -353,7 +426,7 @@ mod tests {
 
     #[test]
     fn lines_over_frame_borders_are_heard_once_and_the_last_one_at_the_end() {
-        let mut account = Account::new(Box::new(Echo), Moment::from_micros(0));
+        let mut account = Account::new(Box::new(Echo), Moment::from_micros(0), None);
         account.take(&frame(FrameStream::Stdout, b"one\ntw", 0));
         account.take(&frame(FrameStream::Stderr, b"err\n", 10));
         account.take(&frame(FrameStream::Stdout, b"o\nthree", 20));
@@ -364,10 +437,28 @@ mod tests {
         assert_eq!(account.progress().last_output_seq, 3);
     }
 
+    struct Brittle;
+    impl Reader for Brittle {
+        fn line(&mut self, _: Source, line: &[u8]) -> Vec<AgentEvent> {
+            assert!(line != b"odd", "what is that");
+            vec![AgentEvent::Message { text: String::new() }]
+        }
+    }
+
+    #[test]
+    fn a_reader_that_panics_reads_no_more_and_what_it_heard_before_counts() {
+        let mut account = Account::new(Box::new(Brittle), Moment::from_micros(0), None);
+        account.take(&frame(FrameStream::Stdout, b"one\nodd\ntwo\n", 0));
+        account.take(&frame(FrameStream::Stdout, b"three\n", 10));
+        account.finish();
+        assert_eq!((account.told.messages, account.offset, account.outputs), (1, 20, 2));
+        assert!(account.told.trouble.is_some_and(|error| error.message.contains("broke")));
+    }
+
     #[test]
     fn done_counts_as_before_the_stop_only_when_it_was() {
         for (stop_first, before) in [(false, true), (true, false)] {
-            let mut account = Account::new(Box::new(Echo), Moment::from_micros(0));
+            let mut account = Account::new(Box::new(Echo), Moment::from_micros(0), None);
             let stop = frame(FrameStream::Keeper, br#"{"note":"term","by":"stop_order","reason":"x"}"#, 0);
             let done = frame(FrameStream::Stdout, b"done\n", 10);
             for frame in if stop_first { [stop, done] } else { [done, stop] } {
@@ -379,7 +470,7 @@ mod tests {
 
     #[test]
     fn the_process_is_known_from_the_keepers_note() {
-        let mut account = Account::new(Box::new(Echo), Moment::from_micros(0));
+        let mut account = Account::new(Box::new(Echo), Moment::from_micros(0), None);
         account.take(&frame(
             FrameStream::Keeper,
             br#"{"note":"exec_ok","pid":42,"pgid":42,"startedAtUs":9}"#,

@@ -24,6 +24,8 @@ pub struct Settings {
     pub max_runs: u32,
     /// Runs taken over at once after a start.
     pub recovery_width: usize,
+    /// Runs that have been queued for longer are ended as expired; `None`: they wait for ever (D22).
+    pub max_queue_age: Option<Duration>,
     /// How often each sweep looks by itself: what a lost ring costs.
     pub period: Duration,
     /// Finished runs are removed after this.
@@ -48,6 +50,8 @@ impl Default for Settings {
             host: Host::default(),
             max_runs: 16,
             recovery_width: 32,
+            // What was asked for is done, however late: people are told why it waits.
+            max_queue_age: None,
             // Rings come first; an idle server should not be seen to work.
             period: Duration::from_secs(5),
             // A quarter: long enough to look back at, short enough for a small disk.

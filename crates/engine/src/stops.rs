@@ -3,7 +3,7 @@
 //! What is decided is `domain::cancel`. A running run is asked to stop, in the record first, then by its keeper: a
 //! server that dies in between asks again when it comes back.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,9 +18,10 @@ use serde_json::json;
 use store::agents::Agent;
 use store::audit::{self, AuditRecord};
 use store::runs::Run;
-use store::{StoreError, Tx, agents, keys, leases, runs, wakes};
+use store::{StoreError, Tx, agents, inbox, keys, leases, runs, wakes};
 
 use crate::run_task::Handle;
+use crate::sweeps::stranded;
 use crate::{Engine, EngineError, Inner, signals};
 
 /// What a stop did.
@@ -140,6 +141,7 @@ impl Engine {
                     agent.updated_at = now;
                     agents::update(tx, &agent).await?;
                     store::issues::check_of_agent(tx, &agent.id, now).await?;
+                    inbox::resolve_of(tx, id.as_str(), Some(stranded::PAUSED), "resumed", now).await?;
                     tell_status(tx, &agent, now).await?;
                     audit::append(
                         tx,
@@ -166,7 +168,7 @@ impl Engine {
         self.inner.closing.cancel();
         let actor = Actor::system("shutdown");
         let deadline = tokio::time::Instant::now() + patience;
-        let mut asked: HashSet<RunId> = HashSet::new();
+        let mut asked: BTreeSet<RunId> = BTreeSet::new();
         loop {
             let tended: Vec<(RunId, Arc<Handle>)> = {
                 let tended = self.inner.tended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -224,6 +226,10 @@ impl Inner {
                     }
                     agent.updated_at = now;
                     agents::update(tx, &agent).await?;
+                    if stop == Stop::TerminateAgent {
+                        store::issues::check_all_of_agent(tx, &id, now).await?;
+                        inbox::resolve_of(tx, id.as_str(), Some(stranded::PAUSED), "terminated", now).await?;
+                    }
                     let mut report = StopReport::default();
                     for run in runs::live_of_agent(tx, &id).await? {
                         stop_one(tx, stop, &run, stop.message(), &mut report, now).await?;
@@ -247,6 +253,7 @@ impl Inner {
             })
             .await??;
         self.timers.notify_one();
+        self.stranded.notify_one();
         self.after_stop(&Some(agent.id.clone()), &report, stop.message());
         Ok((agent, report))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::ids::{AgentId, RunId, WakeId};
+use domain::ids::{AgentId, CompanyId, RunId, WakeId};
 use domain::run::RunStatus;
 use domain::wake::{Refusal, SkipReason, WakeRequest};
 use store::agents::Agent;
@@ -65,6 +65,20 @@ impl Inner {
     pub(crate) fn lifted(&self) {
         self.deferrals.notify_one();
         self.doorbell.ring_all();
+    }
+
+    /// Something was lifted in a company that keeps work back: what was turned away meanwhile is looked at now. Where
+    /// this fails the sweep comes to it later.
+    pub(crate) async fn look_again(&self, company: &CompanyId) {
+        let (company, now) = (company.clone(), self.clock.now());
+        let looked = self.store.write_bulk(move |tx| {
+            let company = company.clone();
+            Box::pin(async move { store::issues::bring_forward(tx, &company, now).await })
+        });
+        if let Err(error) = looked.await {
+            tracing::warn!(%error, "cannot have waiting issues looked at");
+        }
+        self.stranded.notify_one();
     }
 
     /// The ids and conditions of one admission.

@@ -150,6 +150,25 @@ pub async fn list(
     .await
 }
 
+/// Returns the first agents of a company that can be woken, the oldest first; of those without a manager, if asked.
+pub async fn first_invokable(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    only_roots: bool,
+    limit: i64,
+) -> Result<Vec<Agent>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM agents WHERE company_id = $1 AND status IN ('active', 'idle', 'running', 'error') \
+             AND (reports_to IS NULL OR NOT CAST($2 AS boolean)) ORDER BY created_at, id LIMIT $3"
+        )),
+        p![company, only_roots, limit],
+    )
+    .await
+}
+
 /// Returns the agents that a short name or a whole name stands for: none, one, or several with one name.
 pub async fn named(
     tx: &mut Tx<'_>,

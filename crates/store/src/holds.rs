@@ -228,8 +228,8 @@ pub async fn gate(tx: &mut Tx<'_>, issue: &IssueId) -> Result<Option<Hold>, Stor
     .await
 }
 
-/// Returns which of these issues are under a pause hold, their own or one above them.
-pub async fn held(tx: &mut Tx<'_>, issues: &[IssueId]) -> Result<Vec<IssueId>, StoreError> {
+/// Returns which of these issues are under a pause hold, their own or one above them, each with the moment of the newest.
+pub async fn held(tx: &mut Tx<'_>, issues: &[IssueId]) -> Result<Vec<(IssueId, Moment)>, StoreError> {
     let rows = tx
         .rows_in(
             sql_list!(
@@ -237,14 +237,14 @@ pub async fn held(tx: &mut Tx<'_>, issues: &[IssueId]) -> Result<Vec<IssueId>, S
                    SELECT s.id, s.id, s.parent_id, 1 FROM issues s WHERE s.id IN ({list}) \
                    UNION ALL SELECT a.held, u.id, u.parent_id, a.depth + 1 \
                    FROM above a JOIN issues u ON u.id = a.parent_id WHERE a.depth < $1) \
-                 SELECT DISTINCT a.held FROM above a CROSS JOIN issue_tree_holds h WHERE h.root_issue_id = a.id \
-                 AND h.status = 'active' AND h.mode = 'pause'"
+                 SELECT a.held, MAX(h.created_at) FROM above a CROSS JOIN issue_tree_holds h \
+                 WHERE h.root_issue_id = a.id AND h.status = 'active' AND h.mode = 'pause' GROUP BY a.held"
             ),
             p![MOST_GATE_LEVELS],
             issues.iter().map(Value::from).collect(),
         )
         .await?;
-    rows.iter().map(|row| row.get(0)).collect()
+    rows.iter().map(Row::read).collect()
 }
 
 /// Returns the active holds of one mode on these roots, newest first within a portion.

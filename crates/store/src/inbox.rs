@@ -4,7 +4,8 @@ use domain::ids::{AgentId, CompanyId};
 use domain::moment::Moment;
 use serde_json::Value as Json;
 
-use crate::{StoreError, Tx, from_row, p, sql};
+use crate::value::Value;
+use crate::{Row, StoreError, Tx, from_row, p, sql, sql_list};
 
 /// An item as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,6 +149,41 @@ pub async fn open_of_kind(
         p![kind, after, limit],
     )
     .await
+}
+
+/// Returns the open items of one kind about these things.
+pub async fn open_about(
+    tx: &mut Tx<'_>,
+    kind: &str,
+    entities: &[String],
+) -> Result<Vec<InboxItem>, StoreError> {
+    let rows = tx
+        .rows_in(
+            sql_list!(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM inbox_items WHERE kind = $1 AND resolved_at IS NULL AND entity_id IN ({list})"
+            )),
+            p![kind],
+            entities.iter().map(Value::from).collect(),
+        )
+        .await?;
+    rows.iter().map(Row::read).collect()
+}
+
+/// Returns which of these things have an open item of one kind.
+pub async fn with_open(tx: &mut Tx<'_>, kind: &str, entities: &[String]) -> Result<Vec<String>, StoreError> {
+    let rows = tx
+        .rows_in(
+            sql_list!(
+                "SELECT DISTINCT entity_id FROM inbox_items WHERE kind = $1 AND resolved_at IS NULL \
+                 AND entity_id IN ({list})"
+            ),
+            p![kind],
+            entities.iter().map(Value::from).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// Tells an open item anew: what it is about became worse. Returns false when it is not open any more.

@@ -157,6 +157,42 @@ pub async fn pending(tx: &mut Tx<'_>, issue: &IssueId, limit: i64) -> Result<Vec
     .await
 }
 
+/// Returns the interactions of a company that wait for an answer, newest first; those on issues that are over or hidden
+/// need nobody.
+pub async fn waiting(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    limit: i64,
+) -> Result<Vec<Interaction>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM issue_thread_interactions WHERE company_id = $1 AND status = 'pending' \
+             AND EXISTS (SELECT 1 FROM issues i WHERE i.id = issue_id AND i.hidden_at IS NULL \
+                         AND i.status NOT IN ('done', 'cancelled')) \
+             ORDER BY created_at DESC, id DESC LIMIT $2"
+        )),
+        p![company, limit],
+    )
+    .await
+}
+
+/// Counts what [`waiting`] returns.
+pub async fn count_waiting(tx: &mut Tx<'_>, company: &CompanyId) -> Result<i64, StoreError> {
+    let row = tx
+        .one(
+            sql!(
+                "SELECT COUNT(*) FROM issue_thread_interactions WHERE company_id = $1 AND status = 'pending' \
+                 AND EXISTS (SELECT 1 FROM issues i WHERE i.id = issue_id AND i.hidden_at IS NULL \
+                             AND i.status NOT IN ('done', 'cancelled'))"
+            ),
+            p![company],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
 /// How an interaction ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {

@@ -46,6 +46,7 @@ pub mod projects;
 pub mod reads;
 pub mod recoveries;
 pub mod relations;
+pub mod removal;
 pub mod retention;
 pub mod runs;
 pub mod runs_of_issues;
@@ -70,7 +71,8 @@ pub use linkme;
 use store::retry_after;
 
 /// The schema of the store, oldest first.
-pub const MIGRATIONS: &[Migration] = &[GROUND, ENGINE, ISSUES, MONEY_AND_PEOPLE, WATCH, DISMISSALS];
+pub const MIGRATIONS: &[Migration] =
+    &[GROUND, ENGINE, ISSUES, MONEY_AND_PEOPLE, WATCH, DISMISSALS, QUESTIONS];
 
 /// What the event log and the audit chain stand on.
 pub const GROUND: Migration =
@@ -98,6 +100,10 @@ const WATCH: Migration =
 /// What people have put aside in their inbox.
 const DISMISSALS: Migration =
     Migration { version: 6, name: "dismissals", text: include_str!("../migrations/0006_dismissals.sql") };
+
+/// What waits for an answer of a person.
+const QUESTIONS: Migration =
+    Migration { version: 7, name: "questions", text: include_str!("../migrations/0007_questions.sql") };
 
 /// What a panic said.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -8,18 +8,22 @@ use domain::moment::Moment;
 use crate::value::Value;
 use crate::{StoreError, Tx, p, sql, sql_list};
 
-/// Returns finished runs of a node whose folder is still to be archived, the longest finished first.
-pub async fn to_archive(tx: &mut Tx<'_>, node: &str, limit: i64) -> Result<Vec<RunId>, StoreError> {
-    let rows = tx
-        .rows(
-            sql!(
-                "SELECT id FROM runs WHERE log_state = 'folder' AND finished_at IS NOT NULL AND node_id = $1 \
-                 ORDER BY finished_at, id LIMIT $2"
-            ),
-            p![node, limit],
-        )
-        .await?;
-    rows.iter().map(|row| row.get(0)).collect()
+/// Returns finished runs of a node whose folder is still to be archived, with the moment they finished, the longest
+/// finished first, behind the given place.
+pub async fn to_archive(
+    tx: &mut Tx<'_>,
+    node: &str,
+    after: (Moment, &RunId),
+    limit: i64,
+) -> Result<Vec<(Moment, RunId)>, StoreError> {
+    tx.rows_as(
+        sql!(
+            "SELECT finished_at, id FROM runs WHERE log_state = 'folder' AND finished_at IS NOT NULL \
+             AND (finished_at, id) > ($2, $3) AND node_id = $1 ORDER BY finished_at, id LIMIT $4"
+        ),
+        p![node, after.0, after.1, limit],
+    )
+    .await
 }
 
 /// Returns runs that finished before `before`, oldest first; none whose files lie on another node.

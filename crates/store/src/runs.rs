@@ -385,10 +385,12 @@ pub async fn claimable(tx: &mut Tx<'_>, agent: &AgentId, limit: i64) -> Result<V
 pub struct InLine {
     pub id: RunId,
     pub created_at: Moment,
+    /// Since when it waits to be started: a retry waits from the moment it fell due.
+    pub queued_at: Moment,
     pub issue_id: Option<IssueId>,
     pub project_id: Option<String>,
 }
-from_row!(InLine { id, created_at, issue_id, project_id });
+from_row!(InLine { id, created_at, queued_at, issue_id, project_id });
 
 /// Returns the queued runs of an agent whose scope is free, after `after`: first all that have an issue, then the
 /// others, the oldest first in both.
@@ -404,7 +406,8 @@ pub async fn in_line(
     };
     tx.rows_as(
         sql!(
-            "SELECT r.id, r.created_at, r.issue_id, r.project_id FROM runs r WHERE r.agent_id = $1 \
+            "SELECT r.id, r.created_at, COALESCE(r.retry_at, r.created_at) AS queued_at, r.issue_id, r.project_id \
+             FROM runs r WHERE r.agent_id = $1 \
              AND r.status = 'queued' AND r.status IN ('queued', 'scheduled_retry', 'running') \
              AND NOT EXISTS (SELECT 1 FROM runs u WHERE u.agent_id = r.agent_id AND u.task_key = r.task_key \
                              AND u.status = 'running') \
@@ -428,6 +431,37 @@ pub async fn agents_with_queue(tx: &mut Tx<'_>, after: &str, limit: i64) -> Resu
         )
         .await?;
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Returns runs that have been queued since before a moment, with their agents and issues, the oldest first.
+pub async fn queued_before(
+    tx: &mut Tx<'_>,
+    before: Moment,
+    limit: i64,
+) -> Result<Vec<(RunId, AgentId, Option<IssueId>)>, StoreError> {
+    tx.rows_as(
+        sql!(
+            "SELECT id, agent_id, issue_id FROM runs WHERE status = 'queued' \
+             AND status IN ('queued', 'scheduled_retry', 'running') AND COALESCE(retry_at, created_at) <= $1 \
+             ORDER BY COALESCE(retry_at, created_at), id LIMIT $2"
+        ),
+        p![before, limit],
+    )
+    .await
+}
+
+/// Returns since when the run waits that has been queued longest.
+pub async fn queued_longest(tx: &mut Tx<'_>) -> Result<Option<Moment>, StoreError> {
+    let row: Option<(Option<Moment>,)> = tx
+        .one_as(
+            sql!(
+                "SELECT MIN(COALESCE(retry_at, created_at)) FROM runs WHERE status = 'queued' \
+                 AND status IN ('queued', 'scheduled_retry', 'running')"
+            ),
+            p![],
+        )
+        .await?;
+    Ok(row.and_then(|(since,)| since))
 }
 
 /// Returns the runs of an agent that are not over.

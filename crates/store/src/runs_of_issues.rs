@@ -25,9 +25,18 @@ pub async fn list(tx: &mut Tx<'_>, issue: &IssueId, limit: i64) -> Result<Vec<Ru
     .await
 }
 
-/// Returns the newest run of an issue.
-pub async fn latest(tx: &mut Tx<'_>, issue: &IssueId) -> Result<Option<Run>, StoreError> {
-    Ok(list(tx, issue, 1).await?.into_iter().next())
+/// Returns the newest run of an agent on an issue.
+pub async fn latest(tx: &mut Tx<'_>, issue: &IssueId, agent: &AgentId) -> Result<Option<Run>, StoreError> {
+    // By the issue's index: an agent may have had very many runs.
+    tx.one_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM runs WHERE issue_id = $1 AND agent_id || '' = $2 ORDER BY created_at DESC, id DESC LIMIT 1"
+        )),
+        p![issue, agent],
+    )
+    .await
 }
 
 /// Returns the runs of an issue that are not over, oldest first.

@@ -4,7 +4,7 @@
 //! a log with offsets, a record of the end, a keeper that can be lost, orders that are refused from older servers. What
 //! engines see of it is `port.rs`; here is what a test does with it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use domain::ending::EndedBy;
@@ -66,7 +66,7 @@ pub(crate) struct Shared {
 type Play = Arc<dyn Fn(&Model, &ProcessId, &adapters::Command) + Send + Sync>;
 
 pub(crate) struct State {
-    pub(crate) processes: HashMap<ProcessId, Process>,
+    pub(crate) processes: BTreeMap<ProcessId, Process>,
     pub(crate) boot: String,
     pub(crate) journal: Vec<Journal>,
     /// Calls of `start`, whatever came of them.
@@ -141,7 +141,7 @@ impl Model {
     /// Returns a model of a machine that runs nothing.
     pub fn new() -> Model {
         let state = State {
-            processes: HashMap::new(),
+            processes: BTreeMap::new(),
             boot: "boot-1".to_owned(),
             journal: Vec::new(),
             attempts: Vec::new(),
@@ -414,6 +414,11 @@ impl Model {
     /// How often it was ordered to stop.
     pub fn stops(&self, id: &ProcessId) -> u32 {
         self.count(id, |process| process.stops)
+    }
+
+    /// The newest server that its keeper heard of: the one it obeys.
+    pub fn obeyed(&self, id: &ProcessId) -> i64 {
+        self.lock().processes.get(id).map_or(0, |process| process.holder)
     }
 
     pub fn lingers(&self, id: &ProcessId) -> u32 {

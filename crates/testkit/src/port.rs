@@ -1,6 +1,6 @@
 //! What one server sees of the model: the engine's port to processes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::ending::EndedBy;
@@ -14,7 +14,7 @@ use crate::model::{Journal, Model, Obedience, Refusal, Start, State};
 #[derive(Debug)]
 pub(crate) struct Port {
     model: Model,
-    bells: Mutex<HashMap<ProcessId, Arc<Notify>>>,
+    bells: Mutex<BTreeMap<ProcessId, Arc<Notify>>>,
 }
 
 impl Port {
@@ -113,7 +113,9 @@ impl Processes for Port {
     }
 
     fn greet(&self, id: &ProcessId, holder: i64) -> Result<(), ProcessError> {
-        obeys(&mut self.model.lock(), id, holder)
+        obeys(&mut self.model.lock(), id, holder)?;
+        self.model.rung();
+        Ok(())
     }
 
     fn stop(&self, id: &ProcessId, holder: i64, words: &str) -> Result<(), ProcessError> {

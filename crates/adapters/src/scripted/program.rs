@@ -5,7 +5,7 @@
 //! bugle scripted --steps                                              lists the steps
 //! ```
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -52,15 +52,9 @@ pub fn scripted_main(args: impl IntoIterator<Item = String>) -> ExitCode {
         }
     };
     match asked {
-        Asked::Help => {
-            println!("{HELP}");
-            ExitCode::SUCCESS
-        }
+        Asked::Help => say(&format!("{HELP}\n")),
         Asked::Steps => {
-            for (usage, meaning) in STEPS {
-                println!("{usage}\n    {meaning}");
-            }
-            ExitCode::SUCCESS
+            say(&STEPS.iter().map(|(usage, meaning)| format!("{usage}\n    {meaning}\n")).collect::<String>())
         }
         Asked::Play { file, speech, resume, args } => match load(&file) {
             Ok(script) => ExitCode::from(play::play(&script, speech, resume, args)),
@@ -70,6 +64,12 @@ pub fn scripted_main(args: impl IntoIterator<Item = String>) -> ExitCode {
             }
         },
     }
+}
+
+/// Prints a text. Whoever reads only the beginning of it, as `head` does, has what they wanted.
+fn say(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 /// Reads and checks a script; `-` is stdin.

@@ -320,6 +320,7 @@ impl AgentBody {
             replace_adapter_config: self.replace_adapter_config.unwrap_or(false),
             runtime_config: self.runtime_config.map(Value::Object),
             budget_monthly_cents: self.budget_monthly_cents,
+            is_proven: false,
             metadata: self.metadata.map(|map| map.map(Value::Object)),
         }
     }
@@ -366,7 +367,8 @@ pub(crate) async fn change(
     if matches!(caller.who(), access::Actor::Agent(_)) {
         patch.refuse_instruction_paths()?;
     }
-    let agent = state.engine.patch_agent(&agent.id, patch.patch(), &caller.actor()).await?;
+    let patch = AgentPatch { is_proven: caller.is_person(&agent.company_id), ..patch.patch() };
+    let agent = state.engine.patch_agent(&agent.id, patch, &caller.actor()).await?;
     Ok(naming(&ignored, Json(shaped(&state.engine, agent).await?)))
 }
 

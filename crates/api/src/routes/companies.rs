@@ -14,7 +14,7 @@ use serde::Deserialize;
 use store::companies as rows;
 use utoipa::ToSchema;
 
-use super::naming;
+use super::{Done, naming};
 use crate::ApiState;
 use crate::actor::Caller;
 use crate::body::{Fields, Payload};
@@ -123,6 +123,22 @@ pub(crate) async fn show(
     Ok(Json(Company::new(company, spent)))
 }
 
+/// Deletes a company with everything in it: its work is ended first. For its owners and admins.
+#[utoipa::path(delete, path = "/companies/{company}", tag = "companies",
+    params(("company" = String, Path, description = "its id")),
+    responses((status = 200, body = Done), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub(crate) async fn remove(
+    State(state): State<ApiState>,
+    Named(id): Named<String>,
+    caller: Caller,
+) -> Result<Json<Done>, ApiError> {
+    let company = lookup::company(&state.engine, &caller, &id).await?.id;
+    // The right to make agents: nobody who may not make one can take them all away.
+    caller.board_manager(&company)?;
+    state.engine.delete_company(&company, &caller.author(&company)?).await?;
+    Ok(Json(Done::new()))
+}
+
 /// A change of a company: what is absent stays. Agents with the role `ceo` may change what it is called and how it looks.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -185,6 +201,7 @@ pub(crate) async fn change(
         name: read.name,
         description: read.description,
         budget_monthly_cents: read.budget_monthly_cents,
+        is_proven: caller.is_person(&company),
         status: read.status,
         require_approval: read.require_board_approval_for_new_agents,
         brand_color: read.brand_color,

@@ -66,7 +66,7 @@ pub(crate) async fn health(State(state): State<ApiState>, caller: Caller) -> Res
         auth_ready: true,
         bootstrap_status,
         bootstrap_invite_active,
-        features: Features { company_deletion_enabled: false },
+        features: Features { company_deletion_enabled: true },
         started_at: options.started_at,
         recovery: engine.recovery().into(),
         capacity: Capacity { running, slots },

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use domain::ids::{AgentId, WakeId};
+use domain::ids::{AgentId, IssueId, WakeId, looks_like_id};
 use domain::wake::{ActorKind, Source, TriggerDetail, WakeRequest};
 use engine::{EngineError, Woken};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use store::wakes as rows;
+use store::{agents, issues, runs, wakes as rows};
 use utoipa::ToSchema;
 
 use super::naming;
@@ -20,7 +20,7 @@ use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::paging::{self, Asked, cursor_of};
 use crate::shape::run::Run;
-use crate::shape::wake::{InvokeAnswer, InvokeSkipped, Wake, WakeAnswer};
+use crate::shape::wake::{Execution, InvokeAnswer, InvokeSkipped, Wake, WakeAnswer, WakeupSkipped, issue_of};
 
 /// Longer keys are refused.
 const LONGEST_KEY: usize = 255;
@@ -166,7 +166,10 @@ pub(crate) async fn wakeup(
     let agent = agent.id;
     let answer = match wake(&state, &agent, read.request(key, &caller)).await? {
         Ok(run) => WakeAnswer::Run(run),
-        Err(skipped) => WakeAnswer::Skipped(skipped.into()),
+        Err(skipped) => {
+            let execution = execution(&state, issue_of(&skipped.wake)).await?;
+            WakeAnswer::Skipped(WakeupSkipped::new(skipped, execution))
+        }
     };
     Ok(naming(&ignored, (StatusCode::ACCEPTED, Json(answer))))
 }
@@ -213,6 +216,23 @@ async fn wake(
         }
         Woken::Skipped(skipped) => Ok(Err(skipped)),
     }
+}
+
+/// The run that an issue points to.
+async fn execution(state: &ApiState, issue: Option<&str>) -> Result<Option<Execution>, ApiError> {
+    let Some(issue) = issue.filter(|issue| looks_like_id(issue)).map(IssueId::from) else { return Ok(None) };
+    let found = state.engine.store().read(move |tx| {
+        let issue = issue.clone();
+        Box::pin(async move {
+            let Some(issue) = issues::get(tx, &issue).await? else { return Ok(None) };
+            let Some(run) = issue.lock_run_id.or(issue.execution_run_id) else { return Ok(None) };
+            let Some(run) = runs::get(tx, &run).await? else { return Ok(None) };
+            let agent = agents::get(tx, &run.agent_id).await?;
+            let agent_name = agent.map(|agent| agent.name);
+            Ok(Some(Execution { run: run.id, agent: run.agent_id, agent_name }))
+        })
+    });
+    Ok(found.await?)
 }
 
 /// The asks to wake an agent with what became of each, newest first.

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::approval::Approval;
 use super::cents;
+use super::interaction::Interaction;
 use super::redacted::redacted;
 
 /// A company at a glance.
@@ -228,8 +229,11 @@ pub(crate) struct Inbox {
     items: Vec<InboxItem>,
     /// Those that wait for a decision, newest first.
     approvals: Vec<Approval>,
+    /// What agents asked on open issues and nobody has answered, newest first.
+    interactions: Vec<Interaction>,
     open_items: i64,
     pending_approvals: i64,
+    pending_interactions: i64,
 }
 
 impl Inbox {
@@ -237,8 +241,10 @@ impl Inbox {
         Inbox {
             items: inbox.items.into_iter().map(InboxItem::from).collect(),
             approvals: inbox.approvals.into_iter().map(Approval::from).collect(),
+            interactions: inbox.interactions.into_iter().map(Interaction::from).collect(),
             open_items: inbox.open.0,
             pending_approvals: inbox.open.1,
+            pending_interactions: inbox.open.2,
         }
     }
 }

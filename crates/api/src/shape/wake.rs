@@ -1,6 +1,8 @@
 //! Wakes on the wire: each recorded ask with its fate, and the answer to an ask that started nothing.
 
+use domain::ids::{AgentId, RunId};
 use domain::moment::Moment;
+use domain::wake::{DEFERRED, WakeStatus};
 use engine::Skipped;
 use serde::Serialize;
 use serde_json::Value;
@@ -70,9 +72,9 @@ impl From<Row> for Wake {
 pub(crate) struct WakeupSkipped {
     /// Always `skipped`.
     status: &'static str,
-    /// `wakeup_skipped`.
+    /// `wakeup_skipped`, or `issue_execution_deferred`: it waits behind another agent's run.
     reason: &'static str,
-    message: Option<&'static str>,
+    message: Option<String>,
     issue_id: Option<String>,
     execution_run_id: Option<String>,
     execution_agent_id: Option<String>,
@@ -82,21 +84,47 @@ pub(crate) struct WakeupSkipped {
     wakeup_request_id: String,
 }
 
-impl From<Skipped> for WakeupSkipped {
-    fn from(skipped: Skipped) -> WakeupSkipped {
+/// The run that an issue points to, with who works in it.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    pub(crate) run: RunId,
+    pub(crate) agent: AgentId,
+    pub(crate) agent_name: Option<String>,
+}
+
+impl WakeupSkipped {
+    /// A wake that waits behind a run is said to; every other one was skipped, whatever goes on on its issue.
+    pub(crate) fn new(skipped: Skipped, execution: Option<Execution>) -> WakeupSkipped {
         let Skipped { wake, reason } = skipped;
+        let is_deferred = wake.status == WakeStatus::Deferred;
+        let name = execution.as_ref().and_then(|execution| execution.agent_name.clone());
+        let message = match (is_deferred, &name) {
+            (false, _) => "Wakeup was skipped.".to_owned(),
+            (true, Some(name)) => {
+                format!("Wakeup was deferred because this issue is already being executed by {name}.")
+            }
+            (true, None) => {
+                "Wakeup was deferred because this issue already has an active execution run.".to_owned()
+            }
+        };
+        let (run, agent) = execution.map(|it| (it.run.0, it.agent.0)).unzip();
         WakeupSkipped {
             status: "skipped",
-            reason: "wakeup_skipped",
-            message: Some("Wakeup was skipped."),
-            issue_id: wake.payload.get("issueId").and_then(Value::as_str).map(str::to_owned),
-            execution_run_id: None,
-            execution_agent_id: None,
-            execution_agent_name: None,
+            reason: if is_deferred { DEFERRED } else { "wakeup_skipped" },
+            message: Some(message),
+            issue_id: issue_of(&wake).map(str::to_owned),
+            execution_run_id: run,
+            execution_agent_id: agent,
+            execution_agent_name: name,
             skip_reason: reason.map(|reason| reason.as_str().to_owned()).or(wake.reason),
             wakeup_request_id: wake.id.0,
         }
     }
+}
+
+/// The issue that a wake is about.
+pub(crate) fn issue_of(wake: &Row) -> Option<&str> {
+    wake.payload.get("issueId").and_then(Value::as_str)
 }
 
 /// The answer to a wake: the run that does the work, new or joined, or why nothing starts.

@@ -10,13 +10,14 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use domain::ids::RunId;
 use domain::run::RunStatus;
-use futures_util::{Stream, stream};
+use futures_util::{FutureExt, Stream, stream};
 use serde_json::json;
 use store::runs;
 
+use super::pass::{Pass, farewell};
 use super::server_sent::KEEP_ALIVE;
 use crate::ApiState;
-use crate::actor::Caller;
+use crate::actor::{Caller, token_of};
 use crate::errors::{ApiError, ErrorBody};
 use crate::log::{Known, Piece, Place, Pull, Tape, Unit};
 use crate::lookup::{self, Named};
@@ -31,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const TURN_BYTES: usize = 256 << 10;
 
 /// The output of a run while it is written: `log` for each piece, its id is where to resume, and `end` with the status
-/// when the run is over and all was sent.
+/// when the run is over and all was sent. A reader whose key was revoked gets `revoked`, and the stream ends.
 #[utoipa::path(get, path = "/heartbeat-runs/{run}/log/stream", tag = "streams",
     params(("run" = String, Path), ("offset" = Option<u64>, Query), ("Last-Event-ID" = Option<u64>, Header),
         ("system" = Option<bool>, Query, description = "with stdin and notes about the process")),
@@ -52,6 +53,7 @@ pub(crate) async fn follow(
     let tape = Tape::new(state.engine.clone(), run.id.clone(), place, Unit::Char, asked.is_set("system"));
     // A bad offset is an answer, not a stream that breaks: the first look happens here.
     let mut follower = Follower {
+        pass: Pass::new(&state, token_of(&headers)?, run.company_id.clone()),
         known: Known::of(&run),
         status: run.status,
         run: run.id,
@@ -72,6 +74,7 @@ type Told = (Vec<Piece>, Place);
 #[derive(Debug)]
 struct Follower {
     state: ApiState,
+    pass: Pass,
     run: RunId,
     known: Known,
     status: RunStatus,
@@ -111,8 +114,23 @@ impl Follower {
         }
     }
 
+    /// Ends the stream of a reader who may not read on.
+    async fn look_at_pass(&mut self) {
+        if let Some(why) = self.pass.lost().await {
+            self.ready.push_back(Event::default().event("revoked").data(farewell(&why).to_string()));
+            self.is_over = true;
+        }
+    }
+
     /// Reads what is there, or waits; false when the stream is to end.
     async fn step(&mut self) -> Result<bool, ApiError> {
+        // Here too: a log that never pauses gets no further than to the first return.
+        if self.pass.due().now_or_never().is_some() {
+            self.look_at_pass().await;
+            if self.is_over {
+                return Ok(true);
+            }
+        }
         let bell = self.state.engine.log_bell(&self.run);
         let leaving = self.state.engine.leaving();
         // The ear is at the bell before the look: what is written between the look and the wait rings it.
@@ -138,6 +156,10 @@ impl Follower {
             () = rung => Ok(true),
             () = tokio::time::sleep(LOOK_AGAIN) => Ok(true),
             () = leaving.cancelled() => Ok(false),
+            () = self.pass.due() => {
+                self.look_at_pass().await;
+                Ok(true)
+            }
         }
     }
 

@@ -11,9 +11,10 @@ use engine::{Happening, Heard, Subscription};
 use futures_util::{Stream, stream};
 use serde_json::json;
 
+use super::pass::{Pass, farewell};
 use super::{LiveEvent, OUTPUT, resume_after};
 use crate::ApiState;
-use crate::actor::Caller;
+use crate::actor::{Caller, token_of};
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::metrics::Subscriber;
@@ -23,7 +24,8 @@ use crate::paging::Asked;
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The events of a company, from a cursor on or from now on. The id of an event is the cursor to resume after; events of
-/// output have none. A client that is too slow gets `lagged` with its cursor, and the stream ends.
+/// output have none. A client that is too slow gets `lagged` with its cursor, one whose key was revoked `revoked`, and the
+/// stream ends.
 #[utoipa::path(get, path = "/companies/{company}/events", tag = "streams",
     params(("company" = String, Path), ("after" = Option<i64>, Query), ("Last-Event-ID" = Option<i64>, Header)),
     responses((status = 200, body = LiveEvent, content_type = "text/event-stream"), (status = 404, body = ErrorBody)))]
@@ -37,14 +39,19 @@ pub(crate) async fn events(
     let company = lookup::company(&state.engine, &caller, &company).await?.id;
     let after = resume_after(&headers, &asked, "after")?;
     let subscription = state.engine.subscribe(&company, after).await?;
-    let listening =
-        Listening { subscription, is_over: false, _counted: state.metrics.count_subscriber("sse") };
+    let listening = Listening {
+        subscription,
+        pass: Pass::new(&state, token_of(&headers)?, company),
+        is_over: false,
+        _counted: state.metrics.count_subscriber("sse"),
+    };
     Ok(Sse::new(listening.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
 #[derive(Debug)]
 struct Listening {
     subscription: Subscription,
+    pass: Pass,
     is_over: bool,
     _counted: Subscriber,
 }
@@ -61,7 +68,17 @@ impl Listening {
         if self.is_over {
             return None;
         }
-        match self.subscription.next().await {
+        let heard = loop {
+            tokio::select! {
+                heard = self.subscription.next() => break heard,
+                () = self.pass.due() => {}
+            }
+            if let Some(why) = self.pass.lost().await {
+                self.is_over = true;
+                return Some(Event::default().event("revoked").data(farewell(&why).to_string()));
+            }
+        };
+        match heard {
             Ok(Heard::Happening(happening)) => {
                 let event = Event::default().data(LiveEvent::text(&happening));
                 Some(match &happening {

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use engine::{Heard, Subscription};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
+use super::pass::Pass;
 use super::{LiveEvent, resume_after};
 use crate::ApiState;
 use crate::actor::{self, Caller};
@@ -22,7 +23,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const LARGEST_MESSAGE: usize = 64 << 10;
 
 /// The events of a company over a WebSocket, from a cursor on or from now on; each frame is an event as JSON. A client
-/// that is too slow is closed with 1013 and the cursor to resume after.
+/// that is too slow is closed with 1013 and the cursor to resume after, one whose key was revoked with 1008.
 #[utoipa::path(get, path = "/companies/{company}/events/ws", tag = "streams",
     params(("company" = String, Path), ("after" = Option<i64>, Query), ("token" = Option<String>, Query)),
     responses((status = 101, description = "frames are `LiveEvent`"), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
@@ -35,9 +36,11 @@ pub(crate) async fn events(
 ) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
     // Browsers cannot send headers with a handshake; what the query names counts as the header would.
-    let caller = match asked.get("token") {
-        Some(token) => actor::caller_with(&state, Some(token), None, caller.access()).await?,
-        None => caller,
+    let (caller, token) = match asked.get("token") {
+        Some(token) => {
+            (actor::caller_with(&state, Some(token), None, caller.access()).await?, Some(token.to_owned()))
+        }
+        None => (caller, actor::token_of(&parts.headers)?.map(str::to_owned)),
     };
     let company = lookup::company(&state.engine, &caller, &company).await?.id;
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &state).await {
@@ -53,6 +56,7 @@ pub(crate) async fn events(
     let subscription = state.engine.subscribe(&company, after).await?;
     let client = Client {
         subscription,
+        pass: Pass::new(&state, token.as_deref(), company),
         ping_every: state.options.ping_every,
         patience: state.options.slow_client_after,
         _counted: state.metrics.count_subscriber("websocket"),
@@ -64,6 +68,7 @@ pub(crate) async fn events(
 #[derive(Debug)]
 struct Client {
     subscription: Subscription,
+    pass: Pass,
     ping_every: Duration,
     patience: Duration,
     _counted: Subscriber,
@@ -76,6 +81,8 @@ enum Leave {
     Gone,
     /// It is too slow.
     Slow,
+    /// It may not listen any more.
+    Refused,
     /// The server is going down, or the store cannot be read.
     Down,
 }
@@ -90,6 +97,7 @@ impl Client {
             Leave::Gone => return,
             Leave::Slow => (close_code::AGAIN, "too slow"),
             Leave::Down => (close_code::AWAY, "server is going"),
+            Leave::Refused => (close_code::POLICY, "not allowed any more"),
         };
         let reason = format!("{words}; resume with ?after={cursor}");
         let farewell = async {
@@ -117,6 +125,10 @@ impl Client {
                         tracing::warn!(%error, "an event stream ends");
                         return Leave::Down;
                     }
+                },
+                () = self.pass.due() => match self.pass.lost().await {
+                    Some(_) => return Leave::Refused,
+                    None => continue,
                 },
                 _ = pings.tick() => {
                     if !has_answered {

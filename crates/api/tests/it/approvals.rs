@@ -158,6 +158,8 @@ async fn what_was_sent_back_is_asked_again_by_who_asked() {
     assert_eq!((early.0, early.2.as_str()), (422, "Only revision requested approvals can be resubmitted"));
     let sent_back = world.decide(&approval, "request-revision", json!({"decisionNote": "why?"})).await.good();
     assert_eq!(sent_back["status"], "revision_requested");
+    let twice = world.decide(&approval, "request-revision", json!({"decisionNote": "and?"})).await.refusal();
+    assert_eq!((twice.0, twice.2.as_str()), (422, "Only pending approvals can request revision"));
     let other = world.stage.agent(&world.company, "Other", 1).await;
     let other = world.stage.agent_key(&other).await;
     let refused = world.stage.with_key("POST", &path, (&other, None), json!({})).await.refusal();

@@ -105,6 +105,7 @@ fn table() -> Vec<(&'static str, &'static str, For, Value)> {
         ("GET", "/api/attachments/{attachment}/content", Company, none.clone()),
         ("GET", "/api/companies/{company}", Company, none.clone()),
         ("PATCH", "/api/companies/{company}", Company, json!({"name": "Mine"})),
+        ("DELETE", "/api/companies/{company}", Company, none.clone()),
         ("GET", "/api/companies/{company}/activity", Company, none.clone()),
         (
             "POST",

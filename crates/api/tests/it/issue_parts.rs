@@ -380,6 +380,13 @@ async fn an_issue_tells_who_works_on_it_and_what_was_done() {
         (&json!(run), &issue["id"], &json!("Engineer"))
     );
     assert!(active.get("companyId").is_none());
+    // A run may hold another issue beside its own; it is shown where it works.
+    let beside = json!({"title": "beside", "status": "backlog", "assigneeAgentId": acme.agent});
+    let beside = acme.issue(beside).await;
+    let take = json!({"agentId": acme.agent, "expectedStatuses": ["backlog"]});
+    let taken = acme.agent(Method::POST, &path(&beside, "/checkout"), Some(&run), take).await.good();
+    assert_eq!(taken["executionRunId"], run.as_str());
+    assert_eq!(acme.stage.get(&path(&beside, "/active-run")).await.good(), Value::Null);
     let detail = acme.stage.get(&path(&issue, "")).await.good();
     assert_eq!(
         (&detail["executionRunId"], &detail["executionAgentNameKey"]),

@@ -359,6 +359,10 @@ async fn people_take_locks_away() {
         (&forced["issue"]["assigneeAgentId"], &forced["issue"]["checkoutRunId"]),
         (&Value::Null, &Value::Null)
     );
+    assert_eq!(forced["issue"]["status"], "todo", "in progress with nobody would be stuck");
+    let comments = path(&issue, "/comments");
+    let late = acme.agent(Method::POST, &comments, Some(&run), json!({"body": "I had it"})).await;
+    assert_eq!(late.status, 201, "words are not refused");
     acme.stage.end().await;
 }
 

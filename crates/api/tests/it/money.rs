@@ -97,6 +97,18 @@ async fn anybody_here_tightens_a_budget_and_only_a_person_loosens_it() {
             assert_eq!(stage.person("PATCH", &path, missing).await.status, 400, "{path}");
         }
     }
+    // An agent sets nobody's budget: not its own, not a colleague's, not the company's, not even a lower one.
+    let key = stage.agent_key(&agent).await;
+    let colleague = stage.agent(&company, "Two", 1).await;
+    for path in [
+        format!("/api/agents/{agent}/budgets"),
+        format!("/api/agents/{colleague}/budgets"),
+        format!("/api/companies/{company}/budgets"),
+    ] {
+        let refused =
+            stage.with_key("PATCH", &path, (&key, None), json!({"budgetMonthlyCents": 1})).await.refusal();
+        assert_eq!((refused.0, refused.2.as_str()), (403, "Board access required"), "{path}");
+    }
     let policies = format!("/api/companies/{company}/budgets/policies");
     let body = json!({"scopeType": "agent", "scopeId": agent, "amount": 1000, "metric": "tokens", "warnPercent": 50});
     let policy = stage.post(&policies, body).await.good();

@@ -329,3 +329,37 @@ async fn companies_are_changed_and_archived_by_people_and_named_by_a_chief() {
     }
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_company_is_deleted_with_its_work_by_its_owners() {
+    let stage = Stage::new().await;
+    let (company, agent, run) = stage.with_run().await;
+    let path = format!("/api/companies/{company}");
+    let issue = json!({"title": "Work", "assigneeAgentId": agent, "status": "todo"});
+    let issue = id_of(&stage.post(&format!("{path}/issues"), issue).await.good());
+    let on_issue = stage.run_of_issue(&issue).await;
+    stage.post(&format!("/api/issues/{issue}/comments"), json!({"body": "hm"})).await.good();
+    let other = stage.company("Other").await;
+    let (_, member) = stage.user("Member", Some((&company, "member"))).await;
+    let (_, owner) = stage.user("Owner", Some((&company, "owner"))).await;
+    let key = stage.agent_key(&agent).await;
+    let remove = async |key: &str| stage.with_key("DELETE", &path, (key, None), Value::Null).await;
+    assert_eq!(remove(&key).await.refusal().2, "Board access required");
+    assert_eq!(remove(&member).await.refusal().2, "Missing permission: agents:create");
+    assert_eq!(stage.get(&path).await.good()["status"], "active");
+
+    // Its processes are ended first.
+    assert_eq!(remove(&owner).await.good(), json!({"ok": true}));
+    for path in [path.clone(), format!("/api/agents/{agent}"), format!("/api/issues/{issue}")] {
+        assert_eq!(stage.get(&path).await.status, 404, "{path}");
+    }
+    for run in [run, on_issue] {
+        assert_eq!(stage.get(&format!("/api/heartbeat-runs/{run}")).await.status, 404);
+    }
+    assert_eq!(stage.with_key("GET", "/api/agents/me", (&key, None), Value::Null).await.status, 401);
+    assert_eq!(stage.get(&format!("/api/companies/{other}")).await.status, 200);
+    assert_eq!(remove(BOARD_TOKEN).await.status, 404, "command lines take that for done");
+    let audit = stage.get("/api/audit/verify").await;
+    assert_eq!(audit.good()["ok"], true);
+    stage.end().await;
+}

@@ -198,6 +198,23 @@ impl Stage {
         tokio::time::timeout(PATIENCE, waiting).await.expect("the run starts");
     }
 
+    /// Waits until a run works on an issue; the run.
+    pub(crate) async fn run_of_issue(&self, issue: &str) -> String {
+        let path = format!("/api/issues/{issue}/live-runs");
+        let found = async {
+            loop {
+                let live = self.get(&path).await.good();
+                match live.as_array().unwrap().iter().find(|run| run["status"] == "running") {
+                    Some(run) => return id_of(run),
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let run = tokio::time::timeout(PATIENCE, found).await.expect("a run works on the issue");
+        self.started(&run).await;
+        run
+    }
+
     /// Waits until a run is over; its status. Follows the events of its company, as a client would.
     pub(crate) async fn over(&self, company: &str, run: &str) -> String {
         let mut events =
@@ -261,7 +278,15 @@ impl SentEvent {
 
 impl Events {
     pub(crate) async fn open(stage: &Stage, path: &str, last: Option<String>) -> Events {
-        let mut request = stage.http.get(stage.url(path));
+        Events::asked(stage.http.get(stage.url(path)), last).await
+    }
+
+    /// The same with a key.
+    pub(crate) async fn open_as(stage: &Stage, path: &str, last: Option<String>, key: &str) -> Events {
+        Events::asked(stage.http.get(stage.url(path)).bearer_auth(key), last).await
+    }
+
+    async fn asked(mut request: reqwest::RequestBuilder, last: Option<String>) -> Events {
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }

@@ -356,3 +356,45 @@ async fn what_a_socket_says_is_not_obeyed() {
     assert_eq!(event(&mut talker).await.unwrap()["type"], "test.event");
     stage.end().await;
 }
+
+/// A stream that looks again at once whether it may go on.
+async fn watchful() -> (Stage, String, String, String, String) {
+    let stage = Stage::with(|options| options.recheck_every = Duration::from_millis(20)).await;
+    let (company, agent, run) = stage.with_run().await;
+    let made = stage.post(&format!("/api/agents/{agent}/keys"), json!({})).await.good();
+    let revoke = format!("/api/agents/{agent}/keys/{}", made["id"].as_str().unwrap());
+    (stage, company, run, made["token"].as_str().unwrap().to_owned(), revoke)
+}
+
+#[tokio::test]
+async fn streams_end_when_their_key_is_revoked() {
+    let (stage, company, run, key, revoke) = watchful().await;
+    let other = stage.agent(&company, "Other", 1).await;
+    let stays = stage.agent_key(&other).await;
+    let open = async |path: String, key: &str| Events::open_as(&stage, &path, None, key).await;
+    let mut events = open(format!("/api/companies/{company}/events"), &key).await;
+    let mut log = open(format!("/api/heartbeat-runs/{run}/log/stream"), &key).await;
+    let mut unharmed = open(format!("/api/companies/{company}/events"), &stays).await;
+    let mut frames = socket(&stage, &company, &format!("?token={key}")).await.unwrap();
+    stage.send(stage.http.delete(stage.url(&revoke))).await.good();
+    for events in [&mut events, &mut log] {
+        let last = loop {
+            let event = events.next().await.expect("it is told to go");
+            if event.name == "revoked" {
+                break event;
+            }
+        };
+        assert_eq!(last.json(), json!({"error": "Unauthorized"}));
+        assert_eq!(events.next().await, None);
+    }
+    let close = loop {
+        match tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap().unwrap() {
+            Message::Close(frame) => break frame.unwrap(),
+            _ => {}
+        }
+    };
+    assert_eq!(u16::from(close.code), 1008, "{}", close.reason);
+    stage.append_events(&company, vec!["{}".to_owned()]).await;
+    while unharmed.next().await.expect("another key's stream goes on").name != "test.event" {}
+    stage.end().await;
+}

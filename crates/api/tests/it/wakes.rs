@@ -165,3 +165,29 @@ async fn a_cancelled_run_is_cancelling_until_its_process_is_gone() {
     assert_eq!(stage.over(&company, &waiting).await, "cancelled");
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_wake_behind_another_agents_run_is_deferred_and_says_behind_whose() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme").await;
+    let worker = stage.agent(&company, "Worker", 1).await;
+    let other = stage.agent(&company, "Other", 1).await;
+    let issue = json!({"title": "Do it", "assigneeAgentId": worker, "status": "todo"});
+    let issue = id_of(&stage.post(&format!("/api/companies/{company}/issues"), issue).await.good());
+    let holder = stage.run_of_issue(&issue).await;
+    let path = format!("/api/agents/{other}/wakeup");
+    let answer = stage.post(&path, json!({"payload": {"issueId": issue}})).await;
+    assert_eq!(answer.status, 202);
+    let mut answer = answer.json();
+    answer.as_object_mut().unwrap().remove("wakeupRequestId");
+    assert_eq!(
+        answer,
+        json!({
+            "status": "skipped", "reason": "issue_execution_deferred", "issueId": issue,
+            "message": "Wakeup was deferred because this issue is already being executed by Worker.",
+            "executionRunId": holder, "executionAgentId": worker, "executionAgentName": "Worker",
+            "skipReason": "issue_execution_deferred",
+        })
+    );
+    stage.end().await;
+}

@@ -14,13 +14,19 @@ const SHORT: usize = 13;
 pub(super) struct Directory {
     agents: Vec<(String, String)>,
     projects: Vec<(String, String)>,
+    people: Vec<(String, String)>,
 }
 
 impl Directory {
     /// Loads the agents.
     pub(super) async fn of_agents(client: &Client, company: &str) -> Result<Directory, Failure> {
         let agents = client.get(&format!("/companies/{company}/agents")).await?;
-        Ok(Directory { agents: named(&agents), projects: Vec::new() })
+        // Agents are not told who the people are; their ids must do.
+        let members = client.get(&format!("/companies/{company}/members")).await.unwrap_or(Json::Null);
+        let users: Vec<Json> =
+            rows(&members).iter().filter_map(|member| member.get("user").cloned()).collect();
+        let people = named(&Json::Array(users));
+        Ok(Directory { agents: named(&agents), projects: Vec::new(), people })
     }
 
     /// Loads the agents and the projects.
@@ -34,6 +40,12 @@ impl Directory {
         name_of(&self.agents, id)
     }
 
+    /// The name of a person, as far as it is known.
+    pub(super) fn person(&self, id: &str) -> String {
+        let known = self.people.iter().find(|(known, _)| known == id);
+        known.map_or_else(|| one_line(id, 40), |(_, name)| name.clone())
+    }
+
     pub(super) fn project(&self, id: &str) -> String {
         name_of(&self.projects, id)
     }
@@ -42,7 +54,7 @@ impl Directory {
     pub(super) fn assignee(&self, issue: &Json) -> String {
         match (text(issue, "assigneeAgentId"), text(issue, "assigneeUserId")) {
             ("", "") => String::new(),
-            ("", user) => format!("person {}", one_line(user, 40)),
+            ("", user) => format!("person {}", self.person(user)),
             (agent, _) => self.agent(agent),
         }
     }
@@ -51,7 +63,7 @@ impl Directory {
     pub(super) fn author(&self, of: &Json) -> String {
         match (text(of, "authorAgentId"), text(of, "authorUserId")) {
             ("", "") => "bugle".to_owned(),
-            ("", user) => one_line(user, 40),
+            ("", user) => self.person(user),
             (agent, _) => self.agent(agent),
         }
     }
@@ -81,11 +93,16 @@ mod tests {
 
     #[test]
     fn an_issue_is_an_agents_a_persons_or_nobodys() {
-        let directory = Directory { agents: vec![("a".into(), "Ada".into())], projects: Vec::new() };
+        let directory = Directory {
+            agents: vec![("a".into(), "Ada".into())],
+            people: vec![("u".into(), "Mia".into())],
+            ..Directory::default()
+        };
         for (issue, said) in [
             (json!({"assigneeAgentId": "a", "assigneeUserId": null}), "Ada"),
             (json!({"assigneeAgentId": null, "assigneeUserId": "local-board"}), "person local-board"),
             (json!({"assigneeAgentId": "0192f7a0-0000-4000-8000-00000000000a"}), "0192f7a0-0000"),
+            (json!({"assigneeAgentId": null, "assigneeUserId": "u"}), "person Mia"),
             (json!({}), ""),
         ] {
             assert_eq!(directory.assignee(&issue), said);

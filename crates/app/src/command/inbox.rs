@@ -1,7 +1,7 @@
 //! `bugle inbox`: what needs a person, each with the command that settles it.
 //!
-//! Four sources make one list: what rules gave up on, budgets that stopped something, requests of agents, and issues
-//! that are assigned to the person. Nothing is decided here.
+//! Five sources make one list: what rules gave up on, budgets that stopped something, requests of agents, what they ask on
+//! their issues, and issues that are assigned to the person. Nothing is decided here.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
@@ -104,8 +104,11 @@ async fn resolve(context: &mut Context, client: &Client, company: &str, typed: &
 
 /// What rules gave up on.
 async fn items(client: &Client, company: &str) -> Result<Vec<Json>, Failure> {
-    let inbox = client.get(&format!("/companies/{company}/inbox-items")).await?;
-    Ok(rows_at(&inbox, "items").to_vec())
+    Ok(rows_at(&shown(client, company).await?, "items").to_vec())
+}
+
+async fn shown(client: &Client, company: &str) -> Result<Json, Failure> {
+    client.get(&format!("/companies/{company}/inbox-items")).await
 }
 
 /// How many things need a person.
@@ -122,9 +125,15 @@ async fn load(client: &Client, company: &str) -> Result<Vec<Need>, Failure> {
     let mine = client.get(&path).await?;
     let directory = Directory::of_agents(client, company).await?;
     let mut needs = Vec::new();
-    for item in items(client, company).await? {
-        let name = name_of(client, &item).await;
-        needs.push(of_item(&item, &name));
+    let inbox = shown(client, company).await?;
+    for item in rows_at(&inbox, "items") {
+        let name = name_of(client, item).await;
+        needs.push(of_item(item, &name));
+    }
+    for asked in rows_at(&inbox, "interactions") {
+        let about = json!({ "entityType": "issue", "entityId": text(asked, "issueId") });
+        let name = name_of(client, &about).await;
+        needs.push(of_question(asked, &name, &directory));
     }
     let stops: Vec<&Json> = rows_at(&overview, "activeIncidents")
         .iter()
@@ -224,6 +233,29 @@ fn of_approval(approval: &Json, directory: &Directory) -> Need {
         settle: settled_by(approval),
         item: None,
         of: approval.clone(),
+    }
+}
+
+fn of_question(asked: &Json, issue: &str, directory: &Directory) -> Need {
+    let wants = match text(asked, "kind") {
+        "ask_user_questions" => "has questions",
+        "request_confirmation" => "wants a confirmation",
+        "suggest_tasks" => "suggests tasks",
+        _ => "asks something",
+    };
+    let who = match text(asked, "createdByAgentId") {
+        "" => "somebody".to_owned(),
+        agent => directory.agent(agent),
+    };
+    let about = ["title", "summary"].iter().map(|key| text(asked, key)).find(|it| !it.is_empty());
+    let about = about.map_or(String::new(), |words| format!(": {}", one_line(words, 80)));
+    Need {
+        kind: "question".to_owned(),
+        what: format!("{who} {wants} on {issue}{about}"),
+        since: text(asked, "createdAt").to_owned(),
+        settle: format!("bugle issue show {issue}, then: bugle issue comment {issue} TEXT"),
+        item: None,
+        of: asked.clone(),
     }
 }
 

@@ -105,7 +105,12 @@ impl ForceRelease {
         if run.is_empty() {
             context.screen.note("no run had it");
         } else {
-            context.screen.note(&format!("run {run} had it; that run itself goes on: bugle run show {run}"));
+            let row = client.get(&format!("/heartbeat-runs/{run}")).await.unwrap_or(Json::Null);
+            let itself = match text(&row, "status") {
+                "running" => format!("; that run itself goes on: bugle run show {run}"),
+                _ => ", which is over".to_owned(),
+            };
+            context.screen.note(&format!("run {run} had it{itself}"));
         }
         Ok(())
     }

@@ -192,9 +192,12 @@ pub(super) async fn held_by(client: &Client, issue: &Json) -> Option<String> {
     Some(root_of(client, &gate).await)
 }
 
-/// The hold that covers an issue.
+/// The hold that covers an issue. Only people are told of it: for an agent there is none to be seen.
 pub(super) async fn hold_on(client: &Client, issue: &Json) -> Result<Option<Json>, Failure> {
-    let state = client.get(&format!("/issues/{}/tree-control/state", text(issue, "id"))).await?;
+    let state = match client.get(&format!("/issues/{}/tree-control/state", text(issue, "id"))).await {
+        Err(failure) if failure.kind == Kind::Refused => return Ok(None),
+        state => state?,
+    };
     Ok(state.get("activePauseHold").filter(|gate| gate.is_object()).cloned())
 }
 

@@ -108,13 +108,15 @@ impl Around {
         let at = |key: &str| when::local(text(issue, key));
         let by = match (text(issue, "createdByAgentId"), text(issue, "createdByUserId")) {
             ("", "") => at("createdAt"),
-            ("", user) => format!("{} by {}", at("createdAt"), one_line(user, 40)),
+            ("", user) => format!("{} by {}", at("createdAt"), directory.person(user)),
             (agent, _) => format!("{} by {}", at("createdAt"), directory.agent(agent)),
         };
         vec![
             ("id", text(issue, "id").to_owned()),
             ("assignee", directory.assignee(issue)),
-            ("held by", self.holder(issue, directory)),
+            ("held by", self.holder(directory)),
+            ("next", self.next(directory)),
+            ("last run", self.last(issue)),
             ("on hold", held.unwrap_or_default()),
             ("priority", text(issue, "priority").to_owned()),
             ("part of", part_of.unwrap_or_default()),
@@ -130,24 +132,37 @@ impl Around {
         ]
     }
 
-    /// The run that has the issue, or that is to have it next.
-    fn holder(&self, issue: &Json, directory: &Directory) -> String {
+    /// The run that has the issue.
+    fn holder(&self, directory: &Directory) -> String {
+        self.active(directory, true)
+    }
+
+    /// The run that waits to have it.
+    fn next(&self, directory: &Directory) -> String {
+        self.active(directory, false)
+    }
+
+    fn active(&self, directory: &Directory, is_running: bool) -> String {
         let run = &self.active_run;
-        if run.is_object() {
-            let who = match text(run, "agentName") {
-                "" => directory.agent(text(run, "agentId")),
-                name => one_line(name, 40),
-            };
-            let since = match text(run, "startedAt") {
-                "" => String::new(),
-                at => format!(" since {}", when::local(at)),
-            };
-            return format!("run {} of {who}, {}{since}", text(run, "id"), text(run, "status"));
+        if !run.is_object() || (text(run, "status") == "running") != is_running {
+            return String::new();
         }
-        match (text(issue, "checkoutRunId"), text(issue, "executionRunId")) {
-            ("", "") => String::new(),
-            ("", run) => format!("run {run}, which is next"),
-            (run, _) => format!("run {run}, which is over; the next change adopts or frees it"),
+        let who = match text(run, "agentName") {
+            "" => directory.agent(text(run, "agentId")),
+            name => one_line(name, 40),
+        };
+        let since = match text(run, "startedAt") {
+            "" => String::new(),
+            at => format!(" since {}", when::local(at)),
+        };
+        format!("run {} of {who}, {}{since}", text(run, "id"), text(run, "status"))
+    }
+
+    /// The run that took it last, where it is over and nobody has it now.
+    fn last(&self, issue: &Json) -> String {
+        match text(issue, "checkoutRunId") {
+            run if run.is_empty() || self.active_run.is_object() => String::new(),
+            run => format!("{run}, which is over; nobody has it now"),
         }
     }
 

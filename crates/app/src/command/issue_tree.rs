@@ -318,6 +318,8 @@ impl Unhold {
         let client = context.client()?;
         let issue = find(context, &client, &self.issue).await?;
         let (id, name) = (text(&issue, "id"), text(&issue, "identifier"));
+        // Asked first: who may not see holds would be told that there is none.
+        let holds = client.get(&format!("/issues/{id}/tree-holds?status=active&mode=pause")).await?;
         let Some(gate) = hold_on(&client, &issue).await? else {
             let failure =
                 Failure::new(Kind::Refused, "hold.none", format!("there is no hold on {name} or above it"));
@@ -329,8 +331,6 @@ impl Unhold {
             return Err(Failure::new(Kind::Refused, "hold.above", message)
                 .hint(format!("let the whole tree go on: bugle issue unhold {root}")));
         }
-        let path = format!("/issues/{id}/tree-holds?status=active&mode=pause");
-        let holds = client.get(&path).await?;
         let mut body = Map::new();
         if let Some(reason) = &self.reason {
             body.insert("reason".into(), json!(reason));

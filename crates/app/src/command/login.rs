@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value as Json, json};
 
-use super::agent_lookup::text;
+use super::answer::{one_line, text};
 use crate::cli::Context;
 use crate::client::{Client, encoded};
 use crate::data_dir;
@@ -92,7 +92,8 @@ async fn ask(context: &mut Context, client: &Client, admin: bool) -> Result<(), 
     let access = if admin { "instance_admin_required" } else { "board" };
     let name = hostname();
     let body = json!({ "command": "bugle login", "clientName": name, "requestedAccess": access });
-    let made = client.post("/cli-auth/challenges", &body).await?;
+    let made = client.ask_without_key(Method::POST, "/cli-auth/challenges", Some(&body)).await;
+    let made = made?;
     let (id, secret) = (text(&made, "id").to_owned(), text(&made, "token").to_owned());
     let code = format!("{id}{BETWEEN}{secret}");
     if context.global.json {
@@ -109,11 +110,12 @@ async fn ask(context: &mut Context, client: &Client, admin: bool) -> Result<(), 
             _ = tokio::signal::ctrl_c() => {
                 let path = format!("/cli-auth/challenges/{}/cancel", encoded(&id));
                 // A login that nobody cancels ends by itself.
-                let _ = client.post(&path, &json!({ "token": secret })).await;
+                let body = json!({ "token": secret });
+                let _ = client.ask_without_key(Method::POST, &path, Some(&body)).await;
                 return Err(Failure::new(Kind::Interrupted, "login.cancelled", "the login was cancelled"));
             }
         }
-        let state = client.get(&path).await?;
+        let state = client.ask_without_key(Method::GET, &path, None).await?;
         match text(&state, "status") {
             "approved" => break,
             "pending" => context.screen.status("waiting for somebody to approve"),
@@ -146,7 +148,12 @@ impl Approve {
             return Err(Failure::new(Kind::Refused, "login.not_approved", format!("the login is {status}")));
         }
         if !context.global.json {
-            context.screen.line(&format!("approved; it acts as {} for 30 days", text(&answer, "userId")));
+            // Once more from its own side: that names the person.
+            let path = format!("/cli-auth/challenges/{}?token={}", encoded(id), encoded(secret));
+            let seen = client.ask_without_key(Method::GET, &path, None).await.unwrap_or(Json::Null);
+            let who = seen.pointer("/approvedByUser/name").and_then(Json::as_str);
+            let who = one_line(who.unwrap_or_else(|| text(&answer, "userId")), 60);
+            context.screen.line(&format!("approved; it acts as {who} for 30 days"));
         }
         Ok(())
     }
@@ -155,7 +162,13 @@ impl Approve {
 impl First {
     async fn run(self, context: &mut Context, client: &Client) -> Result<(), Failure> {
         let body = json!({ "token": self.token.trim(), "name": self.name, "email": self.email });
-        let made = client.ask_without_key(Method::POST, "/bootstrap", &body).await?;
+        let made = client.ask_without_key(Method::POST, "/bootstrap", Some(&body)).await;
+        let made = made.map_err(|failure| match failure.message.as_str() {
+            "The instance has its first administrator already" => {
+                failure.hint("they let others in: bugle login, or bugle user add NAME")
+            }
+            _ => failure,
+        })?;
         keep(client, text(&made["key"], "token"))?;
         let me = client.get("/cli-auth/me").await?;
         greet(context, &me)

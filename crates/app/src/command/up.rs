@@ -30,9 +30,9 @@ use crate::screen::Tone;
 use crate::{data_dir, store_look};
 
 const EXAMPLES: &str = "\
-Settings come from flags, then BUGLE_LISTEN, BUGLE_MODE, BUGLE_DATABASE_URL, BUGLE_MAX_RUNS, BUGLE_LOG_FORMAT, then
-config.toml in the data folder (listen, mode, database_url, max_runs, stop_runs, log_format, and in [retention]: runs_days, events_days,
-skipped_wakes_days, logs_mib). BUGLE_LOG sets what is logged, for example BUGLE_LOG=debug.
+Settings come from flags, then BUGLE_LISTEN, BUGLE_MODE, BUGLE_DATABASE_URL, BUGLE_MAX_RUNS, BUGLE_MAX_QUEUE_AGE,
+BUGLE_LOG_FORMAT, then config.toml in the data folder (listen, mode, database_url, max_runs, max_queue_age, stop_runs, log_format, and in
+[retention]: runs_days, events_days, skipped_wakes_days, logs_mib). BUGLE_LOG sets what is logged, for example BUGLE_LOG=debug.
 
 Stopping the server (ctrl-c) does not stop the runs: the next `bugle up` goes on with them.";
 
@@ -133,6 +133,7 @@ impl Server {
             listen,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: started_at.iso(),
+            asks_for_keys: config.mode == Trust::Authenticated,
         };
         instance::write_note(&config.data_dir, &note).map_err(|error| failed("write server.json", &error))?;
         let waits_for_first = config.mode == Trust::Authenticated
@@ -274,6 +275,7 @@ fn settings(config: &Config, node_id: String, program: PathBuf, listen: SocketAd
         api_url: format!("http://{listen}"),
         host: adapters::Host::from_env(std::env::vars_os()),
         max_runs: config.max_runs,
+        max_queue_age: config.max_queue_age,
         keep_runs_for: config.retention.runs.unwrap_or(defaults.keep_runs_for),
         keep_events_for: config.retention.events.unwrap_or(defaults.keep_events_for),
         keep_idle_wakes_for: config.retention.idle_wakes.unwrap_or(defaults.keep_idle_wakes_for),

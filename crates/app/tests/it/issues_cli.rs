@@ -143,6 +143,25 @@ fn a_run_that_follows_another_of_the_same_issue_names_it() {
 }
 
 #[test]
+fn an_agent_uses_the_command_line_without_being_told_where_the_server_is() {
+    let scene = Scene::served();
+    let bugle = env!("CARGO_BIN_EXE_bugle");
+    let work = format!(
+        "set -e; {bugle} whoami; {bugle} issue show $BUGLE_TASK_ID; {bugle} issue tree $BUGLE_TASK_ID; \
+         {bugle} issue unhold $BUGLE_TASK_ID || echo refused; \
+         {bugle} issue comment $BUGLE_TASK_ID 'did it'; {bugle} issue done $BUGLE_TASK_ID"
+    );
+    scene.ok(&["agent", "add", "ada", "--", "sh", "-c", &work]);
+    scene.ok(&["issue", "create", "Write notes", "--assignee", "ada"]);
+    let run = run_of(&scene, "MYC-1", "succeeded");
+    let told = scene.ok(&["logs", &run]);
+    assert!(told.out.starts_with("the agent ada (general)") && told.out.contains("refused"), "{told:?}");
+    assert!(told.err.contains("Board access required"), "only people see and lift holds: {told:?}");
+    let shown = scene.ok(&["issue", "show", "1"]);
+    assert!(shown.out.starts_with("MYC-1  done  Write notes") && shown.out.contains("did it"), "{shown:?}");
+}
+
+#[test]
 fn a_tree_is_drawn_held_cancelled_and_brought_back() {
     let scene = staffed();
     scene.ok(&["issue", "create", "Root"]);

@@ -24,13 +24,14 @@ fn the_first_administrator_lets_others_in() {
     let (_server, url, token) = authenticated(&scene);
     let refused = scene.bugle(&["agent", "list"]);
     assert_eq!(refused.code, Some(3), "nobody is in yet: {refused:?}");
-    assert!(refused.err.contains("bugle login"), "{refused:?}");
+    assert!(refused.err.contains("bugle login first"), "{refused:?}");
     let wrong = scene.bugle(&["login", "first", "guess", "--name", "Eve"]);
     assert_eq!(wrong.code, Some(3), "{wrong:?}");
     let ada = scene.ok(&["login", "first", &token, "--name", "Ada", "--email", "ada@example.org"]);
     assert_eq!(ada.out.trim(), "Ada, administrator of the instance, with a key; 1 company");
     let late = scene.bugle(&["login", "first", &token, "--name", "Eve"]);
     assert_eq!(late.code, Some(3), "there is one first: {late:?}");
+    assert!(late.err.contains("they let others in"), "{late:?}");
     scene.ok(&["agent", "add", "hello", "--", "true"]);
 
     // Another machine, as far as the server can tell.
@@ -74,6 +75,23 @@ fn people_get_roles_and_keys() {
     whoami.env("BUGLE_API_KEY", agent_key["token"].as_str().unwrap());
     let told = crate::scene::finish(whoami);
     assert!(told.out.starts_with("the agent hello"), "{told:?}");
+}
+
+#[test]
+fn whoever_holds_a_key_that_is_over_can_log_in_again() {
+    let scene = Scene::bare();
+    let (_server, url, token) = authenticated(&scene);
+    scene.ok(&["login", "first", &token, "--name", "Ada"]);
+    let other = Scene::bare();
+    std::fs::create_dir_all(other.data()).unwrap();
+    let stale = json!({ "keys": { &url: "pcp_board_over" } });
+    std::fs::write(other.data().join("logins.json"), stale.to_string()).unwrap();
+    assert!(other.bugle(&["agent", "list", "--url", &url]).err.contains("bugle login"));
+    let mut login = other.start(&["--json", "login", "--url", &url]);
+    let waiting = code(&login.out("waiting"));
+    let approved = scene.ok(&["login", "approve", waiting["code"].as_str().unwrap()]);
+    assert_eq!(approved.out.trim(), "approved; it acts as Ada for 30 days");
+    assert_eq!(login.wait().code, Some(0));
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod outcomes;
 mod restarts;
 mod scene;
 mod stage;
+mod stalls;
 mod stop;
 mod stopping;

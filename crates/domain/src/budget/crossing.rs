@@ -268,6 +268,12 @@ mod tests {
     }
 
     #[test]
+    fn a_crossed_line_has_its_word_in_the_activity() {
+        let words = [Soft, Hard].map(Threshold::activity);
+        assert_eq!(words, ["budget.soft_threshold_crossed", "budget.hard_threshold_crossed"]);
+    }
+
+    #[test]
     fn a_stop_holds_what_waits() {
         let fates = RunStatus::ALL.iter().map(|status| fate(*status)).collect::<Vec<_>>();
         use Fate::{AskToStop, Keep, Leave};

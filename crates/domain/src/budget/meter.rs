@@ -109,7 +109,7 @@ pub fn settle(meter: Meter, usage: Option<&Usage>) -> FinalCharge {
     if usage.cost_micros.is_none() {
         total.micros = meter.charged.micros;
     }
-    FinalCharge { delta: total.minus(meter.charged), total, cost_known: usage.cost_micros.is_some() }
+    FinalCharge { delta: total.minus(meter.charged), total, cost_known: usage.is_cost_known() }
 }
 
 /// How much to reserve for one message: the larger of what is configured and the dearest message of the agent's last

@@ -144,10 +144,13 @@ pub fn change(current: &Current, patch: &Patch, facts: &Facts, now: Moment) -> R
         return Err(Refusal::OneAssignee);
     }
     if status == IssueStatus::InProgress {
-        if assignee.is_none() && assignee_user.is_none() {
+        let had_somebody = custody.assignee.is_some() || current.assignee_user.is_some();
+        let arrives = custody.status != IssueStatus::InProgress;
+        // What nobody works on already may still be talked about.
+        if assignee.is_none() && assignee_user.is_none() && (arrives || had_somebody) {
             return Err(Refusal::InProgressNeedsAssignee);
         }
-        if custody.status != IssueStatus::InProgress && !facts.blockers.is_empty() {
+        if arrives && !facts.blockers.is_empty() {
             return Err(Refusal::Blocked { blockers: facts.blockers.clone() });
         }
     }
@@ -343,6 +346,14 @@ mod tests {
 
     fn changed(current: &Current, patch: &Patch, facts: &Facts) -> Changed {
         change(current, patch, facts, NOON).expect("changed")
+    }
+
+    #[test]
+    fn an_issue_in_progress_that_nobody_works_on_may_be_talked_about_and_closed() {
+        let left = unassigned(IssueStatus::InProgress);
+        for patch in [comment(), to(IssueStatus::Done), Patch::default()] {
+            assert!(change(&left, &patch, &person(), NOON).is_ok(), "{patch:?}");
+        }
     }
 
     #[test]

@@ -347,6 +347,23 @@ mod tests {
                 None,
             ),
             (
+                "7 a plan that names no next step",
+                said("Plan: fix the lexer, then go on."),
+                PlanOnly,
+                None,
+                None,
+            ),
+            (
+                "7 a next step without words of a plan",
+                LivenessView {
+                    spoken: Spoken { next_action: Some("fix the lexer".into()), ..Spoken::default() },
+                    ..quiet()
+                },
+                PlanOnly,
+                Some("fix the lexer"),
+                None,
+            ),
+            (
                 "7 not blocked",
                 said("Not blocked.\nNext: rerun cargo test"),
                 PlanOnly,
@@ -457,6 +474,7 @@ mod tests {
         assert_eq!(continuation_attempt(&context(json!(2)), 1), 2);
         assert_eq!(continuation_attempt(&context(json!("2")), 1), 1);
         assert_eq!(continuation_attempt(&context(json!(-1)), 1), 1);
+        assert_eq!(continuation_attempt(&context(json!(0)), 1), 0);
         assert_eq!(continuation_attempt(&Map::new(), 1), 1);
     }
 }

@@ -330,6 +330,23 @@ mod tests {
     }
 
     #[test]
+    fn the_span_and_the_touch_begin_after_their_moment() {
+        // Twelve wakes close six cycles: eleven are history, the twelfth is asked for.
+        let history = ping_pong(11, 10);
+        let ask = |now: Moment, last_touch: Option<Moment>| {
+            let edge = WakeEdge { at: now, ..edge("b", "a", 0) };
+            let view =
+                BreakerView { history: history.clone(), edge, tripped: vec![], last_touch, identifier: None };
+            admit(&view, BreakerSettings::default(), now)
+        };
+        let trips = |admission: Admission| matches!(admission, Admission::Trips { .. });
+        assert!(trips(ask(at(600).minus(Duration::from_micros(1)), None)));
+        assert_eq!(ask(at(600), None), Admission::Pass, "the first wake is as old as the span");
+        assert!(trips(ask(at(110), Some(NOON.minus(Duration::from_micros(1))))));
+        assert_eq!(ask(at(110), Some(NOON)), Admission::Pass, "the touch came with the first wake");
+    }
+
+    #[test]
     fn wakes_without_an_issue_are_told_of_at_the_agent() {
         let edges: Vec<WakeEdge> =
             ping_pong(12, 1).into_iter().map(|e| WakeEdge { issue: None, ..e }).collect();

@@ -25,6 +25,8 @@ words!(
         BlockedByCancelledIssue = "blocked_by_cancelled_issue",
         InvalidReviewParticipant = "invalid_review_participant",
         InReviewWithoutActionPath = "in_review_without_action_path",
+        /// It is blocked in words only: no issue blocks it, so nothing will ever unblock it by itself.
+        BlockedWithoutBlockers = "blocked_without_blockers",
     }
 );
 
@@ -73,6 +75,10 @@ pub struct GraphIssue {
     pub awaits_approval: bool,
     /// A pause hold covers it.
     pub held: bool,
+    /// An open item of the inbox tells already that it was given up.
+    pub shown: bool,
+    /// What its agent said last; asked of an issue that is blocked in words only.
+    pub said: Option<String>,
     pub updated_at: Moment,
 }
 
@@ -84,6 +90,7 @@ impl GraphIssue {
             || self.has_wake
             || self.awaits_interaction
             || self.awaits_approval
+            || self.shown
     }
 
     fn label(&self) -> &str {
@@ -154,7 +161,11 @@ pub fn findings(graph: &Graph) -> Vec<Finding> {
     examined
         .into_iter()
         .filter_map(|source| {
-            if source.status == IssueStatus::Blocked {
+            if look.is_blocked_in_words(source) {
+                let state = GraphState::BlockedWithoutBlockers;
+                let stuck = Stuck { leaf: source, state, participant: None };
+                (!source.waits_healthily()).then(|| look.finding(source, &[source], stuck))
+            } else if source.status == IssueStatus::Blocked {
                 let mut path = vec![source];
                 let mut seen = HashSet::from([&source.id]);
                 look.explore(source, &mut path, &mut seen).map(|stuck| look.finding(source, &path, stuck))
@@ -265,10 +276,15 @@ pub fn reconcile(
         if source.held || !told.insert(&finding.leaf_key) {
             continue;
         }
-        let owner = finding
-            .owners
-            .iter()
-            .find(|owner| graph.agents.iter().any(|agent| agent.id == owner.agent && !agent.budget_blocked));
+        // Whoever blocked it in words has said what he had to say.
+        let is_stalled = |owner: &&Owner| {
+            finding.state == GraphState::BlockedWithoutBlockers
+                && owner.reason == OwnerReason::StalledBlockerAssignee
+        };
+        let owner =
+            finding.owners.iter().filter(|owner| !is_stalled(owner)).find(|owner| {
+                graph.agents.iter().any(|agent| agent.id == owner.agent && !agent.budget_blocked)
+            });
         let newest = finding.path.iter().filter_map(|id| by_id.get(id)).map(|i| i.updated_at).max();
         let recent = newest.is_some_and(|at| at >= now.minus(settings.look_back));
         let woken = known.iter().filter(|k| k.leaf_key == finding.leaf_key).map(|k| k.wakes).max();
@@ -287,7 +303,11 @@ fn item(finding: &Finding, source: &GraphIssue, leaf: &GraphIssue, owner: Option
         entity_type: "issue",
         entity_id: finding.source.to_string(),
         cause: finding.incident_key.clone(),
-        title: format!("{} is stuck: {}", source.label(), finding.reason),
+        title: if finding.state == GraphState::BlockedWithoutBlockers && source.id == leaf.id {
+            finding.reason.clone()
+        } else {
+            format!("{} is stuck: {}", source.label(), finding.reason)
+        },
         details: object(json!({
             "state": finding.state,
             "severity": finding.severity,
@@ -298,6 +318,7 @@ fn item(finding: &Finding, source: &GraphIssue, leaf: &GraphIssue, owner: Option
             "leafIdentifier": leaf.identifier,
             "path": finding.path,
             "participantAgentId": finding.participant,
+            "said": leaf.said,
             "ownerReason": owner.map(|o| o.reason),
         })),
         owner: owner.map(|o| o.agent.clone()),
@@ -344,6 +365,8 @@ struct Look<'a> {
     graph: &'a Graph,
     /// Blockers that count, by the issue they block, in the order of their labels.
     blockers: HashMap<&'a IssueId, Vec<&'a GraphIssue>>,
+    /// Issues with any blocker that is not done, visible or not.
+    waiting: HashSet<&'a IssueId>,
     unresolved: HashSet<&'a IssueId>,
     agents: HashMap<&'a AgentId, &'a GraphAgent>,
 }
@@ -354,6 +377,14 @@ impl<'a> Look<'a> {
             graph.issues.iter().filter(|i| !i.hidden).map(|i| (&i.id, i)).collect();
         let mut blockers: HashMap<&IssueId, Vec<&GraphIssue>> = HashMap::new();
         let mut unresolved = HashSet::new();
+        let done: HashSet<&IssueId> = graph
+            .issues
+            .iter()
+            .filter(|issue| issue.status == IssueStatus::Done)
+            .map(|issue| &issue.id)
+            .collect();
+        let waiting = graph.blocks.iter().filter(|(blocker, _)| !done.contains(blocker));
+        let waiting = waiting.map(|(_, blocked)| blocked).collect();
         for (blocker, blocked) in &graph.blocks {
             let (Some(blocker), Some(blocked)) = (issues.get(blocker), issues.get(blocked)) else { continue };
             if blocker.status == IssueStatus::Done {
@@ -367,11 +398,21 @@ impl<'a> Look<'a> {
         for list in blockers.values_mut() {
             list.sort_by_key(|issue| (issue.label(), &issue.id));
         }
-        Look { graph, blockers, unresolved, agents: graph.agents.iter().map(|a| (&a.id, a)).collect() }
+        Look {
+            graph,
+            blockers,
+            waiting,
+            unresolved,
+            agents: graph.agents.iter().map(|a| (&a.id, a)).collect(),
+        }
     }
 
     fn is_unresolved_blocker(&self, issue: &GraphIssue) -> bool {
         self.unresolved.contains(&issue.id)
+    }
+
+    fn is_blocked_in_words(&self, issue: &GraphIssue) -> bool {
+        issue.status == IssueStatus::Blocked && !self.waiting.contains(&issue.id)
     }
 
     fn explore(
@@ -410,6 +451,7 @@ impl<'a> Look<'a> {
         match &blocker.assignee {
             None => stuck(GraphState::BlockedByUnassignedIssue),
             Some(agent) if !self.can_work(agent) => stuck(GraphState::BlockedByUninvokableAssignee),
+            Some(_) if self.is_blocked_in_words(blocker) => stuck(GraphState::BlockedWithoutBlockers),
             Some(_) => None,
         }
     }
@@ -425,8 +467,7 @@ impl<'a> Look<'a> {
             Some(Reviewer::Agent(agent)) => stuck(GraphState::InvalidReviewParticipant, Some(agent.clone())),
             Some(Reviewer::User(id)) if !id.is_empty() => None,
             Some(Reviewer::User(_) | Reviewer::Nobody) => stuck(GraphState::InvalidReviewParticipant, None),
-            None if issue.assignee.is_some() => stuck(GraphState::InReviewWithoutActionPath, None),
-            None => None,
+            None => stuck(GraphState::InReviewWithoutActionPath, None),
         }
     }
 
@@ -459,10 +500,20 @@ impl<'a> Look<'a> {
                 GraphState::InReviewWithoutActionPath => {
                     format!("{} is in review and nobody was asked to review it", leaf.label())
                 }
+                GraphState::BlockedWithoutBlockers => match leaf.said.as_deref().and_then(first_line) {
+                    Some(said) => format!("{} is blocked: {said}", leaf.label()),
+                    None => format!("{} is blocked, no reason given", leaf.label()),
+                },
             },
             participant: stuck.participant,
         }
     }
+}
+
+/// The first line that says something, cut to what fits into a title.
+fn first_line(text: &str) -> Option<String> {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(crate::liveness::text::cut(line, 160))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ fn issue(id: &str, status: IssueStatus) -> GraphIssue {
         awaits_interaction: false,
         awaits_approval: false,
         held: false,
+        shown: false,
+        said: None,
         updated_at: DAY,
     }
 }
@@ -53,12 +55,11 @@ fn assigned(id: &str, status: IssueStatus, to: &str) -> GraphIssue {
 fn every_row_for_a_blocker() {
     use GraphState::{
         BlockedByCancelledIssue, BlockedByUnassignedIssue, BlockedByUninvokableAssignee,
-        InReviewWithoutActionPath, InvalidReviewParticipant,
+        BlockedWithoutBlockers, InReviewWithoutActionPath, InvalidReviewParticipant,
     };
-    use IssueStatus::{Backlog, Cancelled, Done, InProgress, InReview, Todo};
+    use IssueStatus::{Backlog, Cancelled, InProgress, InReview, Todo};
     let live = |i: GraphIssue| GraphIssue { has_live_run: true, ..i };
     let rows: Vec<(&str, GraphIssue, Option<GraphState>)> = vec![
-        ("done", issue("b", Done), None),
         ("hidden", GraphIssue { hidden: true, ..issue("b", Todo) }, None),
         ("cancelled", issue("b", Cancelled), Some(BlockedByCancelledIssue)),
         ("cancelled, still running", live(issue("b", Cancelled)), Some(BlockedByCancelledIssue)),
@@ -73,7 +74,7 @@ fn every_row_for_a_blocker() {
             GraphIssue { review: Some(Reviewer::Agent("p".into())), ..assigned("b", InReview, "a") },
             Some(InvalidReviewParticipant),
         ),
-        ("in review, nobody's", issue("b", InReview), None),
+        ("in review, nobody's", issue("b", InReview), Some(InReviewWithoutActionPath)),
         ("unassigned todo", issue("b", Todo), Some(BlockedByUnassignedIssue)),
         ("unassigned backlog", issue("b", Backlog), Some(BlockedByUnassignedIssue)),
         (
@@ -85,7 +86,17 @@ fn every_row_for_a_blocker() {
         ("lost agent's", assigned("b", InProgress, "gone"), Some(BlockedByUninvokableAssignee)),
         ("paused agent's with a live run", live(assigned("b", Todo, "p")), None),
         ("an agent's", assigned("b", Todo, "a"), None),
-        ("an agent's, blocked", assigned("b", IssueStatus::Blocked, "a"), None),
+        (
+            "an agent's, blocked in words",
+            assigned("b", IssueStatus::Blocked, "a"),
+            Some(BlockedWithoutBlockers),
+        ),
+        (
+            "an agent's, given up",
+            GraphIssue { shown: true, ..assigned("b", IssueStatus::Blocked, "a") },
+            None,
+        ),
+        ("an agent's, blocked, with a live run", live(assigned("b", IssueStatus::Blocked, "a")), None),
     ];
     for (name, leaf, expected) in rows {
         let found = states(&blocked_by(leaf));
@@ -118,7 +129,11 @@ fn every_row_for_a_review() {
             Some(InvalidReviewParticipant),
         ),
         ("no execution state, an agent's", review(None), Some(InReviewWithoutActionPath)),
-        ("no execution state, nobody's", GraphIssue { assignee: None, ..review(None) }, None),
+        (
+            "no execution state, nobody's",
+            GraphIssue { assignee: None, ..review(None) },
+            Some(InReviewWithoutActionPath),
+        ),
         (
             "no execution state, a person's",
             GraphIssue { assignee: None, assigned_to_user: true, ..review(None) },
@@ -131,6 +146,58 @@ fn every_row_for_a_review() {
             expected.map(|state| ("b".to_owned(), state, "b".to_owned())).into_iter().collect();
         assert_eq!(states(&graph), expected, "{name}");
     }
+}
+
+#[test]
+fn what_is_blocked_in_words_only_waits_for_a_person() {
+    use IssueStatus::{Blocked, Done, Todo};
+    let alone = |issue: GraphIssue| chain(&[], vec![issue]);
+    let said = |words: &str| GraphIssue { said: Some(words.into()), ..assigned("s", Blocked, "a") };
+    let rows: Vec<(&str, Graph, Option<&str>)> = vec![
+        ("words", alone(said("\n I need a key.\nPlease.")), Some("S is blocked: I need a key.")),
+        ("no words", alone(assigned("s", Blocked, "a")), Some("S is blocked, no reason given")),
+        ("nobody's", alone(issue("s", Blocked)), Some("S is blocked, no reason given")),
+        ("a person's", alone(GraphIssue { assigned_to_user: true, ..issue("s", Blocked) }), None),
+        ("asks a person", alone(GraphIssue { awaits_interaction: true, ..said("x") }), None),
+        ("its run goes on", alone(GraphIssue { has_live_run: true, ..said("x") }), None),
+        ("given up and shown", alone(GraphIssue { shown: true, ..said("x") }), None),
+        (
+            "its blockers are done",
+            chain(&[("d", "s")], vec![said("still"), issue("d", Done)]),
+            Some("S is blocked: still"),
+        ),
+        ("a blocker is open", chain(&[("o", "s")], vec![said("x"), assigned("o", Todo, "a")]), None),
+        (
+            "a hidden blocker is open",
+            chain(&[("o", "s")], vec![said("x"), GraphIssue { hidden: true, ..assigned("o", Todo, "a") }]),
+            None,
+        ),
+    ];
+    for (name, graph, expected) in rows {
+        let found = findings(&graph);
+        assert_eq!(found.first().map(|f| f.reason.as_str()), expected, "{name}");
+        assert!(found.iter().all(|f| f.state == GraphState::BlockedWithoutBlockers), "{name}");
+    }
+    // It is shown to whoever stands above the agent, not to the agent itself.
+    let graph = alone(said("I need a key."));
+    let steps = reconcile(&graph, &findings(&graph), &[], GraphSettings::default(), DAY);
+    let [GraphStep::Open { item, wake: None }] = &steps[..] else { panic!("one item: {steps:?}") };
+    assert_eq!((item.title.as_str(), &item.owner), ("S is blocked: I need a key.", &Some("m".into())));
+    assert_eq!(item.details["said"], "I need a key.");
+}
+
+#[test]
+fn only_what_is_blocked_in_its_own_words_is_called_by_them() {
+    let title = |graph: &Graph| {
+        let steps = reconcile(graph, &findings(graph), &[], GraphSettings::default(), DAY);
+        let [GraphStep::Open { item, .. }] = &steps[..] else { panic!("one item: {steps:?}") };
+        item.title.clone()
+    };
+    let said = GraphIssue { said: Some("x".into()), ..assigned("b", IssueStatus::Blocked, "a") };
+    assert_eq!(title(&chain(&[], vec![said.clone()])), "B is blocked: x");
+    assert_eq!(title(&blocked_by(said)), "S is stuck: B is blocked: x");
+    let review = title(&chain(&[], vec![assigned("b", IssueStatus::InReview, "a")]));
+    assert!(review.starts_with("B is stuck: B is in review"), "{review}");
 }
 
 #[test]

@@ -58,6 +58,8 @@ words!(
         NoProgress = "no_progress",
         /// Agents wake each other in a circle.
         WakeLoop = "wake_loop",
+        /// An agent has been paused for long, and work waits for it.
+        PausedAgent = "paused_agent",
     }
 );
 

@@ -37,6 +37,8 @@ pub struct StrandedView {
     pub assigned_to_user: bool,
     /// Status of the assigned agent; `None`: it is gone or of another company.
     pub agent: Option<AgentStatus>,
+    /// The agent is woken for more than its timer (`wakeOnDemand`).
+    pub takes_wakes: bool,
     pub last_run: Option<LastRun>,
     /// The run that checked the issue out.
     pub checkout_run: Option<RunId>,
@@ -76,7 +78,7 @@ words!(
         BudgetBlocked = "budget_blocked",
         AccountParked = "account_parked",
         Cancelled = "cancelled",
-        /// It was never started, or its last run succeeded before the work began.
+        /// It was never started and its agent comes by its timer only, or its last run succeeded before the work began.
         NotBegun = "not_begun",
         /// The run succeeded: going on is for the sweep, when nothing else comes.
         JustSucceeded = "just_succeeded",
@@ -152,7 +154,9 @@ pub fn decide(view: &StrandedView) -> Stranded {
     } else {
         end.is_some() || view.checkout_run.is_some()
     };
-    if !begun {
+    // Whatever was to start it was turned away, by a pause, a hold or a budget, and nothing of that is left.
+    let was_turned_away = !begun && end.is_none() && !after_run && view.takes_wakes;
+    if !begun && !was_turned_away {
         return Stranded::Rest(Rest::NotBegun);
     }
     let (cause, attempts) = match end {
@@ -160,7 +164,7 @@ pub fn decide(view: &StrandedView) -> Stranded {
         _ => (Cause::Stranded, view.stranded_attempts),
     };
     // Neither a pause nor a parked account is the work's fault.
-    let free = matches!(end, Some(LastEnd::Interrupted | LastEnd::AccountParked));
+    let free = was_turned_away || matches!(end, Some(LastEnd::Interrupted | LastEnd::AccountParked));
     if !free && !recovery::may_try(attempts) {
         return Stranded::Block(block(view, cause, Why::UsedUp));
     }
@@ -273,6 +277,7 @@ mod tests {
             assignee: Some("a".into()),
             assigned_to_user: false,
             agent: Some(AgentStatus::Idle),
+            takes_wakes: true,
             last_run: Some(run(LastEnd::Failed)),
             checkout_run: None,
             carried_on: false,
@@ -373,8 +378,18 @@ mod tests {
                 rest(Rest::AccountParked),
             ),
             (
-                "todo, no run yet",
-                StrandedView { last_run: None, checkout_run: Some("c".into()), ..failed(Todo) },
+                "todo, never started",
+                StrandedView { last_run: None, ..failed(Todo) },
+                ("issue_assignment_recovery", "free"),
+            ),
+            (
+                "todo, never started, still held back",
+                StrandedView { last_run: None, held: true, ..failed(Todo) },
+                rest(Rest::Held),
+            ),
+            (
+                "todo, never started, comes by its timer",
+                StrandedView { last_run: None, takes_wakes: false, ..failed(Todo) },
                 rest(Rest::NotBegun),
             ),
             ("todo, succeeded", ended(Todo, LastEnd::Succeeded), rest(Rest::NotBegun)),
@@ -384,8 +399,13 @@ mod tests {
             ("todo, cancelled", ended(Todo, LastEnd::Cancelled), rest(Rest::Cancelled)),
             ("todo, permission refused", ended(Todo, LastEnd::PermissionRefused), BLOCKED),
             (
-                "in progress, no run and no lock",
+                "in progress, given to somebody who never started",
                 StrandedView { last_run: None, ..failed(InProgress) },
+                ("issue_continuation_needed", "free"),
+            ),
+            (
+                "in progress, never started, comes by its timer",
+                StrandedView { last_run: None, takes_wakes: false, ..failed(InProgress) },
                 rest(Rest::NotBegun),
             ),
             (

@@ -277,6 +277,11 @@ mod tests {
         use RunStatus::{Queued, Running, ScheduledRetry};
         let blocked = || IssueFacts { blockers: vec![blocker("b1")], ..facts() };
         let paused = || IssueFacts { hold: Some(hold()), ..facts() };
+        let full_pause = json!({"strategy": "manual", "note": "full_pause"});
+        let noted = || {
+            let hold = PauseHold { release_policy: Some(full_pause.clone()), ..hold() };
+            IssueFacts { hold: Some(hold), ..facts() }
+        };
         let others = || IssueFacts { holder: held_by("you"), ..facts() };
         let timer = || request(Source::Timer, json!({"issueId": "i"}));
         let retry = || WakeRequest { carries_on: true, ..ask() };
@@ -287,7 +292,15 @@ mod tests {
             ("J: nothing in the way", facts(), vec![], ask(), Decision::Queue),
             ("row 8: held", paused(), vec![], ask(), skip(SkipReason::TreeHold)),
             ("row 8 wins over a merge", paused(), vec![run("q", Queued)], ask(), skip(SkipReason::TreeHold)),
+            ("row 8: held for good, as a note says", noted(), vec![], ask(), skip(SkipReason::TreeHold)),
             ("row 9: a verified comment passes the hold", paused(), vec![], comment(), Decision::Queue),
+            (
+                "row 9: what the hold's note says is nobody's rule",
+                noted(),
+                vec![],
+                comment(),
+                Decision::Queue,
+            ),
             (
                 "row 8: a comment of somebody else does not",
                 IssueFacts {

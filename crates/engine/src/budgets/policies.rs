@@ -112,6 +112,7 @@ impl Engine {
             })
             .await?;
         self.inner.budgets_changed();
+        self.inner.look_again(company).await;
         counted.ok_or(EngineError::NotFound("Budget policy"))
     }
 
@@ -178,6 +179,7 @@ impl Engine {
             })
             .await??;
         self.inner.budgets_changed();
+        self.inner.look_again(company).await;
         Ok(decided)
     }
 }

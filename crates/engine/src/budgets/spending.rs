@@ -147,7 +147,11 @@ fn last_charge(usage: &Usage, meter: Meter) -> FinalCharge {
     let amount = used(usage);
     let cost_micros = usage.cost_micros.map(|_| amount.micros);
     let is_covered = billing_type(usage) == "subscription_included";
-    let bounded = Usage { cost_micros: if is_covered { Some(0) } else { cost_micros }, ..usage.clone() };
+    let bounded = Usage {
+        cost_micros: if is_covered { Some(0) } else { cost_micros },
+        cost_partial: usage.cost_partial && !is_covered,
+        ..usage.clone()
+    };
     let mut end = meter::settle(meter, Some(&bounded));
     end.total.tokens = end.total.tokens.min(MOST);
     end

@@ -4,6 +4,7 @@
 //! counters of past windows which may go on, and the list of stopped runs whose work is to be taken up. A charge that
 //! crosses a line rings it; whatever a crash left undone is found by the period.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -256,15 +257,20 @@ async fn renew_all(engine: &Arc<Inner>) -> Result<(), StoreError> {
             .read((), move |tx, ()| Box::pin(async move { counters::stopped_and_over(tx, now, PAGE).await }))
             .await?;
         let count = over.len() as i64;
+        let mut companies: BTreeSet<CompanyId> = BTreeSet::new();
         for counter in over {
             engine
                 .write(counter, move |tx, counter| Box::pin(async move { renew(tx, &counter, now).await }))
-                .await?;
+                .await?
+                .map(|company| companies.insert(company));
         }
         if count > 0 {
             engine.feed.ring();
             engine.timers.notify_one();
             engine.lifted();
+        }
+        for company in &companies {
+            engine.look_again(company).await;
         }
         if count < PAGE {
             return Ok(());
@@ -272,8 +278,13 @@ async fn renew_all(engine: &Arc<Inner>) -> Result<(), StoreError> {
     }
 }
 
-async fn renew(tx: &mut Tx<'_>, counter: &counters::Counter, now: Moment) -> Result<(), StoreError> {
-    let Some(stored) = store::budgets::policies::get(tx, &counter.policy_id).await? else { return Ok(()) };
+/// Returns the company in which something goes on again.
+async fn renew(
+    tx: &mut Tx<'_>,
+    counter: &counters::Counter,
+    now: Moment,
+) -> Result<Option<CompanyId>, StoreError> {
+    let Some(stored) = store::budgets::policies::get(tx, &counter.policy_id).await? else { return Ok(None) };
     let scope = stored.rule().scope;
     let found = accounts::find_scope(tx, &scope, true).await?;
     accounts::lock(tx, &counter.policy_id, now).await?;
@@ -288,14 +299,16 @@ async fn renew(tx: &mut Tx<'_>, counter: &counters::Counter, now: Moment) -> Res
             policies::end_incident(tx, &incident.id, IncidentStatus::Resolved, &verdict, now).await?;
         }
     }
+    let mut renewed = None;
     if let Some(found) = found {
         let accounts = accounts::of_scope(tx, &found.company, &scope, now).await?;
         if resume::renews(found.state, &accounts, kept_paused) {
             pauses::resume(tx, &scope, now).await?;
+            renewed = Some(found.company);
         }
     }
     counters::clear_marks(tx, &counter.policy_id, counter.window_start, now).await?;
-    Ok(())
+    Ok(renewed)
 }
 
 /// Orders wakes for work that was stopped in scopes that work again.

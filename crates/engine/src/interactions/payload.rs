@@ -1,6 +1,6 @@
 //! What the payload of an interaction may hold, and whether answers fit its questions (spec/api.md 3.9). Pure.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use domain::ids::looks_like_id;
 use domain::issue::Priority;
@@ -50,7 +50,7 @@ fn list<'a>(sheet: &mut Sheet, path: &str, value: &'a Json, most: usize) -> &'a 
     items.get(..most.min(items.len())).unwrap_or_default()
 }
 
-fn unique(sheet: &mut Sheet, path: &str, value: &Json, seen: &mut HashSet<String>) {
+fn unique(sheet: &mut Sheet, path: &str, value: &Json, seen: &mut BTreeSet<String>) {
     if value.as_str().is_some_and(|key| !seen.insert(key.to_owned())) {
         sheet.wrong(path, "is used twice", "give each its own");
     }
@@ -58,7 +58,7 @@ fn unique(sheet: &mut Sheet, path: &str, value: &Json, seen: &mut HashSet<String
 
 fn tasks(sheet: &mut Sheet, payload: &Json) {
     id(sheet, "payload.defaultParentId", &payload["defaultParentId"]);
-    let mut keys = HashSet::new();
+    let mut keys = BTreeSet::new();
     for (index, task) in list(sheet, "payload.tasks", &payload["tasks"], 50).iter().enumerate() {
         let at = |field: &str| format!("payload.tasks.{index}.{field}");
         text(sheet, &at("clientKey"), &task["clientKey"], 120, true);
@@ -81,7 +81,7 @@ fn tasks(sheet: &mut Sheet, payload: &Json) {
             sheet.wrong(&at("labels"), "has more than 20 entries", "give fewer");
         }
     }
-    let known: HashSet<&str> = payload["tasks"]
+    let known: BTreeSet<&str> = payload["tasks"]
         .as_array()
         .into_iter()
         .flatten()
@@ -110,7 +110,7 @@ fn id(sheet: &mut Sheet, path: &str, value: &Json) {
 fn questions(sheet: &mut Sheet, payload: &Json) {
     text(sheet, "payload.title", &payload["title"], 240, false);
     text(sheet, "payload.submitLabel", &payload["submitLabel"], 120, false);
-    let mut ids = HashSet::new();
+    let mut ids = BTreeSet::new();
     for (index, question) in list(sheet, "payload.questions", &payload["questions"], 10).iter().enumerate() {
         let at = |field: &str| format!("payload.questions.{index}.{field}");
         text(sheet, &at("id"), &question["id"], 120, true);
@@ -120,7 +120,7 @@ fn questions(sheet: &mut Sheet, payload: &Json) {
         if !matches!(question["selectionMode"].as_str(), Some("single" | "multi")) {
             sheet.wrong(&at("selectionMode"), "is not known", "one of: single, multi");
         }
-        let mut option_ids = HashSet::new();
+        let mut option_ids = BTreeSet::new();
         for (number, option) in list(sheet, &at("options"), &question["options"], 10).iter().enumerate() {
             let of = |field: &str| format!("payload.questions.{index}.options.{number}.{field}");
             text(sheet, &of("id"), &option["id"], 120, true);
@@ -177,7 +177,7 @@ pub(super) fn answers(payload: &Json, given: &Json) -> Result<Vec<Json>, EngineE
     let questions = payload["questions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let given = given.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut answers = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     for answer in given {
         let id = answer["questionId"].as_str().unwrap_or_default();
         let Some(question) = questions.iter().find(|question| question["id"] == id) else {

@@ -1,6 +1,6 @@
 //! Suggested tasks that a person accepted: they become issues, parents before their children.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use domain::ids::{AgentId, IssueId};
 use domain::issue::refusal::{Kind, Refusal};
@@ -41,7 +41,7 @@ pub(super) async fn create(
     let mut waiting: Vec<&Json> =
         tasks_of(&asked.payload).filter(|task| task["clientKey"].as_str().is_some_and(is_selected)).collect();
     let mut made: Vec<(String, Made)> = Vec::new();
-    let mut places: HashMap<String, Issue> = HashMap::new();
+    let mut places: BTreeMap<String, Issue> = BTreeMap::new();
     // Each round takes those whose parents are made; what never gets one is skipped.
     loop {
         let (ready, later): (Vec<&Json>, Vec<&Json>) = waiting.into_iter().partition(|task| {
@@ -85,7 +85,7 @@ async fn parent_of(
     issue: &Issue,
     payload: &Json,
     task: &Json,
-    places: &HashMap<String, Issue>,
+    places: &BTreeMap<String, Issue>,
 ) -> Result<Issue, EngineError> {
     if let Some(parent) = task["parentClientKey"].as_str().and_then(|key| places.get(key)) {
         return Ok(parent.clone());

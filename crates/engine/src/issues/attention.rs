@@ -2,7 +2,7 @@
 //!
 //! It is a hint for people. What is done about it is `domain::recovery::graph`'s.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use domain::ids::IssueId;
 use domain::issue::IssueStatus;
@@ -52,7 +52,7 @@ pub struct Attention {
 pub(super) fn judge(
     status: IssueStatus,
     blockers: &[&Related],
-    at_work: &HashSet<IssueId>,
+    at_work: &BTreeSet<IssueId>,
     has_open_child: bool,
 ) -> Attention {
     if status != IssueStatus::Blocked {
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn the_worst_blocker_decides() {
         use IssueStatus::{Backlog, Blocked, Cancelled, Done, InProgress, InReview, Todo};
-        let at_work = HashSet::from([IssueId::from("busy")]);
+        let at_work = BTreeSet::from([IssueId::from("busy")]);
         type Row = (&'static str, Vec<Related>, bool, &'static str, Option<&'static str>);
         let rows: Vec<Row> = vec![
             ("none", vec![], false, "needs_attention", Some("attention_required")),

@@ -4,7 +4,7 @@
 //! what they manage, and only from a run that is live. What becomes of the checkout lock is decided here and written
 //! with the change ([`Custodian::keep`]).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use domain::access::reporting::{self, MAX_LEVELS};
 use domain::access::{self, AgentActor, AgentProof, Grant, guard as rules};
@@ -143,7 +143,7 @@ async fn manages(tx: &mut Tx<'_>, agent: &Agent, assignee: &AgentId) -> Result<b
     if actor.has(Grant::ManageActiveCheckouts) || actor.role == Role::Ceo || actor.can_create_agents() {
         return Ok(true);
     }
-    let mut above: HashMap<AgentId, Option<AgentId>> = HashMap::new();
+    let mut above: BTreeMap<AgentId, Option<AgentId>> = BTreeMap::new();
     let mut at = Some(assignee.clone());
     while let Some(id) = at.filter(|id| above.len() < MAX_LEVELS && !above.contains_key(id)) {
         let next = agents::get(tx, &id).await?.and_then(|found| found.reports_to);

@@ -272,11 +272,16 @@ async fn take_away(
     let mut after = Issue { last_activity_at: now, updated_at: now, ..issue.clone() };
     if clear_assignee {
         after.assignee_agent_id = None;
+        if after.status == IssueStatus::InProgress && after.assignee_user_id.is_none() {
+            // In progress with nobody: no rule would ever pick it up.
+            after.status = IssueStatus::Todo;
+            after.waits_on_blockers = !facts::open_blockers(tx, id).await?.is_empty();
+        }
     }
     issues::update(tx, &after).await?;
     locks::clear(tx, id).await?;
     let details = json!({
-        "identifier": issue.identifier, "clearAssignee": clear_assignee,
+        "identifier": issue.identifier, "clearAssignee": clear_assignee, "status": after.status,
         "previousCheckoutRunId": released.previous_checkout,
         "previousExecutionRunId": released.previous_execution,
     });

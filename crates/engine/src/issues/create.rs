@@ -512,9 +512,7 @@ fn check_into(sheet: &mut Sheet, draft: &IssueDraft) {
     sheet.maybe("assigneeUserId", draft.assignee_user_id.as_deref(), NAME);
     sheet.ids("blockedByIssueIds", draft.blocked_by.iter().map(IssueId::as_str));
     sheet.ids("labelIds", draft.label_ids.iter().map(String::as_str));
-    if !(0..=1_000_000).contains(&draft.request_depth) {
-        sheet.wrong("requestDepth", "must be between 0 and 1000000", "leave it out");
-    }
+    sheet.depth(Some(draft.request_depth));
     sheet.maybe("billingCode", draft.billing_code.as_deref(), NAME);
     sheet.object("assigneeAdapterOverrides", draft.assignee_adapter_overrides.as_ref());
     sheet.object("executionPolicy", draft.execution_policy.as_ref());

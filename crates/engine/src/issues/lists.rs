@@ -2,7 +2,7 @@
 //!
 //! Everything is read in one go from one state of the store, and every list is bounded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::ids::{AgentId, CompanyId, IssueId, RunId};
 use domain::issue::IssueStatus;
@@ -161,7 +161,7 @@ impl Engine {
             Box::pin(async move {
                 let found = issues::inbox_lite(tx, &agent, DEFAULT_LISTED).await?;
                 let ids: Vec<IssueId> = found.iter().map(|issue| issue.id.clone()).collect();
-                let mut open: HashMap<IssueId, Vec<IssueId>> = HashMap::new();
+                let mut open: BTreeMap<IssueId, Vec<IssueId>> = BTreeMap::new();
                 for (blocked, blocker, _) in relations::unresolved(tx, &ids).await? {
                     open.entry(blocked).or_default().push(blocker);
                 }
@@ -208,7 +208,7 @@ impl Engine {
 /// Adds to issues what lists tell of them.
 async fn dress(tx: &mut Tx<'_>, found: Vec<Issue>, include: &Include) -> Result<Vec<Listed>, StoreError> {
     let ids: Vec<IssueId> = found.iter().map(|issue| issue.id.clone()).collect();
-    let mut labelled: HashMap<IssueId, Vec<Label>> = HashMap::new();
+    let mut labelled: BTreeMap<IssueId, Vec<Label>> = BTreeMap::new();
     for (issue, label) in labels::of_issues(tx, &ids).await? {
         labelled.entry(issue).or_default().push(label);
     }
@@ -218,7 +218,7 @@ async fn dress(tx: &mut Tx<'_>, found: Vec<Issue>, include: &Include) -> Result<
         .filter(|issue| include.blocked_by || issue.status == IssueStatus::Blocked)
         .map(|issue| issue.id.clone())
         .collect();
-    let mut blockers: HashMap<IssueId, Vec<Related>> = HashMap::new();
+    let mut blockers: BTreeMap<IssueId, Vec<Related>> = BTreeMap::new();
     for (blocked, blocker) in relations::blockers_of(tx, &asked).await? {
         blockers.entry(blocked).or_default().push(blocker);
     }
@@ -244,7 +244,7 @@ async fn attention(
     tx: &mut Tx<'_>,
     issue: &Issue,
     blockers: &[Related],
-    at_work: &HashSet<IssueId>,
+    at_work: &BTreeSet<IssueId>,
 ) -> Result<Attention, StoreError> {
     let is_alone =
         issue.status == IssueStatus::Blocked && blockers.iter().all(|it| it.status == IssueStatus::Done);
@@ -267,16 +267,16 @@ pub(super) async fn attention_of(
 async fn at_work(
     tx: &mut Tx<'_>,
     issues: impl Iterator<Item = &Related>,
-) -> Result<HashSet<IssueId>, StoreError> {
-    let ids: HashSet<IssueId> = issues.map(|issue| issue.id.clone()).collect();
+) -> Result<BTreeSet<IssueId>, StoreError> {
+    let ids: BTreeSet<IssueId> = issues.map(|issue| issue.id.clone()).collect();
     let ids: Vec<IssueId> = ids.into_iter().collect();
     Ok(runs_of_issues::live_of(tx, &ids).await?.into_iter().map(|run| run.issue_id).collect())
 }
 
 /// The runs that issues point to, as far as they are queued or running.
-async fn active_runs(tx: &mut Tx<'_>, found: &[Issue]) -> Result<HashMap<IssueId, RunRef>, StoreError> {
+async fn active_runs(tx: &mut Tx<'_>, found: &[Issue]) -> Result<BTreeMap<IssueId, RunRef>, StoreError> {
     let ids: Vec<RunId> = found.iter().filter_map(|issue| issue.execution_run_id.clone()).collect();
-    let mut runs: HashMap<RunId, Run> = HashMap::new();
+    let mut runs: BTreeMap<RunId, Run> = BTreeMap::new();
     for run in runs_of_issues::some(tx, &ids).await? {
         if matches!(run.status, RunStatus::Queued | RunStatus::Running) {
             runs.insert(run.id.clone(), run);
@@ -293,9 +293,9 @@ async fn touches(
     tx: &mut Tx<'_>,
     user: Option<&str>,
     ids: &[IssueId],
-) -> Result<HashMap<IssueId, Touch>, StoreError> {
-    let Some(user) = user else { return Ok(HashMap::new()) };
-    let mut touches: HashMap<IssueId, Touch> = HashMap::new();
+) -> Result<BTreeMap<IssueId, Touch>, StoreError> {
+    let Some(user) = user else { return Ok(BTreeMap::new()) };
+    let mut touches: BTreeMap<IssueId, Touch> = BTreeMap::new();
     for comments in reads::last_comments(tx, user, ids).await? {
         let touch = touches.entry(comments.issue_id).or_default();
         touch.my_last_touch_at = comments.own_at;

@@ -30,6 +30,13 @@ impl Sheet {
         self.0.push(problem(path, message, hint));
     }
 
+    /// How many requests deep an issue may lie.
+    pub(crate) fn depth(&mut self, depth: Option<i64>) {
+        if depth.is_some_and(|depth| !(0..=1_000_000).contains(&depth)) {
+            self.wrong("requestDepth", "must be between 0 and 1000000", "leave it out");
+        }
+    }
+
     /// A text that must say something.
     pub(crate) fn required(&mut self, path: &str, text: &str, most: usize) {
         if text.trim().is_empty() {

@@ -6,7 +6,7 @@
 mod goals;
 mod workspaces;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use domain::agent::url_key;
 use domain::ids::{AgentId, CompanyId};
@@ -225,11 +225,11 @@ impl Engine {
 /// Adds to projects what is shown of them.
 pub(crate) async fn cards(tx: &mut Tx<'_>, found: Vec<Project>) -> Result<Vec<ProjectCard>, StoreError> {
     let ids: Vec<String> = found.iter().map(|project| project.id.clone()).collect();
-    let mut served: HashMap<String, Vec<(String, String)>> = HashMap::new();
+    let mut served: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (project, goal, title) in projects::goals_of(tx, &ids).await? {
         served.entry(project).or_default().push((goal, title));
     }
-    let mut workspaces: HashMap<String, Vec<Workspace>> = HashMap::new();
+    let mut workspaces: BTreeMap<String, Vec<Workspace>> = BTreeMap::new();
     for workspace in projects::workspaces_of(tx, &ids).await? {
         workspaces.entry(workspace.project_id.clone()).or_default().push(workspace);
     }

@@ -135,8 +135,8 @@ impl Tending<'_> {
             return None;
         }
         let workspace = self.workspace();
-        let looked =
-            tokio::task::spawn_blocking(move || watchdog::has_changed_since(&workspace, began)).await;
+        let look = move || watchdog::has_changed_since(&workspace, began);
+        let looked = beside(&self.engine.processes, look).await;
         if looked.unwrap_or(false) {
             self.account.forgive_circle();
             return None;

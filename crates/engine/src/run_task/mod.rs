@@ -24,13 +24,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use attention::Attention;
+pub(crate) use start::Deaf;
 
 use crate::processes::{ExitFacts, ProcessError, ProcessId, beside};
 use crate::progress::Account;
 use crate::settlement::{self, Settled};
 use crate::slots::Slot;
 use crate::unwritten::{Unwritten, in_words};
-use crate::{Inner, claims, signals};
+use crate::{Inner, budgets, claims, signals};
 
 /// How a task comes to its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +191,8 @@ pub(crate) struct Tending<'a> {
     linger_tried: Option<Instant>,
     /// It was told.
     linger_ordered: bool,
+    /// That the program has said all is on record, or need not be.
+    is_done_noted: bool,
     grace: Duration,
     asked_at: Instant,
     /// Frames up to here were told to live subscribers by an earlier incarnation.
@@ -205,7 +208,7 @@ impl<'a> Tending<'a> {
         handle: &'a Arc<Handle>,
     ) -> Tending<'a> {
         let adapter = adapters::find(&agent.adapter_type);
-        let account = Account::new(Box::new(start::Deaf), run.created_at);
+        let account = Account::new(Box::new(start::Deaf), run.created_at, None);
         let attention = Attention::of(&run, &agent, engine.clock.now());
         let grace = Duration::from_secs(15);
         let told_up_to = u64::try_from(run.log_offset).unwrap_or(0);
@@ -225,6 +228,7 @@ impl<'a> Tending<'a> {
             linger_since: None,
             linger_tried: None,
             linger_ordered: false,
+            is_done_noted: false,
             grace,
             asked_at: Instant::now(),
             told_up_to,
@@ -308,10 +312,13 @@ impl<'a> Tending<'a> {
     async fn next_epoch(&mut self, fresh: bool) -> Next {
         let now = self.engine.clock.now();
         let claimant = self.engine.claimant();
-        let context = (self.lease.clone(), self.run.clone(), claimant);
+        // What this process used is charged, and kept for the next one to add to.
+        let over = self.account.used().map(|_| (self.account.handed_over(), self.account.to_charge()));
+        let usage = over.as_ref().and_then(|(progress, _)| progress.usage.clone());
+        let context = (self.lease.clone(), self.run.clone(), claimant, over);
         let written = self
             .engine
-            .write_patiently(context, move |tx, (lease, run, claimant)| {
+            .write_patiently(context, move |tx, (lease, run, claimant, over)| {
                 Box::pin(async move {
                     let issue = claims::lock_issue(tx, &run).await?;
                     let boot = &claimant.by.boot_id;
@@ -331,14 +338,21 @@ impl<'a> Tending<'a> {
                     };
                     let event =
                         signals::lifecycle("warn", message, Some(json!({ "attempt": next.lease.epoch })));
+                    let mut charged = budgets::Charged::default();
+                    if let Some((progress, to_charge)) = over {
+                        leases::progress(tx, &next.lease, &progress, now).await?;
+                        if let Some(used) = to_charge {
+                            charged = budgets::charge(tx, &run, used, now).await?;
+                        }
+                    }
                     signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), next.seq, event, now)
                         .await?;
-                    Ok(Ok(next))
+                    Ok(Ok((next, charged)))
                 })
             })
             .await;
-        let next = match written {
-            Ok(Ok(next)) => next,
+        let (next, charged) = match written {
+            Ok(Ok(written)) => written,
             Ok(Err(Some(words))) => return Next::AskedToStop(words),
             Ok(Err(None)) | Err(Unwritten::Leaving) => return Next::Lost,
             Err(Unwritten::Refused(error)) => {
@@ -346,9 +360,11 @@ impl<'a> Tending<'a> {
                 return Next::Refused(format!("the store refuses to record another start: {words}"));
             }
         };
+        self.engine.after_charge(charged);
         self.engine.feed.ring();
         self.lease = next.lease;
         self.run.lease_epoch = self.lease.epoch;
+        self.run.usage = usage.or_else(|| self.run.usage.take());
         self.run.log_offset = 0;
         self.run.process_pid = None;
         self.told_up_to = 0;
@@ -358,6 +374,7 @@ impl<'a> Tending<'a> {
         }
         (self.launched_at, self.stop_ordered) = (None, None);
         (self.linger_since, self.linger_tried, self.linger_ordered) = (None, None, false);
+        self.is_done_noted = false;
         Next::Open
     }
 

@@ -1,9 +1,11 @@
 //! Starting the process of a run: what the adapter describes, given to a keeper, at most once per epoch.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapters::Setup;
+use adapters::{Adapter, Command, Setup};
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
 use store::runs::NewRunEvent;
@@ -11,7 +13,12 @@ use tokio::time::Instant;
 
 use super::Tending;
 use crate::processes::beside;
-use crate::progress::Account;
+use crate::progress::{Account, earlier_usage};
+
+/// As many arguments and notes of a command are kept in its event.
+const MOST_TEXTS: usize = 50;
+/// As many characters of each.
+const LONGEST_TEXT: usize = 16_384;
 
 impl Tending<'_> {
     fn with_setup<T>(&self, use_it: impl FnOnce(&Setup<'_>) -> T) -> T {
@@ -43,11 +50,11 @@ impl Tending<'_> {
     }
 
     pub(super) fn prepare_reader(&mut self) {
-        let reader: Box<dyn adapters::Reader> = match self.adapter {
-            Some(adapter) => self.with_setup(|setup| adapter.reader(setup)),
+        let reader = match self.adapter {
+            Some(adapter) => self.with_setup(|setup| reader_of(adapter, setup)),
             None => Box::new(Deaf),
         };
-        self.account = Account::new(reader, self.quiet_since());
+        self.account = Account::new(reader, self.quiet_since(), earlier_usage(self.run.usage.as_ref()));
         let seconds =
             self.agent.adapter_config.get("graceSec").and_then(Json::as_f64).filter(|s| s.is_finite());
         self.grace = Duration::from_secs_f64(seconds.unwrap_or(15.0).clamp(0.0, 3600.0));
@@ -63,14 +70,9 @@ impl Tending<'_> {
             return Err(format!("unknown adapter type `{}`", self.agent.adapter_type));
         };
         let home = self.engine.settings.data_dir.join("agents").join(self.agent.id.as_str());
-        let described = match std::fs::create_dir_all(&home) {
-            Ok(()) => self.with_setup(|setup| adapter.command(setup)),
-            Err(error) => return Err(format!("cannot make the folder {}: {error}", home.display())),
-        };
-        let command = described.map_err(|error| match error.hint() {
-            Some(hint) => format!("cannot {error}; hint: {hint}"),
-            None => format!("cannot {error}"),
-        })?;
+        std::fs::create_dir_all(&home)
+            .map_err(|error| format!("cannot make the folder {}: {error}", home.display()))?;
+        let command = self.with_setup(|setup| described(adapter, setup))?;
         self.grace = command.grace;
         self.events.push(invoke_event(self.adapter.map_or("unknown", |adapter| adapter.kind()), &command));
         let (engine, id, holder) = (Arc::clone(self.engine), self.process(), self.lease.holder);
@@ -94,8 +96,33 @@ impl Tending<'_> {
     }
 }
 
-/// Hears nothing: for agents of a type that this program does not know.
-pub(super) struct Deaf;
+/// What the adapter says is to be started; the error is in words. One that panics would have the run started again
+/// for ever: its task would be lost, and found again.
+fn described(adapter: &dyn Adapter, setup: &Setup<'_>) -> Result<Command, String> {
+    match catch_unwind(AssertUnwindSafe(|| adapter.command(setup))) {
+        Ok(Ok(command)) => Ok(command),
+        Ok(Err(error)) => Err(match error.hint() {
+            Some(hint) => format!("cannot {error}; hint: {hint}"),
+            None => format!("cannot {error}"),
+        }),
+        Err(panic) => Err(format!("the adapter `{}` broke: {}", adapter.kind(), words_of(&*panic))),
+    }
+}
+
+fn reader_of(adapter: &dyn Adapter, setup: &Setup<'_>) -> Box<dyn adapters::Reader> {
+    catch_unwind(AssertUnwindSafe(|| adapter.reader(setup))).unwrap_or_else(|panic| {
+        tracing::error!(adapter = adapter.kind(), words = words_of(&*panic), "the adapter has no reader");
+        Box::new(Deaf)
+    })
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it says nothing")
+}
+
+/// Hears nothing: for agents of a type that this program does not know, and where an adapter broke.
+pub(crate) struct Deaf;
 
 impl adapters::Reader for Deaf {
     fn line(&mut self, _: adapters::Source, _: &[u8]) -> Vec<domain::telling::AgentEvent> {
@@ -118,7 +145,7 @@ fn invoke_event(kind: &'static str, command: &adapters::Command) -> NewRunEvent<
         }
         text
     };
-    let args: Vec<String> = command.argv.iter().skip(1).map(|arg| hide(arg)).collect();
+    let args = bounded(command.argv.iter().skip(1).map(|arg| hide(arg)));
     NewRunEvent {
         event_type: "adapter.invoke",
         stream: Some("system"),
@@ -129,8 +156,98 @@ fn invoke_event(kind: &'static str, command: &adapters::Command) -> NewRunEvent<
             "command": command.argv.first(),
             "commandArgs": args,
             "cwd": command.cwd,
-            "commandNotes": command.notes,
+            "commandNotes": bounded(command.notes.iter().cloned()),
             "env": names,
         })),
+    }
+}
+
+/// Texts as an event keeps them: so many, each so long, and what was left out is said.
+fn bounded(texts: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    let left_out = texts.len().saturating_sub(MOST_TEXTS);
+    let cut = |text: String| match text.char_indices().nth(LONGEST_TEXT) {
+        None => text,
+        Some((end, _)) => {
+            format!("{}... ({} characters more)", &text[..end], text[end..].chars().count())
+        }
+    };
+    let mut kept: Vec<String> = texts.take(MOST_TEXTS).map(cut).collect();
+    if left_out > 0 {
+        kept.push(format!("... ({left_out} more)"));
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_command_lines_are_cut_in_events_and_say_so() {
+        let short = || ["a".to_owned(), "é".repeat(LONGEST_TEXT)];
+        assert_eq!(bounded(short().into_iter()), short());
+        let long = bounded([format!("{}xyz", "é".repeat(LONGEST_TEXT))].into_iter());
+        assert_eq!(long, [format!("{}... (3 characters more)", "é".repeat(LONGEST_TEXT))]);
+        let many = bounded((0..MOST_TEXTS + 2).map(|number| number.to_string()));
+        assert_eq!((many.len(), many[MOST_TEXTS - 1].as_str()), (MOST_TEXTS + 1, "49"));
+        assert_eq!(many[MOST_TEXTS], "... (2 more)");
+    }
+
+    /// Breaks whenever it is asked for anything.
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Adapter for Broken {
+        fn kind(&self) -> &'static str {
+            "broken"
+        }
+
+        fn has_terminal_event(&self) -> bool {
+            true
+        }
+
+        fn is_repeatable(&self, _: &Json) -> bool {
+            false
+        }
+
+        fn check(&self, _: &Json) -> Vec<adapters::Problem> {
+            Vec::new()
+        }
+
+        fn command(&self, _: &Setup<'_>) -> Result<Command, adapters::AdapterError> {
+            panic!("no such thing")
+        }
+
+        fn reader(&self, _: &Setup<'_>) -> Box<dyn adapters::Reader> {
+            panic!("nor that")
+        }
+
+        fn test_environment(&self, _: &Json, _: &adapters::Host) -> Vec<adapters::Check> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn an_adapter_that_panics_is_a_start_that_failed() {
+        let (nothing, host) = (Json::Null, adapters::Host::default());
+        let setup = Setup {
+            run_id: "r",
+            company_id: "c",
+            agent_id: "a",
+            agent_name: "Ada",
+            task_key: None,
+            config: &nothing,
+            context: &nothing,
+            wake_reason: None,
+            session: None,
+            api_url: "",
+            api_key: None,
+            program: std::path::Path::new("bugle"),
+            default_cwd: std::path::Path::new("."),
+            host: &host,
+        };
+        let error = described(&Broken, &setup).err();
+        assert_eq!(error.as_deref(), Some("the adapter `broken` broke: no such thing"));
+        assert!(!reader_of(&Broken, &setup).is_listening());
     }
 }

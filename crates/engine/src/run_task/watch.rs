@@ -66,8 +66,9 @@ impl Tending<'_> {
             }
             let wait = self.next_look().min(self.attention.next(self.engine.clock.now()));
             tokio::select! {
-                () = self.handle.bell.notified() => {}
+                biased;
                 () = self.engine.leaving.cancelled() => return Over::Leaving,
+                () = self.handle.bell.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -160,6 +161,7 @@ impl Tending<'_> {
                 }
             }
         }
+        self.note_done();
         let patience = self.grace + KEEPER_ENDS;
         if self.stop_ordered.is_some_and(|at| at.elapsed() > patience)
             || self.linger_since.is_some_and(|at| at.elapsed() > LINGERS + patience)
@@ -176,6 +178,23 @@ impl Tending<'_> {
             }
         }
         None
+    }
+
+    /// A program that has said all and stays: what it said is on record at once, not only when it has gone. One that goes
+    /// in the same moment, as most do, costs no write for it.
+    fn note_done(&mut self) {
+        if self.is_done_noted || self.linger_since.is_none_or(|at| at.elapsed() < FIRST_SAVE) {
+            return;
+        }
+        self.is_done_noted = true;
+        let Some(terminal) = self.account.told.terminals.first() else { return };
+        // What lies before the offset that an earlier incarnation saved was noted by it.
+        if self.account.done_at.is_none_or(|offset| offset <= self.told_up_to) {
+            return;
+        }
+        let result = if terminal.error.is_none() { "success" } else { "error" };
+        let payload = json!({ "result": result, "lingersForSec": LINGERS.as_secs() });
+        self.events.push(signals::lifecycle("info", "the agent is done; its process stays", Some(payload)));
     }
 
     /// Looks at the folder; `Some` when the process is over.
@@ -344,6 +363,9 @@ impl Tending<'_> {
         }
         if self.handle.stop_words().is_some() && self.stop_ordered.is_none() {
             return Duration::from_millis(20);
+        }
+        if let Some(since) = self.linger_since.filter(|_| !self.is_done_noted) {
+            return FIRST_SAVE.saturating_sub(since.elapsed()).max(Duration::from_millis(1));
         }
         if self.account.news || !self.events.is_empty() {
             return FIRST_SAVE.saturating_sub(since).max(Duration::from_millis(1));

@@ -31,7 +31,7 @@ use crate::attempts::{self, AUTHOR, Counts};
 use crate::intake::{Admission, Chain};
 use crate::promotions::{self, Look};
 use crate::run_task::Tending;
-use crate::sweeps::stranded;
+use crate::sweeps::{graph, stranded};
 use crate::{budgets, orders, signals};
 
 /// Comments of one run that are looked at; more of them say nothing new.
@@ -172,7 +172,7 @@ pub(super) async fn settle(
         counts.after_success(tx, &issue.id, found.state).await?;
         resolve_items(tx, ended, now).await?;
     }
-    Ok(())
+    graph::show(tx, &mut work.program, issue).await
 }
 
 /// The least that the issue needs: who waits goes on, and a sweep does the rest.

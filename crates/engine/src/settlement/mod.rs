@@ -136,6 +136,7 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
                 if closing.record == Record::Bare {
                     // There is nothing shorter: somebody has to mend the store, and may take the time it takes.
                     tokio::select! {
+                        biased;
                         () = task.engine.leaving.cancelled() => return Settled::Leaving,
                         () = tokio::time::sleep(REFUSED_AGAIN) => {}
                     }
@@ -252,7 +253,8 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
             "survivorsKilled": exit.map(|exit| exit.survivors_killed),
         })),
     });
-    let usage = told.usage.clone().unwrap_or_default();
+    let used = task.account.used();
+    let usage = used.clone().unwrap_or_default();
     // Far above anything real, and far enough below the end of the number for sums over thousands of runs.
     const MOST: i64 = 1_000_000_000_000_000;
     let count = |tokens: u64| i64::try_from(tokens).unwrap_or(MOST).min(MOST);
@@ -320,7 +322,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
         follow_up,
         work: work.map(Box::new),
         shown: task.has_shown(),
-        spent: (told.usage.clone(), task.account.meter),
+        spent: (used, task.account.meter),
         run: task.run.clone(),
         lease: task.lease.clone(),
         events,
@@ -347,8 +349,11 @@ fn result(task: &Tending<'_>, settlement: &Settlement, exit: Option<&ExitFacts>)
     let config = &task.agent.adapter_config;
     let limit = ["timeoutSec", "timeoutMs"].iter().find_map(|key| Some((*key, config.get(key)?.as_f64()?)));
     let seconds = limit.map_or(0.0, |(key, value)| if key == "timeoutMs" { value / 1000.0 } else { value });
+    // What the program calls its summary itself stays; ours is for results that have none.
+    let has_own = result.get("summary").and_then(Json::as_str).is_some_and(|text| !text.trim().is_empty());
     let summary =
         told.terminals.first().and_then(|t| t.summary.clone()).or_else(|| told.last_message.clone());
+    let summary = summary.filter(|_| !has_own);
     let mut put = |key: &str, value: Json| {
         if !value.is_null() {
             result.insert(key.to_owned(), value);
@@ -545,7 +550,8 @@ const RETRYING: &str = "; retrying once";
 
 /// The lease is still ours, and nobody asked to stop the run.
 async fn holds_lease(tx: &mut Tx<'_>, lease: &Lease) -> Result<bool, StoreError> {
-    let run = runs::get(tx, &lease.run).await?;
+    // Locked: what is counted because of this answer must not be undone by a stop that comes meanwhile.
+    let run = runs::lock(tx, &lease.run).await?;
     Ok(run.is_some_and(|run| {
         run.status == RunStatus::Running
             && run.lease_epoch == lease.epoch

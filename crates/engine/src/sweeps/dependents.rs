@@ -4,13 +4,14 @@
 //! state, should anything ever have ended a blocker by another way. Only issues that are marked as waiting are looked at.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::ids::IssueId;
 use domain::issue::IssueStatus;
 use domain::issue::notices::{Dependent, blockers_resolved};
 use domain::wake::Actor;
 use store::{StoreError, issues, relations};
+use tokio::time::Instant;
 
 use crate::{Inner, orders};
 

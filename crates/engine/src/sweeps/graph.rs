@@ -5,7 +5,7 @@
 //! when they are gone; an owner is woken only where the instance asks for that. While nothing happens nothing is looked
 //! at: a round begins when the event log has grown, and takes its time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use domain::moment::Moment;
 use domain::recovery::graph::{self, Finding, Graph, GraphIssue, GraphSettings, GraphStep, Known, Reviewer};
 use domain::recovery::{Cause, InboxKind};
 use serde_json::Value as Json;
+use store::comments::{self, Order};
 use store::inbox::{self, InboxItem};
 use store::issues::{self, Issue};
 use store::{
-    StoreError, Tx, agents, events, holds, instance_settings, locks, orders, relations, runs_of_issues, wakes,
+    StoreError, Tx, events, holds, instance_settings, locks, orders, relations, runs_of_issues, wakes,
 };
 
 use super::stranded::awaits_decision;
@@ -34,8 +35,10 @@ const PAGES: usize = 2;
 const PERIOD: Duration = Duration::from_secs(30);
 /// Edges above one page.
 const MOST_EDGES: i64 = 5_000;
-/// Agents of a company, and open items of one kind.
-const MOST_AGENTS: i64 = 1_000;
+/// Comments among which the last words of an agent are looked for, and as much of them as is kept.
+const NEWEST_COMMENTS: i64 = 10;
+const MOST_SAID: usize = 2_000;
+/// Open items of one kind.
 const MOST_ITEMS: i64 = 1_000;
 
 /// The settings of the instance that say whether owners are woken, and for how young chains.
@@ -68,16 +71,7 @@ async fn pass(engine: &Arc<Inner>, round: &mut Round) -> Result<Duration, StoreE
         }
         round.began_at = head;
         // What was shown before comes first: most of what is gone is not blocked any more.
-        let shown = engine
-            .read((), |tx, ()| {
-                Box::pin(async move {
-                    let items = open_items(tx).await?;
-                    let ids: Vec<IssueId> = items.into_iter().map(|item| IssueId(item.entity_id)).collect();
-                    issues::some(tx, &ids).await
-                })
-            })
-            .await?;
-        look_at(engine, shown).await?;
+        look_at_shown(engine).await?;
         round.after = Some(String::new());
     }
     for _ in 0..PAGES {
@@ -92,6 +86,30 @@ async fn pass(engine: &Arc<Inner>, round: &mut Round) -> Result<Duration, StoreE
         round.seen = Some(round.began_at);
     }
     Ok(PERIOD)
+}
+
+/// Looks at every issue that was shown, in pages.
+async fn look_at_shown(engine: &Arc<Inner>) -> Result<(), StoreError> {
+    let mut after = String::new();
+    loop {
+        let (last, shown) = engine
+            .read(after.clone(), |tx, after| {
+                Box::pin(async move {
+                    let kind = InboxKind::StuckChain.as_str();
+                    let items = inbox::open_of_kind(tx, kind, &after, MOST_ITEMS).await?;
+                    let last =
+                        items.last().filter(|_| items.len() as i64 == MOST_ITEMS).map(|it| it.id.clone());
+                    let ids: Vec<IssueId> = items.into_iter().map(|item| IssueId(item.entity_id)).collect();
+                    Ok((last, issues::some(tx, &ids).await?))
+                })
+            })
+            .await?;
+        look_at(engine, shown).await?;
+        match last {
+            Some(last) => after = last,
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Looks at some issues, each company by itself.
@@ -152,7 +170,7 @@ async fn reconcile(
     now: Moment,
 ) -> Result<Vec<Write>, StoreError> {
     let settings = settings(tx).await?;
-    let wanted: HashSet<IssueId> = sources.iter().map(|issue| issue.id.clone()).collect();
+    let wanted: BTreeSet<IssueId> = sources.iter().map(|issue| issue.id.clone()).collect();
     let graph = load(tx, company, sources).await?;
     let mut found = graph::findings(&graph);
     found.retain(|finding| wanted.contains(&finding.source));
@@ -178,12 +196,16 @@ async fn reconcile(
 async fn known(
     tx: &mut Tx<'_>,
     company: &CompanyId,
-    sources: &HashSet<IssueId>,
+    sources: &BTreeSet<IssueId>,
     found: &[Finding],
     settings: GraphSettings,
 ) -> Result<(Vec<Known>, Vec<InboxItem>), StoreError> {
-    let leaves: HashSet<&str> = found.iter().map(|finding| finding.leaf_key.as_str()).collect();
-    let mut items = open_items(tx).await?;
+    let leaves: BTreeSet<&str> = found.iter().map(|finding| finding.leaf_key.as_str()).collect();
+    // Of those that tell of the same leaf as many are asked for as there should ever be; of the sources' own, all.
+    let entities: Vec<String> = sources.iter().map(|id| id.0.clone()).collect();
+    let mut items = inbox::open_about(tx, InboxKind::StuckChain.as_str(), &entities).await?;
+    let others = open_items(tx).await?;
+    items.extend(others.into_iter().filter(|item| !sources.contains(&IssueId(item.entity_id.clone()))));
     let leaf_key = |item: &InboxItem| item.details["leafKey"].as_str().unwrap_or_default().to_owned();
     items.retain(|item| {
         item.company_id == *company
@@ -226,21 +248,21 @@ async fn settings(tx: &mut Tx<'_>) -> Result<GraphSettings, StoreError> {
 /// The sources with everything above them, and with what they block themselves.
 async fn load(tx: &mut Tx<'_>, company: &CompanyId, sources: Vec<Issue>) -> Result<Graph, StoreError> {
     let ids: Vec<IssueId> = sources.iter().map(|issue| issue.id.clone()).collect();
-    let mut blocks: HashSet<(IssueId, IssueId)> = relations::above(tx, &ids, MOST_EDGES)
+    let mut blocks: BTreeSet<(IssueId, IssueId)> = relations::above(tx, &ids, MOST_EDGES)
         .await?
         .into_iter()
         .map(|(blocked, blocker)| (blocker, blocked))
         .collect();
     blocks.extend(relations::blocked_by(tx, &ids).await?);
-    let mut all: HashMap<IssueId, Issue> =
+    let mut all: BTreeMap<IssueId, Issue> =
         sources.into_iter().map(|issue| (issue.id.clone(), issue)).collect();
-    let missing: HashSet<&IssueId> = blocks.iter().flat_map(|(one, other)| [one, other]).collect();
+    let missing: BTreeSet<&IssueId> = blocks.iter().flat_map(|(one, other)| [one, other]).collect();
     let missing: Vec<IssueId> = missing.into_iter().filter(|id| !all.contains_key(*id)).cloned().collect();
     for issue in issues::some(tx, &missing).await? {
         all.insert(issue.id.clone(), issue);
     }
     let ids: Vec<IssueId> = all.keys().cloned().collect();
-    let mut live: HashSet<IssueId> =
+    let mut live: BTreeSet<IssueId> =
         runs_of_issues::live_of(tx, &ids).await?.into_iter().map(|run| run.issue_id).collect();
     for lock in locks::of_issues(tx, &ids).await? {
         let is_live = lock.run_status.is_some_and(|status| status.is_live());
@@ -248,31 +270,67 @@ async fn load(tx: &mut Tx<'_>, company: &CompanyId, sources: Vec<Issue>) -> Resu
             live.insert(lock.issue_id);
         }
     }
-    let mut woken: HashSet<IssueId> =
+    let mut woken: BTreeSet<IssueId> =
         wakes::deferred_on_some(tx, &ids).await?.into_iter().map(|(issue, _)| issue).collect();
     woken.extend(orders::waiting_for(tx, &ids).await?);
-    let held: HashSet<IssueId> = holds::held(tx, &ids).await?.into_iter().collect();
+    let held: BTreeSet<IssueId> = holds::held(tx, &ids).await?.into_iter().map(|(issue, _)| issue).collect();
+    let entities: Vec<String> = ids.iter().map(|id| id.0.clone()).collect();
+    let shown = inbox::with_open(tx, InboxKind::StrandedIssue.as_str(), &entities).await?;
+    let shown: BTreeSet<IssueId> = shown.into_iter().map(IssueId).collect();
+    let waiting: BTreeSet<&IssueId> = blocks
+        .iter()
+        .filter(|(blocker, _)| all.get(blocker).is_none_or(|issue| issue.status != IssueStatus::Done))
+        .map(|(_, blocked)| blocked)
+        .collect();
     let mut issues = Vec::with_capacity(all.len());
-    for issue in all.into_values().filter(|issue| issue.company_id == *company) {
+    for issue in all.values().filter(|issue| issue.company_id == *company) {
         let may_wait = !matches!(issue.status, IssueStatus::Done | IssueStatus::Cancelled);
         let awaits = may_wait && awaits_decision(tx, &issue.id).await?;
+        let is_in_words = issue.status == IssueStatus::Blocked && !waiting.contains(&issue.id);
         issues.push(GraphIssue {
-            review: reviewer(&issue),
+            said: if is_in_words { last_words(tx, issue).await? } else { None },
+            shown: shown.contains(&issue.id),
+            review: reviewer(issue),
             has_live_run: live.contains(&issue.id),
             has_wake: woken.contains(&issue.id),
             awaits_interaction: awaits,
             awaits_approval: awaits,
             held: held.contains(&issue.id),
-            ..attempts::graph_issue(&issue)
+            ..attempts::graph_issue(issue)
         });
     }
-    let agents = agents::list(tx, company, None, MOST_AGENTS).await?;
-    Ok(Graph {
-        company: company.clone(),
-        issues,
-        blocks: blocks.into_iter().collect(),
-        agents: agents.into_iter().map(attempts::graph_agent).collect(),
-    })
+    let agents = attempts::agents_about(tx, company, &issues).await?;
+    Ok(Graph { company: company.clone(), issues, blocks: blocks.into_iter().collect(), agents })
+}
+
+/// What an agent said last on an issue, among the newest comments.
+async fn last_words(tx: &mut Tx<'_>, issue: &Issue) -> Result<Option<String>, StoreError> {
+    let newest = comments::list(tx, &issue.id, Order::NewestFirst, None, NEWEST_COMMENTS).await?;
+    let said = newest.into_iter().find(|comment| comment.author_agent_id.is_some());
+    Ok(said.map(|comment| comment.body.chars().take(MOST_SAID).collect()))
+}
+
+/// Shows at once what has come to rest with nobody named: an issue that its agent blocked in words only, or put into
+/// review without a reviewer. Longer chains are the sweep's. Called at the end of a run, with the issue locked.
+pub(crate) async fn show(tx: &mut Tx<'_>, scribe: &mut Scribe, issue: &Issue) -> Result<(), StoreError> {
+    if issue.hidden_at.is_some() || !matches!(issue.status, IssueStatus::Blocked | IssueStatus::InReview) {
+        return Ok(());
+    }
+    let company = &issue.company_id;
+    let graph = load(tx, company, vec![issue.clone()]).await?;
+    let mut found = graph::findings(&graph);
+    found.retain(|finding| finding.source == issue.id && finding.leaf == issue.id);
+    // Told before, it is not told again: the inbox has one open item of a thing and cause.
+    for step in graph::reconcile(&graph, &found, &[], GraphSettings::default(), scribe.now) {
+        if let GraphStep::Open { item, .. } = step
+            && attempts::open_item(tx, scribe, company, &item).await?
+        {
+            let details = Json::Object(item.details.clone());
+            let action = "issue.harness_liveness_escalation_created";
+            scribe.tell_issue(tx, company, action, &issue.id, details).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whose turn it is in a review.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ids::RunId;
-use store::{StoreError, leases, retention, wakes};
+use domain::moment::Moment;
+use store::{StoreError, challenges, inbox, leases, retention, wakes};
 
 use crate::processes::{ProcessError, ProcessId, beside};
 use crate::{EngineError, Inner};
 
-/// Archives in one pass; the next follows at once while there is work.
+/// Archives per page; a pass goes through all pages, so that one that resists keeps no other from being put away.
 const ARCHIVES: i64 = 32;
 const BATCH: i64 = 200;
 /// What grows slowly is looked at this often.
@@ -22,13 +23,9 @@ const KEYS: Duration = Duration::from_secs(86_400);
 pub(crate) async fn run(engine: Arc<Inner>) {
     let mut slow_at = engine.clock.now();
     loop {
-        let busy = match archive(&engine).await {
-            Ok(busy) => busy,
-            Err(error) => {
-                tracing::warn!(%error, "cannot put away finished runs");
-                false
-            }
-        };
+        if let Err(error) = archive(&engine).await {
+            tracing::warn!(%error, "cannot put away finished runs");
+        }
         let now = engine.clock.now();
         // By the clock that retention goes by; one that was set back counts as well.
         if now.since(slow_at) >= SLOW || now < slow_at {
@@ -37,38 +34,41 @@ pub(crate) async fn run(engine: Arc<Inner>) {
                 tracing::warn!(%error, "cannot remove what is old");
             }
         }
-        let wait = if busy { Duration::from_millis(50) } else { SLOW };
         tokio::select! {
+            biased;
             () = engine.closing.cancelled() => return,
             () = async {
                 engine.housekeeping.notified().await;
                 tokio::time::sleep(SETTLES_FOR).await;
             } => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(SLOW) => {}
         }
     }
 }
 
-/// Archives a batch; true when there may be more.
-async fn archive(engine: &Arc<Inner>) -> Result<bool, StoreError> {
-    let ready = engine
-        .read(node(engine), |tx, node| {
-            Box::pin(async move { retention::to_archive(tx, &node, ARCHIVES).await })
-        })
-        .await?;
-    let mut done = 0;
-    for run in &ready {
-        if engine.closing.is_cancelled() {
-            return Ok(false);
+/// Archives everything that is finished.
+async fn archive(engine: &Arc<Inner>) -> Result<(), StoreError> {
+    let mut after = (Moment::from_micros(i64::MIN), RunId(String::new()));
+    loop {
+        let ready = engine
+            .read((node(engine), after), |tx, (node, after)| {
+                Box::pin(async move { retention::to_archive(tx, &node, (after.0, &after.1), ARCHIVES).await })
+            })
+            .await?;
+        let is_full = ready.len() as i64 == ARCHIVES;
+        for (_, run) in &ready {
+            if engine.closing.is_cancelled() {
+                return Ok(());
+            }
+            if let Err(error) = put_away(engine, run).await {
+                tracing::warn!(%run, %error, "cannot archive the run");
+            }
         }
-        match put_away(engine, run).await {
-            Ok(true) => done += 1,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%run, %error, "cannot archive the run"),
+        match ready.into_iter().last() {
+            Some(last) if is_full => after = last,
+            Some(_) | None => return Ok(()),
         }
     }
-    // A run that cannot be put away must not make the sweep spin.
-    Ok(done > 0 && ready.len() as i64 == ARCHIVES)
 }
 
 /// Whose folders lie here.
@@ -76,8 +76,8 @@ fn node(engine: &Inner) -> String {
     engine.settings.node_id.clone()
 }
 
-async fn put_away(engine: &Arc<Inner>, run: &RunId) -> Result<bool, EngineError> {
-    let Some(row) = engine.load_run(run).await? else { return Ok(false) };
+async fn put_away(engine: &Arc<Inner>, run: &RunId) -> Result<(), EngineError> {
+    let Some(row) = engine.load_run(run).await? else { return Ok(()) };
     let (inner, id) = (Arc::clone(engine), run.clone());
     let state = beside(&engine.processes, move || {
         let mut state = "removed";
@@ -101,7 +101,7 @@ async fn put_away(engine: &Arc<Inner>, run: &RunId) -> Result<bool, EngineError>
             Box::pin(async move { leases::set_log_state(tx, &id, state).await })
         })
         .await?;
-    Ok(true)
+    Ok(())
 }
 
 /// Removes one batch of everything that is older than it is kept.
@@ -138,9 +138,15 @@ async fn forget(engine: &Arc<Inner>) -> Result<(), EngineError> {
         engine.store.write_bulk(move |tx| Box::pin(retention::remove_events(tx, before, 5000))).await?;
     let (idle, keys) =
         (now.minus(settings.keep_idle_wakes_for), now.minus(KEYS.max(settings.keep_idle_wakes_for)));
+    // An item is as old as the run it told of; who asked to log in sees for a day what became of it.
+    let (before_items, expired) = (now.minus(settings.keep_runs_for), now.minus(KEYS));
     let wakes = engine.store.write_bulk(move |tx| Box::pin(wakes::remove_idle(tx, idle, keys, 5000))).await?;
-    if removed + wakes > 0 {
-        tracing::debug!(events = removed, wakes, "removed old events and idle wakes");
+    let items =
+        engine.store.write_bulk(move |tx| Box::pin(inbox::remove_resolved(tx, before_items, 5000))).await?;
+    let logins =
+        engine.store.write_bulk(move |tx| Box::pin(challenges::remove_expired(tx, expired, 5000))).await?;
+    if removed + wakes + items + logins > 0 {
+        tracing::debug!(events = removed, wakes, items, logins, "removed what is old and over");
     }
     shrink(engine).await
 }

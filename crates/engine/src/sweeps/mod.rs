@@ -5,6 +5,7 @@
 
 pub(crate) mod breaker;
 pub(crate) mod dependents;
+pub(crate) mod expiry;
 pub(crate) mod graph;
 pub(crate) mod housekeeping;
 pub(crate) mod orders;
@@ -32,6 +33,7 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     tasks.spawn(dispatcher::run(Arc::clone(engine)));
     tasks.spawn(timers::run(Arc::clone(engine)));
     tasks.spawn(retries::run(Arc::clone(engine)));
+    tasks.spawn(expiry::run(Arc::clone(engine)));
     tasks.spawn(housekeeping::run(Arc::clone(engine)));
     tasks.spawn(stop_orders::run(Arc::clone(engine)));
     tasks.spawn(crate::orders::run(Arc::clone(engine)));
@@ -58,6 +60,7 @@ pub(crate) async fn rest(
         engine.settings.period
     });
     tokio::select! {
+        biased;
         () = engine.closing.cancelled() => false,
         () = bell.notified() => true,
         () = tokio::time::sleep(wait) => true,

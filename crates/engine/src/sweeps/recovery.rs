@@ -62,6 +62,7 @@ pub(crate) async fn run(engine: Arc<Inner>) {
         let quick = !engine.recovery.lock().unwrap_or_else(PoisonError::into_inner).done;
         let wait = if quick { engine.settings.period } else { PERIOD };
         tokio::select! {
+            biased;
             () = engine.closing.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }

@@ -15,6 +15,7 @@ pub(crate) async fn run(engine: Arc<Inner>) {
             tracing::warn!(%error, "cannot look for runs that are to stop");
         }
         tokio::select! {
+            biased;
             () = engine.leaving.cancelled() => return,
             () = engine.stop_orders.notified() => {}
             () = tokio::time::sleep(engine.settings.period) => {}

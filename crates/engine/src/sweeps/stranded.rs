@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::agent::{AgentStatus, HeartbeatPolicy, PauseReason};
 use domain::ids::IssueId;
 use domain::issue::IssueStatus;
 use domain::moment::Moment;
-use domain::recovery::Cause;
 use domain::recovery::last_run::{LastEnd, LastRun};
 use domain::recovery::stranded::{self, Asked, Rest, Stranded, StrandedView};
-use serde_json::Value as Json;
+use domain::recovery::{Cause, InboxItem, InboxKind};
+use serde_json::{Value as Json, json};
 use store::issues::{self, Issue};
 use store::runs::Run;
 use store::{
@@ -21,6 +22,7 @@ use store::{
 };
 use tokio::time::Instant;
 
+use crate::activity::Scribe;
 use crate::attempts::{self, AUTHOR, Counts};
 use crate::settlement::ties;
 use crate::{Inner, budgets, issue_views};
@@ -40,6 +42,11 @@ pub(crate) const AFTER_RUN: Duration = Duration::from_secs(20);
 /// An issue that waits for something is looked at again after half its age, within these limits.
 const SOONEST: Duration = Duration::from_secs(15);
 const LATEST: Duration = Duration::from_secs(600);
+
+/// A pause that lasts longer while work waits is shown to people.
+const LONG_PAUSE: Duration = Duration::from_secs(3600);
+/// The cause of the item that tells of it.
+pub(crate) const PAUSED: &str = "paused";
 
 pub(crate) async fn run(engine: Arc<Inner>) {
     let mut walk = Walk { after: String::new(), next: Instant::now() };
@@ -80,6 +87,7 @@ async fn pass(engine: &Arc<Inner>, walk: &mut Walk) -> Result<Duration, StoreErr
             Err(error) => {
                 tracing::warn!(issue = %issue.id, %error, "cannot look after the issue");
                 failed = true;
+                put_off(engine, &issue.id, now).await;
             }
         }
     }
@@ -98,6 +106,18 @@ async fn pass(engine: &Arc<Inner>, walk: &mut Walk) -> Result<Duration, StoreErr
     let next = next.map_or(LONGEST, |at| at.since(engine.clock.now()));
     let walk = walk.next.saturating_duration_since(Instant::now());
     Ok(next.min(walk).clamp(Duration::from_millis(20), LONGEST))
+}
+
+/// An issue that cannot be looked after is looked at later: were it due still, a batch of its kind would keep all others
+/// from being looked at.
+async fn put_off(engine: &Arc<Inner>, issue: &IssueId, now: Moment) {
+    let later = Some(now.plus(SOONEST));
+    let put = engine.write(issue.clone(), move |tx, issue| {
+        Box::pin(async move { issues::set_check_at(tx, &issue, later).await })
+    });
+    if let Err(error) = put.await {
+        tracing::warn!(%issue, %error, "cannot put the look at the issue off");
+    }
 }
 
 /// Plans a look at what may have been left on one page; true when the walk is over.
@@ -137,10 +157,14 @@ async fn clear_dead_locks(engine: &Arc<Inner>, now: Moment) -> Result<(), StoreE
         return Ok(());
     }
     for (issue, _) in dead {
-        let waiting = engine
-            .write(issue, move |tx, issue| Box::pin(async move { ties::free(tx, &issue, now).await }))
-            .await?;
-        waiting.iter().for_each(|agent| engine.doorbell.ring(agent));
+        let freed = engine.write(issue.clone(), move |tx, issue| {
+            Box::pin(async move { ties::free(tx, &issue, now).await })
+        });
+        match freed.await {
+            Ok(waiting) => waiting.iter().for_each(|agent| engine.doorbell.ring(agent)),
+            // One issue's trouble is not another's.
+            Err(error) => tracing::warn!(%issue, %error, "cannot clear the dead lock of the issue"),
+        }
     }
     engine.orders_bell();
     Ok(())
@@ -158,12 +182,19 @@ async fn look_after(engine: &Arc<Inner>, issue: &IssueId) -> Result<bool, StoreE
                 if issue.check_at.is_none_or(|at| at > now) {
                     return Ok(false);
                 }
-                let last = runs_of_issues::latest(tx, &id).await?;
+                // What became of others who were mentioned says nothing of the work.
+                let last = match &issue.assignee_agent_id {
+                    Some(agent) => runs_of_issues::latest(tx, &id, agent).await?,
+                    None => None,
+                };
                 let since = last.as_ref().and_then(|run| run.finished_at).unwrap_or(issue.updated_at);
                 let view = view(tx, &issue, Asked::BySweep, last.as_ref(), now).await?;
                 match decide(tx, &issue, view).await? {
                     Stranded::Rest(rest) => {
                         issues::set_check_at(tx, &id, look_again(rest, since, now)).await?;
+                        if rest == Rest::AgentPaused {
+                            show_long_pause(tx, &mut scribe, &issue).await?;
+                        }
                         Ok(false)
                     }
                     Stranded::Wake(order) => {
@@ -179,6 +210,33 @@ async fn look_after(engine: &Arc<Inner>, issue: &IssueId) -> Result<bool, StoreE
             })
         })
         .await
+}
+
+/// Work waits for an agent that somebody paused long ago and may have forgotten: one item for the agent, however much
+/// waits. Of a pause for a budget, and of an agent that waits for approval, people are asked elsewhere.
+async fn show_long_pause(tx: &mut Tx<'_>, scribe: &mut Scribe, issue: &Issue) -> Result<(), StoreError> {
+    let Some(id) = &issue.assignee_agent_id else { return Ok(()) };
+    let Some(agent) = agents::get(tx, id).await? else { return Ok(()) };
+    let is_old = agent.paused_at.is_some_and(|at| scribe.now.since(at) >= LONG_PAUSE);
+    let by_somebody = agent.status == AgentStatus::Paused && agent.pause_reason != Some(PauseReason::Budget);
+    if !is_old || !by_somebody {
+        return Ok(());
+    }
+    let details = json!({
+        "agentId": agent.id, "pauseReason": agent.pause_reason, "pausedAt": agent.paused_at, "issueId": issue.id,
+        "identifier": issue.identifier,
+    });
+    let item = InboxItem {
+        kind: InboxKind::PausedAgent,
+        entity_type: "agent",
+        entity_id: agent.id.to_string(),
+        cause: PAUSED.to_owned(),
+        title: format!("{} is paused, and {} waits for it", agent.name, issue.identifier),
+        details: details.as_object().cloned().unwrap_or_default(),
+        owner: None,
+    };
+    attempts::open_item(tx, scribe, &issue.company_id, &item).await?;
+    Ok(())
 }
 
 /// Decides, and finds somebody to tell only when there is something to be told.
@@ -217,6 +275,9 @@ pub(crate) async fn view(
         assignee: issue.assignee_agent_id.clone(),
         assigned_to_user: issue.assignee_user_id.is_some(),
         agent: agent.as_ref().map(|agent| agent.status),
+        takes_wakes: agent.as_ref().is_some_and(|agent| {
+            HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type).wake_on_demand
+        }),
         last_run: last.as_ref().map(|(run, _)| run.clone()),
         checkout_run: issue.checkout_run_id.clone(),
         carried_on: false,

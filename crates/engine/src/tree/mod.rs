@@ -241,6 +241,7 @@ impl Engine {
         );
         let released = released.await?;
         self.inner.lifted();
+        self.inner.look_again(&released.hold.company_id).await;
         Ok(released)
     }
 }

@@ -491,6 +491,43 @@ both_stores! {
         assert!(matches!(&wrong, Err(EngineError::Refused { message, .. }) if message == "Budget scope does not belong to company"));
     }
 
+    async fn a_monthly_amount_that_is_patched_is_a_budget(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
+        let patch = |cents, is_proven| engine::AgentPatch {
+            title: Some(Some("Treasurer".into())),
+            budget_monthly_cents: Some(cents),
+            is_proven,
+            ..engine::AgentPatch::default()
+        };
+        engine.patch_agent(&agent.id, patch(5, false), &actor).await.unwrap();
+        let policies = engine.budgets(&company).await.unwrap().policies;
+        assert_eq!((policies.len(), policies[0].policy.amount, &policies[0].policy.scope.id), (1, 5, &agent.id.0));
+        let (run, process) = world.start(&engine, &agent.id, "a").await;
+        say(&world, &process, Some(50_000), 10);
+        assert_eq!(world.over(&run.id).await.error.as_deref(), Some("Cancelled due to budget pause"));
+        until_paused(&world, &agent.id, Some(PauseReason::Budget)).await;
+        // Loosening needs a proof here, too, and what is refused changes nothing.
+        let mut loose = patch(500, false);
+        loose.title = Some(None);
+        let refused = engine.patch_agent(&agent.id, loose, &actor).await;
+        assert!(matches!(&refused, Err(EngineError::Refused { message, .. }) if message == "Local board token required"));
+        let row = world.agent_row(&agent.id).await;
+        assert_eq!((row.budget_monthly_cents, row.title.as_deref()), (5, Some("Treasurer")));
+        let raised = engine.patch_agent(&agent.id, patch(500, true), &actor).await.unwrap();
+        assert_eq!((raised.budget_monthly_cents, raised.pause_reason), (500, None));
+        assert_eq!(engine.budgets(&company).await.unwrap().policies[0].policy.amount, 500);
+        // The same of a company.
+        let patch = engine::CompanyPatch { budget_monthly_cents: Some(4), ..engine::CompanyPatch::default() };
+        engine.patch_company(&company, patch, &board()).await.unwrap();
+        assert_eq!(store_company(&world, &company).await.budget_monthly_cents, 4);
+        assert_eq!(engine.budgets(&company).await.unwrap().policies.len(), 2);
+        let refused = engine.wake(&agent.id, World::request("b")).await;
+        assert!(matches!(&refused, Err(EngineError::Budget(it)) if it.scope_type == "company"), "{refused:?}");
+    }
+
     async fn a_cost_by_hand_counts_at_once(world) {
         let engine = world.engine().await;
         let company = world.company(&engine).await;
@@ -532,6 +569,39 @@ both_stores! {
         let bad = CostReport { provider: " ".into(), cost_micros: -1, ..report };
         let Err(EngineError::Invalid(problems)) = engine.report_cost(&company, bad, &board()).await else { panic!() };
         assert_eq!(problems.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["provider", "costCents"]);
+    }
+
+    async fn sums_beyond_thirty_two_bits_are_exact(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
+        // Thirty million dollars a piece: three thousand million cents, more than fits into 32 bits.
+        let report = CostReport {
+            agent_id: agent.id.clone(),
+            issue_id: None,
+            project_id: None,
+            goal_id: None,
+            run_id: None,
+            billing_code: None,
+            provider: "acme".into(),
+            biller: None,
+            billing_type: None,
+            model: "m".into(),
+            input_tokens: 3_000_000_000,
+            cached_input_tokens: 0,
+            output_tokens: 1,
+            cost_micros: 30_000_000_000_000,
+            occurred_at: world.clock_now(),
+        };
+        for _ in 0..3 {
+            engine.report_cost(&company, report.clone(), &board()).await.unwrap();
+        }
+        let all = store::costs::reports::Span::ALL;
+        let (total, _) = engine.cost_summary(&company, all).await.unwrap();
+        assert_eq!((total.cost_micros, total.events), (90_000_000_000_000, 3));
+        let by_agent = engine.costs_by_agent(&company, all).await.unwrap();
+        assert_eq!((by_agent[0].usage.cost_micros, by_agent[0].usage.input_tokens), (90_000_000_000_000, 9_000_000_000));
     }
 
     async fn a_project_stops_its_own_runs(world) {
@@ -623,6 +693,85 @@ both_stores! {
         world.model.exit(&process, 0);
         assert_eq!(world.over(&run.id).await.status, RunStatus::Succeeded);
         world.start(&engine, &agent.id, "b").await;
+    }
+
+    async fn what_was_stopped_goes_on_though_its_agent_takes_no_wakes_any_more(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
+        engine.set_budget(&company, cents(ScopeKind::Agent, agent.id.as_str(), 5), &board(), true).await.unwrap();
+        let (run, process) = world.start(&engine, &agent.id, "a").await;
+        let off = engine::AgentPatch {
+            runtime_config: Some(json!({ "heartbeat": { "wakeOnDemand": false } })),
+            ..engine::AgentPatch::default()
+        };
+        engine.patch_agent(&agent.id, off, &actor).await.unwrap();
+        say(&world, &process, Some(60_000), 10);
+        world.over(&run.id).await;
+        until_paused(&world, &agent.id, Some(PauseReason::Budget)).await;
+        engine.set_budget(&company, cents(ScopeKind::Agent, agent.id.as_str(), 50), &board(), true).await.unwrap();
+        let next = world
+            .eventually("the work goes on", || async {
+                world.runs_of(&agent.id).await.into_iter().find(|it| it.id != run.id)
+            })
+            .await;
+        assert_eq!((next.context["wakeReason"].as_str(), next.task_key.as_str()), (Some("budget_resumed"), "a"));
+    }
+
+    async fn a_run_is_charged_for_all_its_processes(world) {
+        let first = world.engine().await;
+        let company = world.company(&first).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = first.create_agent(&company, naive("One"), &actor).await.unwrap();
+        first.set_budget(&company, cents(ScopeKind::Company, company.as_str(), 500), &board(), true).await.unwrap();
+        let (before, process) = world.start(&first, &agent.id, "a").await;
+        world.model.say_session(&process, "s1");
+        world.model.say_done(&process);
+        world.model.exit(&process, 0);
+        world.over(&before.id).await;
+        // The second run spends before it says that its session is gone, and once more with a fresh one.
+        let (run, process) = world.start(&first, &agent.id, "a").await;
+        assert_eq!(run.session_before.as_deref(), Some("s1"));
+        say(&world, &process, Some(70_000), 100);
+        world.model.say_failed(&process, domain::telling::ErrorClass::SessionGone, None);
+        world.model.exit(&process, 1);
+        let second = ProcessId { run: run.id.clone(), epoch: 2 };
+        world.model.until_alive(&second).await;
+        say(&world, &second, Some(20_000), 10);
+        world.run_until(&run.id, "charged", |row| tokens_of(row) == 110).await;
+        assert_eq!(counted(&world, &first, &company).await.0, 90_000);
+        // Neither does a restart forget the first process.
+        first.leave().await;
+        let engine = world.engine().await;
+        say(&world, &second, Some(20_000), 10);
+        world.run_until(&run.id, "charged", |row| tokens_of(row) == 120).await;
+        world.model.say_done(&second);
+        world.model.exit(&second, 0);
+        assert_eq!(world.over(&run.id).await.status, RunStatus::Succeeded);
+        let usage = world.run(&run.id).await.usage.unwrap();
+        assert_eq!((&usage["costMicros"], &usage["costKnown"]), (&json!(110_000), &json!(true)));
+        books_balance(&world, &engine, &company, &[before.id, run.id], 110_000).await;
+        engine.leave().await;
+    }
+
+    async fn a_cost_of_which_a_part_is_unknown_is_not_shown_as_known(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
+        engine.set_budget(&company, cents(ScopeKind::Company, company.as_str(), 500), &board(), true).await.unwrap();
+        let (run, process) = world.start(&engine, &agent.id, "a").await;
+        say(&world, &process, Some(30_000), 10);
+        say(&world, &process, None, 10);
+        world.model.say_done(&process);
+        world.model.exit(&process, 0);
+        let ended = world.over(&run.id).await;
+        let usage = ended.usage.unwrap();
+        assert_eq!((&usage["costMicros"], &usage["costKnown"]), (&json!(30_000), &json!(false)));
+        let entries = ledger(&world, std::slice::from_ref(&run.id)).await;
+        assert_eq!((entries[0].cost_micros, entries[0].cost_known, entries[0].counted_tokens), (30_000, false, 20));
+        books_balance(&world, &engine, &company, &[run.id], 30_000).await;
     }
 }
 

@@ -151,6 +151,27 @@ both_stores! {
         }
     }
 
+    async fn an_assignee_is_named_by_id_or_by_a_name_that_means_one_agent(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada Lovelace").await;
+        let twins = [board.agent("\u{65e5}\u{672c}").await, board.agent("\u{65e5}\u{672c}").await];
+        let issue = board.quiet("work", Todo, None).await;
+        let give = |name: &str| IssuePatch { assignee_agent: Some(Some(name.to_owned())), ..IssuePatch::default() };
+        for name in [ada.id.as_str(), "ada-lovelace", " Ada Lovelace ", "ADA LOVELACE"] {
+            board.set_status(&issue.id, Todo).await;
+            let given = board.patch(&issue.id, give(name), &Board::person()).await.unwrap();
+            assert_eq!(given.assignee_agent_id.as_ref(), Some(&ada.id), "{name}");
+        }
+        let (kind, words, _) = refusal(board.patch(&issue.id, give("\u{65e5}\u{672c}"), &Board::person()).await);
+        let ambiguous = "Agent shortname is ambiguous in this company. Use the agent ID.";
+        assert_eq!((kind.as_str(), words.as_str()), ("Conflict", ambiguous));
+        let (kind, words, _) = refusal(board.patch(&issue.id, give("ada"), &Board::person()).await);
+        assert_eq!((kind.as_str(), words.as_str()), ("NotFound", "Agent not found"));
+        assert_eq!(board.row(&issue.id).await.assignee_agent_id, Some(ada.id));
+        let given = board.patch(&issue.id, give(twins[1].id.as_str()), &Board::person()).await.unwrap();
+        assert_eq!(given.assignee_agent_id.as_ref(), Some(&twins[1].id));
+    }
+
     async fn a_release_gives_the_issue_back_and_only_its_holder_may(world) {
         let board = Board::new(&world).await;
         let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);

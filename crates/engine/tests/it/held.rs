@@ -37,4 +37,21 @@ both_stores! {
             board.engine.leave().await;
         }
     }
+
+    async fn a_follow_up_that_nobody_needs_any_more_waits_for_the_run_that_it_follows(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let issue = board.quiet("first", IssueStatus::Todo, Some(&ada)).await;
+        let (run, process) = board.running(&ada, &issue).await;
+        let mut request = World::request("");
+        request.context.insert("issueId".to_owned(), json!(issue.id));
+        let Ok(Woken::Run(waiting)) = board.engine.wake(&ada.id, request).await else { panic!("no run") };
+        assert_eq!(waiting.status, RunStatus::Queued);
+        board.set_status(&issue.id, IssueStatus::Done).await;
+        let told = board.engine.explain(&waiting.id).await.unwrap();
+        assert_eq!(told.held_reason, Some(HeldReason::Running), "{told:?}");
+        board.finish((&run, &process)).await;
+        let ended = world.over(&waiting.id).await;
+        assert_eq!(ended.error_code.as_deref(), Some("issue_terminal_status"));
+    }
 }

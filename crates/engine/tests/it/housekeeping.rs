@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::moment::Moment;
 use domain::run::RunStatus;
 use domain::wake::{Actor, Source};
 use engine::{AgentPatch, Engine, Settings};
@@ -61,6 +62,48 @@ both_stores! {
         world.clock.advance(DAY);
         engine.nudge();
         world.eventually("the other one gone", left(0)).await;
+    }
+
+    async fn what_was_settled_and_what_expired_is_forgotten(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let now = engine.now();
+        let item = |id: &str, resolved: bool| store::inbox::InboxItem {
+            id: id.to_owned(),
+            company_id: company.clone(),
+            kind: "stranded_issue".into(),
+            entity_type: "issue".into(),
+            entity_id: id.to_owned(),
+            cause: "stranded".into(),
+            title: "left".into(),
+            details: json!({}),
+            owner_agent_id: None,
+            opened_at: now,
+            resolved_at: resolved.then_some(now),
+            resolution: resolved.then(|| "gone".to_owned()),
+        };
+        let items = [item("over", true), item("open", false)];
+        let login = engine::ChallengeDraft { command: "login".into(), client_name: None, requested: domain::access::challenge::RequestedAccess::Board, company_id: None };
+        engine.create_challenge(login).await.unwrap();
+        let written = items.clone();
+        world.store.write(move |tx| {
+            let items = written.clone();
+            Box::pin(async move {
+                for item in &items {
+                    assert!(store::inbox::open(tx, item).await?);
+                }
+                Ok(())
+            })
+        }).await.unwrap();
+        let left = |id: &'static str| world.read(move |tx| Box::pin(store::inbox::get(tx, id)));
+        world.clock.advance(DAY * 91);
+        engine.nudge();
+        world.eventually("it is gone", || async { left("over").await.is_none().then_some(()) }).await;
+        assert!(left("open").await.is_some());
+        world.eventually("the login is gone", || async {
+            let count = world.read(|tx| Box::pin(store::challenges::count_unexpired(tx, Moment::from_micros(0)))).await;
+            (count == 0).then_some(())
+        }).await;
     }
 
     async fn the_runs_of_another_server_are_left_to_it(world) {

@@ -194,6 +194,9 @@ both_stores! {
         let back = board.engine.cancel_comment(&issue.id, &late.id, &person).await.unwrap();
         assert_eq!(back.body, "late");
         assert_eq!(refusal(board.engine.comment(&issue.id, &late.id).await).1, "Comment not found");
+        // What the run was started with has been read.
+        let seen = board.engine.cancel_comment(&issue.id, &early.id, &person).await;
+        assert_eq!(refusal(seen).1, "Only queued comments can be canceled");
     }
 
     async fn a_hire_waits_for_its_approval_or_is_made_by_it(world) {
@@ -295,7 +298,7 @@ both_stores! {
         };
         board.engine.create_approval(&board.company, ask, &person).await.unwrap();
         let inbox = board.engine.inbox(&board.company, None, 10).await.unwrap();
-        assert_eq!((inbox.items.len(), inbox.approvals.len(), inbox.open), (2, 1, (2, 1)));
+        assert_eq!((inbox.items.len(), inbox.approvals.len(), inbox.open), (2, 1, (2, 1, 0)));
         let settled = board.engine.resolve_inbox_item(&items[0].id, &person).await.unwrap();
         assert_eq!(settled.resolution.as_deref(), Some("dismissed"));
         // Moving the issue settles the rest.
@@ -304,6 +307,38 @@ both_stores! {
         let ada = board.agent("Ada").await;
         let refused = board.engine.resolve_inbox_item(&items[1].id, &Author::agent(&ada.id, None)).await;
         assert_eq!(refusal(refused).1, "Board access required");
+    }
+
+    async fn what_an_agent_asks_is_in_the_inbox_until_it_is_answered(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let issue = board.quiet("work", IssueStatus::InProgress, Some(&ada)).await;
+        let (run, _) = board.running(&ada, &issue).await;
+        let ask = engine::InteractionDraft {
+            kind: "request_confirmation".into(),
+            idempotency_key: None,
+            source_comment_id: None,
+            source_run_id: None,
+            title: Some("Ship it?".into()),
+            summary: None,
+            continuation_policy: None,
+            payload: json!({ "version": 1, "prompt": "Ship it?" }),
+        };
+        let by = Author::agent(&ada.id, Some(&run.id));
+        let asked = board.engine.create_interaction(&issue.id, ask.clone(), &by).await.unwrap();
+        let inbox = board.engine.inbox(&board.company, None, 10).await.unwrap();
+        assert_eq!((inbox.interactions, inbox.open), (vec![asked.clone()], (0, 0, 1)));
+        assert_eq!(board.neighbour().await.engine.inbox(&board.company, None, 10).await.unwrap().open.2, 1);
+        let neighbour = board.neighbour().await;
+        assert_eq!(neighbour.engine.inbox(&neighbour.company, None, 10).await.unwrap().open.2, 0);
+        let yes = engine::Reply::Accept { selected: None };
+        board.engine.resolve_interaction(&issue.id, &asked.id, yes, &Board::person()).await.unwrap();
+        let inbox = board.engine.inbox(&board.company, None, 10).await.unwrap();
+        assert_eq!((inbox.interactions.len(), inbox.open), (0, (0, 0, 0)));
+        // What is asked on an issue that is over needs nobody.
+        board.engine.create_interaction(&issue.id, ask, &by).await.unwrap();
+        board.set_status(&issue.id, Done).await;
+        assert_eq!(board.engine.inbox(&board.company, None, 10).await.unwrap().open.2, 0);
     }
 
     async fn a_closing_engine_takes_no_changes(world) {

@@ -163,6 +163,45 @@ both_stores! {
         assert_eq!(world.runs_of(&ada.id).await.len(), 1);
     }
 
+    async fn a_result_keeps_what_the_program_said_and_tells_why_it_stopped(world) {
+        let board = Board::new(&world).await;
+        let mut draft = World::scripted(3);
+        draft.adapter_config["timeoutSec"] = serde_json::json!(90);
+        let limited = board.engine.create_agent(&board.company, draft, &domain::wake::Actor::local_board()).await.unwrap();
+        let free = board.agent("Ada").await;
+        let ends = |process: &ProcessId, json: serde_json::Value| {
+            world.model.say(process, &AgentEvent::Message { text: "working".to_owned() });
+            world.model.say(process, &AgentEvent::Result {
+                error: None, summary: Some(" last words ".to_owned()), plan_only: false, json: Some(json),
+            });
+            world.model.exit(process, 0);
+        };
+        let told = |seconds: f64, source: &str| serde_json::json!({
+            "stopReason": "completed", "effectiveTimeoutSec": seconds, "timeoutConfigured": seconds > 0.0,
+            "timeoutSource": source, "timeoutFired": false,
+        });
+        let rows = [
+            (&free, serde_json::json!({"turns": 3, "summary": "its own"}), "its own", told(0.0, "default")),
+            (&free, serde_json::json!({"turns": 3, "summary": " "}), "last words", told(0.0, "default")),
+            (&limited, serde_json::json!({"turns": 3}), "last words", told(90.0, "config")),
+        ];
+        for (agent, json, summary, stop) in rows {
+            let (run, process) = world.start(&board.engine, &agent.id, "").await;
+            ends(&process, json.clone());
+            let result = world.over(&run.id).await.result.expect("a result");
+            assert_eq!((&result["turns"], &result["summary"]), (&serde_json::json!(3), &serde_json::json!(summary)), "{json}");
+            for (key, value) in stop.as_object().unwrap() {
+                assert_eq!(result[key].as_f64().map_or(result[key].clone(), |it| it.into()), *value, "{json} {key}");
+            }
+        }
+        let (run, process) = world.start(&board.engine, &limited.id, "").await;
+        world.model.end_by(&process, domain::ending::EndedBy::WallLimit);
+        let run = world.over(&run.id).await;
+        assert_eq!((run.status, run.error_code.as_deref()), (RunStatus::TimedOut, Some("timeout")));
+        let result = run.result.expect("a result");
+        assert_eq!((&result["stopReason"], &result["timeoutFired"]), (&serde_json::json!("timeout"), &serde_json::json!(true)));
+    }
+
     async fn a_run_that_did_something_has_advanced_and_its_own_comment_is_enough(world) {
         let board = Board::new(&world).await;
         let ada = board.agent("Ada").await;
@@ -224,6 +263,20 @@ both_stores! {
         assert_eq!(board.row(&issue.id).await.lock_run_id, None);
         say_result(&world.model, &process, Some("Looked."), false);
         world.over(&run.id).await;
+    }
+
+    async fn a_deferred_wake_goes_on_when_the_run_before_it_is_cancelled(world) {
+        let board = Board::new(&world).await;
+        let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
+        let (issue, run, _) = assigned(&board, &ada).await;
+        defer(&board, &bob, &issue).await;
+        board.engine.cancel_run(&run.id, None, &domain::wake::Actor::local_board()).await.unwrap();
+        assert_eq!(world.over(&run.id).await.status, RunStatus::Cancelled);
+        let (next, _) = under_way(&world, &bob.id).await;
+        assert_eq!(next.issue_id.as_deref(), Some(issue.id.as_str()));
+        assert_eq!(reason(&next), "issue_comment_mentioned");
+        assert_eq!(world.wake_row(&next.wake_id).await.reason.as_deref(), Some("issue_execution_promoted"));
+        assert_eq!(world.runs_of(&ada.id).await.len(), 1, "what was cancelled is not started again");
     }
 
     async fn plans_are_continued_twice_and_then_a_person_is_asked(world) {
@@ -291,6 +344,8 @@ both_stores! {
         board.engine.cancel_run(&run.id, None, &domain::wake::Actor::local_board()).await.unwrap();
         let run = world.over(&run.id).await;
         assert_eq!((run.status, run.issue_comment_status.as_str()), (RunStatus::Cancelled, "retry_exhausted"));
+        let result = run.result.expect("a result");
+        assert_eq!((&result["stopReason"], &result["timeoutFired"]), (&serde_json::json!("cancelled"), &serde_json::json!(false)));
         for _ in 0..3 {
             world.clock.advance(Duration::from_secs(3600));
             board.engine.nudge();

@@ -130,6 +130,10 @@ both_stores! {
         let after = board.engine.comments(&issue.id, Order::OldestFirst, Some(listed[0].id.clone()), 10).await;
         assert_eq!(after.unwrap(), listed[1..]);
         assert_eq!(wrong_fields(board.say(&issue.id, "", &Board::person()).await), ["body"]);
+        let deep = |depth| IssuePatch { request_depth: Some(depth), ..IssuePatch::default() };
+        assert_eq!(wrong_fields(board.patch(&issue.id, deep(-1), &Board::person()).await), ["requestDepth"]);
+        assert_eq!(board.patch(&issue.id, deep(3), &Board::person()).await.unwrap().request_depth, 3);
+        assert_eq!(board.row(&issue.id).await.request_depth, 3);
     }
 
     async fn an_agent_that_comments_a_hundred_times_on_its_own_issue_wakes_itself_never(world) {
@@ -501,6 +505,8 @@ both_stores! {
         let detail = board.engine.issue_detail(&issue.id).await.unwrap();
         assert_eq!(detail.ancestors.iter().map(|it| &it.id).collect::<Vec<_>>(), [&parent.id]);
         assert_eq!(detail.blocked_by.iter().map(|it| &it.id).collect::<Vec<_>>(), [&blocker.id]);
+        let other_way = board.engine.issue_detail(&blocker.id).await.unwrap();
+        assert_eq!(other_way.blocks.iter().map(|it| &it.id).collect::<Vec<_>>(), [&issue.id]);
         assert_eq!(detail.referenced, [parent.identifier.as_str(), "ACM-99"]);
         assert_eq!(detail.related.iter().map(|it| &it.id).collect::<Vec<_>>(), [&parent.id]);
         assert_eq!(detail.attention.state.as_str(), "covered");

@@ -26,7 +26,7 @@ async fn until_delivered(world: &World) {
 }
 
 /// Puts an order into the box and rings nobody: whoever placed it died at once.
-async fn place(board: &Board, agent: &Agent, issue: Option<&Issue>, reason: &str) {
+pub(crate) async fn place(board: &Board, agent: &Agent, issue: Option<&Issue>, reason: &str) {
     put(board, order(board, agent, issue, reason)).await;
 }
 

@@ -13,7 +13,7 @@ use store::agents::Agent;
 use store::issues::Issue;
 use testkit::{World, both_stores};
 
-use crate::board::Board;
+use crate::board::{Board, in_run};
 use crate::issue_settlement::{assigned, comments, counts, fail, items, say_result, under_way};
 
 /// Lets the clock run on until the issue was looked at.
@@ -58,6 +58,42 @@ async fn block(board: &Board, blocker: &Issue, blocked: &Issue) {
         })
     });
     written.await.unwrap();
+}
+
+/// So many paused agents.
+async fn crowd(board: &Board, count: usize) {
+    let one = board.agent("One of many").await;
+    let others: Vec<Agent> = (0..count)
+        .map(|number| Agent {
+            id: board.engine.new_id().as_str().into(),
+            name: format!("Other {number}"),
+            url_key: format!("other-{number}"),
+            status: domain::agent::AgentStatus::Paused,
+            pause_reason: Some(PauseReason::Manual),
+            ..one.clone()
+        })
+        .collect();
+    let written = board.world.store.write(move |tx| {
+        let others = others.clone();
+        Box::pin(async move {
+            for agent in &others {
+                assert!(store::agents::insert(tx, agent).await?);
+            }
+            Ok(())
+        })
+    });
+    written.await.unwrap();
+}
+
+/// Waits until a wake of an agent was recorded that started nothing.
+async fn until_turned_away(board: &Board, agent: &Agent, reason: &str) {
+    board
+        .world
+        .eventually("a wake that started nothing", || async {
+            let wakes = board.world.wakes_of(&agent.id).await;
+            wakes.iter().any(|wake| wake.reason.as_deref() == Some(reason)).then_some(())
+        })
+        .await;
 }
 
 async fn plays_failure(world: &World) {
@@ -107,6 +143,29 @@ both_stores! {
         assert_eq!(all.len(), 1, "recovery makes no work items");
         // The owner is told nothing he did not ask for.
         assert_eq!(world.runs_of(&boss.id).await.len(), 0);
+    }
+
+    async fn a_process_that_is_lost_again_and_again_is_replaced_twice_and_its_issue_blocked_once(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        world.model.on_start(|model, process, _| model.signal(process, 9));
+        let issue = board.issue("Fix the parser", IssueStatus::Todo, Some(&ada)).await;
+        until_blocked(&board, &issue).await;
+        for _ in 0..24 {
+            later(&board, 3600).await;
+            tokio::task::yield_now().await;
+        }
+        let runs = world.runs_of(&ada.id).await;
+        let reasons: Vec<&str> = runs.iter().map(|run| run.context["wakeReason"].as_str().unwrap()).collect();
+        // Each chain replaces its lost process once, and an issue pays for two replacements in all.
+        assert_eq!(
+            reasons,
+            ["issue_assigned", "process_lost_retry", "issue_continuation_needed", "process_lost_retry", "issue_continuation_needed"]
+        );
+        assert!(runs.iter().all(|run| run.error_code.as_deref() == Some("process_lost")));
+        assert_eq!(comments(&board, &issue.id).await.len(), 1);
+        let open = items(&board, issue.id.as_str()).await;
+        assert_eq!(open.iter().map(|item| item.cause.as_str()).collect::<Vec<_>>(), ["stranded"]);
     }
 
     async fn a_success_that_leaves_the_work_open_is_carried_on_twice(world) {
@@ -162,7 +221,7 @@ both_stores! {
         let board = Board::new(&world).await;
         let ada = board.agent("Ada").await;
         let (issue, run, process) = assigned(&board, &ada).await;
-        board.say(&issue.id, "Begun.", &crate::board::in_run(&ada, &run.id)).await.unwrap();
+        board.say(&issue.id, "Begun.", &in_run(&ada, &run.id)).await.unwrap();
         world.model.say_failed(&process, ErrorClass::Auth, None);
         world.model.exit(&process, 1);
         world.over(&run.id).await;
@@ -184,7 +243,7 @@ both_stores! {
         let board = Board::new(&world).await;
         let ada = board.agent("Ada").await;
         let (issue, run, process) = assigned(&board, &ada).await;
-        board.say(&issue.id, "Begun.", &crate::board::in_run(&ada, &run.id)).await.unwrap();
+        board.say(&issue.id, "Begun.", &in_run(&ada, &run.id)).await.unwrap();
         world.model.say_failed(&process, ErrorClass::Permission, None);
         world.model.exit(&process, 1);
         world.over(&run.id).await;
@@ -247,6 +306,133 @@ both_stores! {
         other.leave().await;
     }
 
+    async fn an_issue_that_is_blocked_in_words_only_is_shown_to_people_until_it_moves(world) {
+        let board = Board::new(&world).await;
+        let boss = board.agent("Boss").await;
+        let ada = board.agent_reporting("Ada", Some(&boss.id)).await;
+        let (issue, run, process) = assigned(&board, &ada).await;
+        let patch = engine::issues::IssuePatch {
+            status: Some(IssueStatus::Blocked),
+            comment: Some("I need the key of the gate.\nNobody answers.".to_owned()),
+            ..Default::default()
+        };
+        board.patch(&issue.id, patch, &in_run(&ada, &run.id)).await.unwrap();
+        assert_eq!(items(&board, issue.id.as_str()).await, [], "its run goes on");
+        say_result(&world.model, &process, Some("I wrote why."), false);
+        world.over(&run.id).await;
+        // It is there with the end of the run, and says what the agent said.
+        let [item] = &items(&board, issue.id.as_str()).await[..] else { panic!("one item is open") };
+        assert_eq!((item.kind.as_str(), item.details["state"].as_str()), ("stuck_chain", Some("blocked_without_blockers")));
+        assert_eq!(item.title, format!("{} is blocked: I need the key of the gate.", issue.identifier));
+        assert_eq!(item.owner_agent_id.as_ref(), Some(&boss.id));
+        // The sweep finds the same and tells it once; it finds those, too, that no run has blocked.
+        let silent = board.quiet("silent", IssueStatus::Blocked, Some(&ada)).await;
+        let other = world.eventually("an item", || async {
+            later(&board, 60).await;
+            items(&board, silent.id.as_str()).await.pop()
+        }).await;
+        assert_eq!(other.title, format!("{} is blocked, no reason given", silent.identifier));
+        assert_eq!(items(&board, issue.id.as_str()).await, std::slice::from_ref(item));
+        // An agent that sets it going again needs no person.
+        let go = engine::issues::IssuePatch { status: Some(IssueStatus::Todo), ..Default::default() };
+        board.patch(&issue.id, go, &engine::Author::agent(&boss.id, None)).await.unwrap();
+        assert_eq!(items(&board, issue.id.as_str()).await, []);
+    }
+
+    async fn a_review_that_nobody_was_asked_for_is_shown_to_people(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, run, process) = assigned(&board, &ada).await;
+        let patch = engine::issues::IssuePatch { status: Some(IssueStatus::InReview), ..Default::default() };
+        board.patch(&issue.id, patch, &in_run(&ada, &run.id)).await.unwrap();
+        say_result(&world.model, &process, Some("Have a look."), false);
+        world.over(&run.id).await;
+        let open = items(&board, issue.id.as_str()).await;
+        assert_eq!(open[0].details["state"], "in_review_without_action_path");
+        // Nobody's review is nobody's, too.
+        let orphan = board.quiet("orphan", IssueStatus::InReview, None).await;
+        world.eventually("an item", || async {
+            board.engine.nudge();
+            items(&board, orphan.id.as_str()).await.pop()
+        }).await;
+    }
+
+    async fn work_that_was_turned_away_begins_when_what_kept_it_back_is_over(world) {
+        let board = Board::new(&world).await;
+        let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
+        // The agent is paused when the issue is given to it.
+        board.engine.pause_agent(&ada.id, PauseReason::Manual, &Actor::local_board()).await.unwrap();
+        let issue = board.issue("for later", IssueStatus::Todo, Some(&ada)).await;
+        until_turned_away(&board, &ada, "agent.not_invokable").await;
+        until_looked_at(&board, &issue.id, 30).await;
+        assert_eq!(items(&board, ada.id.as_str()).await, [], "a pause that began a moment ago");
+        until_looked_at(&board, &issue.id, 7200).await;
+        let [item] = &items(&board, ada.id.as_str()).await[..] else { panic!("one item is open") };
+        assert_eq!((item.kind.as_str(), item.title.as_str()), ("paused_agent", format!("Ada is paused, and {} waits for it", issue.identifier).as_str()));
+        assert_eq!(world.runs_of(&ada.id).await.len(), 0);
+        board.engine.resume_agent(&ada.id, &Actor::local_board()).await.unwrap();
+        let (run, _) = under_way(&world, &ada.id).await;
+        assert_eq!((run.issue_id.as_deref(), run.context["wakeReason"].as_str()), (Some(issue.id.as_str()), Some("issue_assignment_recovery")));
+        assert_eq!(counts(&board, &issue.id).await, []);
+        assert_eq!(items(&board, ada.id.as_str()).await, []);
+        // A hold covers the tree when the issue is given away.
+        let top = board.quiet("top", IssueStatus::Backlog, None).await;
+        let pause = engine::TreeOperation { mode: domain::tree::Mode::Pause, reason: None, release_policy: None, metadata: None };
+        let (held, _) = board.engine.operate_tree(&top.id, pause, &Board::person()).await.unwrap();
+        let below = engine::issues::IssueDraft { parent_id: Some(top.id.clone()), ..board.draft("below", Some(&bob)) };
+        let below = board.issue_like(below).await;
+        until_turned_away(&board, &bob, "issue_tree_hold_active").await;
+        until_looked_at(&board, &below.id, 30).await;
+        assert_eq!(world.runs_of(&bob.id).await.len(), 0);
+        board.engine.release_tree_hold(&top.id, &held.hold.id, None, None, &Board::person()).await.unwrap();
+        let (run, _) = under_way(&world, &bob.id).await;
+        assert_eq!(run.issue_id.as_deref(), Some(below.id.as_str()));
+    }
+
+    async fn work_of_a_terminated_agent_is_blocked_though_it_never_began(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let issue = board.quiet("never begun", IssueStatus::Todo, Some(&ada)).await;
+        let late = board.quiet("late", IssueStatus::Backlog, Some(&ada)).await;
+        board.engine.terminate_agent(&ada.id, &Actor::local_board()).await.unwrap();
+        until_blocked(&board, &issue).await;
+        assert_eq!(items(&board, issue.id.as_str()).await[0].kind, "stranded_issue");
+        // One that nobody planned a look for is found by the walk after a start.
+        board.engine.leave().await;
+        board.set_status(&late.id, IssueStatus::Todo).await;
+        let second = world.engine().await;
+        world.eventually("a blocked issue", || async {
+            second.nudge();
+            (board.row(&late.id).await.status == IssueStatus::Blocked).then_some(())
+        }).await;
+        second.leave().await;
+    }
+
+    async fn a_chain_is_judged_by_its_own_agents_however_many_there_are(world) {
+        let board = Board::new(&world).await;
+        crowd(&board, 1_050).await;
+        // They are the last of the list.
+        let boss = board.agent("Boss").await;
+        let ada = board.agent_reporting("Ada", Some(&boss.id)).await;
+        let waits = board.quiet("waits", IssueStatus::Blocked, Some(&ada)).await;
+        let fine = board.quiet("hers", IssueStatus::Todo, Some(&ada)).await;
+        block(&board, &fine, &waits).await;
+        let stuck = board.quiet("stuck", IssueStatus::Blocked, Some(&ada)).await;
+        let nobodys = board.quiet("nobody's", IssueStatus::Todo, None).await;
+        block(&board, &nobodys, &stuck).await;
+        world.eventually("an item", || async {
+            board.engine.nudge();
+            items(&board, stuck.id.as_str()).await.pop()
+        }).await;
+        assert_eq!(items(&board, waits.id.as_str()).await, [], "its agent can work");
+        // Who could help is somebody above, not somebody else.
+        plays_failure(&world).await;
+        let issue = board.issue("Fix the parser", IssueStatus::Todo, Some(&ada)).await;
+        until_blocked(&board, &issue).await;
+        let open = items(&board, issue.id.as_str()).await;
+        assert_eq!(open[0].owner_agent_id, Some(boss.id));
+    }
+
     async fn a_chain_that_nobody_works_on_is_shown_once_and_taken_back_when_it_moves(world) {
         let board = Board::new(&world).await;
         let ada = board.agent("Ada").await;
@@ -268,5 +454,28 @@ both_stores! {
             board.engine.nudge();
             items(&board, waits.id.as_str()).await.is_empty().then_some(())
         }).await;
+    }
+
+    async fn a_cancelled_run_of_somebody_who_was_mentioned_does_not_stop_the_work_of_the_assignee(world) {
+        let board = Board::new(&world).await;
+        let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
+        let issue = board.quiet("Fix it", IssueStatus::Todo, Some(&ada)).await;
+        let (work, process) = board.running(&ada, &issue).await;
+        board.say(&issue.id, "@Bob have a look", &in_run(&ada, &work.id)).await.unwrap();
+        board.finish((&work, &process)).await;
+        let asked = world
+            .eventually("a run of the mentioned", || async {
+                world.runs_of(&bob.id).await.into_iter().find(|run| run.status == RunStatus::Running)
+            })
+            .await;
+        board.engine.cancel_run(&asked.id, Some("not now".to_owned()), &Actor::local_board()).await.unwrap();
+        world.over(&asked.id).await;
+        until_looked_at(&board, &issue.id, 3600).await;
+        world
+            .eventually("the work goes on", || async {
+                board.engine.nudge();
+                world.runs_of(&ada.id).await.into_iter().find(|run| run.id != work.id)
+            })
+            .await;
     }
 }

@@ -183,15 +183,13 @@ both_stores! {
         let old = world.engine().await;
         let agent = world.agent(&old, 1).await;
         let (run, process) = world.start(&old, &agent.id, "a").await;
-        let next = world.engine().await;
+        let _next = world.engine().await;
         world.run_until(&run.id, "taken over", |row| row.lease_holder > run.lease_holder).await;
-        world.eventually("it is tended", || async {
-            next.explain(&run.id).await.unwrap().holder.unwrap().tended_here.then_some(())
-        })
-        .await;
+        let old_holder = run.lease_holder.unwrap();
+        world.model.until("a greeting", |model| (model.obeyed(&process) > old_holder).then_some(())).await;
         world.model.print(&process, "still there\n");
         let port = world.model.port();
-        let refused = port.stop(&process, run.lease_holder.unwrap(), "late");
+        let refused = port.stop(&process, old_holder, "late");
         assert!(matches!(refused, Err(ProcessError::Refused)), "{refused:?}");
         assert_eq!(world.model.stops(&process), 0);
     }

@@ -226,4 +226,30 @@ both_stores! {
         world.model.obey(&process);
         assert_eq!(world.over(&run.id).await.status, RunStatus::Cancelled);
     }
+
+    async fn that_a_program_is_done_is_on_record_while_it_stays_and_only_once(world) {
+        let first = world.engine().await;
+        let ada = world.agent(&first, 1).await;
+        let (run, process) = world.start(&first, &ada.id, "").await;
+        world.model.say_message(&process, "hello");
+        world.model.say_done(&process);
+        let said = || async {
+            let events = world.events(&run.id).await.into_iter();
+            let said: Vec<_> = events.filter(|it| it.message.as_deref() == Some("the agent is done; its process stays")).collect();
+            said
+        };
+        let event = world.eventually("that it is done", || async { said().await.pop() }).await;
+        assert_eq!(event.payload.unwrap()["result"], "success");
+        assert_eq!(world.run(&run.id).await.status, RunStatus::Running, "its process is there still");
+        first.leave().await;
+        let second = world.engine().await;
+        world.model.say_usage(&process, 10, 1, 100);
+        // Saved no sooner than a program that stays is noted.
+        world.run_until(&run.id, "with its usage saved", |run| run.usage.is_some()).await;
+        assert_eq!(said().await.len(), 1);
+        world.model.end_by(&process, domain::ending::EndedBy::Lingering);
+        assert_eq!(world.over(&run.id).await.status, RunStatus::Succeeded);
+        assert_eq!(said().await.len(), 1);
+        second.leave().await;
+    }
 }

@@ -12,6 +12,8 @@ use store::issues::Issue;
 use testkit::both_stores;
 
 use crate::board::{Board, refusal};
+use crate::issue_settlement::{assigned, counts, say_result, under_way};
+use crate::recovery_of_issues::later;
 
 use IssueStatus::{Backlog, Cancelled, Done, InProgress, Todo};
 
@@ -73,6 +75,62 @@ both_stores! {
             assert!(actions.contains(&action.to_owned()), "{action} in {actions:?}");
         }
         assert!(board.actions(&mid.id).await.contains(&"issue.tree_hold_run_interrupted".to_owned()));
+    }
+
+    async fn what_a_pause_of_its_tree_stopped_is_not_blocked_and_goes_on_when_that_is_over(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, first, process) = assigned(&board, &ada).await;
+        say_result(&world.model, &process, Some("I'll fix the lexer."), true);
+        world.over(&first.id).await;
+        // The run that is stopped is a continuation already: the next failure of its kind would count.
+        let (run, _) = under_way(&world, &ada.id).await;
+        let (held, _) = board.engine.operate_tree(&issue.id, operation(Mode::Pause), &Board::person()).await.unwrap();
+        assert_eq!(world.over(&run.id).await.status, RunStatus::Cancelled);
+        let before = (counts(&board, &issue.id).await, board.row(&issue.id).await.status);
+        for _ in 0..24 {
+            later(&board, 3600).await;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.runs_of(&ada.id).await.len(), 2, "nothing starts under the hold");
+        assert_eq!((counts(&board, &issue.id).await, board.row(&issue.id).await.status), before);
+        board.engine.release_tree_hold(&issue.id, &held.hold.id, None, None, &Board::person()).await.unwrap();
+        let next = world
+            .eventually("a run after the hold", || async {
+                later(&board, 60).await;
+                world.runs_of(&ada.id).await.into_iter().nth(2)
+            })
+            .await;
+        assert_eq!(next.context["wakeReason"], "issue_continuation_needed");
+        assert_eq!(counts(&board, &issue.id).await, before.0, "a pause is not the work's fault");
+    }
+
+    async fn a_hold_keeps_what_was_queued_before_it_and_lets_through_what_is_written_since(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let issue = board.quiet("work", InProgress, Some(&ada)).await;
+        let (run, _) = board.running(&ada, &issue).await;
+        // Somebody writes while it works: its follow-up is queued, and proven to come of that comment.
+        board.say(&issue.id, "look again", &Board::person()).await.unwrap();
+        let waiting = world
+            .eventually("a follow-up", || async {
+                world.runs_of(&ada.id).await.into_iter().find(|it| it.status == RunStatus::Queued)
+            })
+            .await;
+        world.clock.advance(std::time::Duration::from_secs(1));
+        board.engine.operate_tree(&issue.id, operation(Mode::Pause), &Board::person()).await.unwrap();
+        // The answer is behind the commit: whoever looks next sees that the run is being stopped, or is over.
+        assert!(world.run(&run.id).await.stop_asked_at.is_some());
+        assert_eq!(world.over(&run.id).await.status, RunStatus::Cancelled);
+        board.engine.nudge();
+        let row = world.run(&waiting.id).await;
+        let reason = board.engine.held_reasons(std::slice::from_ref(&row)).await.unwrap();
+        assert_eq!((row.status, reason), (RunStatus::Queued, vec![Some(domain::hold::HeldReason::Hold)]));
+        // Whoever writes to a held issue is answered.
+        world.clock.advance(std::time::Duration::from_secs(1));
+        board.say(&issue.id, "one question", &Board::person()).await.unwrap();
+        let begun = world.until(&waiting.id, RunStatus::Running).await;
+        assert_eq!(begun.context["treeHoldInteraction"], json!(true));
     }
 
     async fn a_cancelled_tree_comes_back_as_it_was_and_wakes_its_agents_if_asked(world) {

@@ -15,7 +15,10 @@ use domain::moment::Moment;
 use serde_json::Value as Json;
 
 pub use lists::{Filter, MOST_LISTED, inbox_lite, list};
-pub use sweeps::{check_of_agent, maybe_left, next_check, of_agents, set_check_at, stuck, to_check};
+pub use sweeps::{
+    bring_forward, check_all_of_agent, check_of_agent, maybe_left, next_check, of_agents, set_check_at,
+    stuck, to_check,
+};
 pub use trees::{Below, MOST_ANCESTORS, ancestors, children, count_children, descendants, has_open_child};
 
 use crate::value::Value;
@@ -244,9 +247,9 @@ pub async fn update(tx: &mut Tx<'_>, issue: &Issue) -> Result<(), StoreError> {
              $15, execution_workspace_id = $16, execution_workspace_preference = $17, \
              execution_workspace_settings = $18, started_at = $19, completed_at = $20, cancelled_at = $21, \
              hidden_at = $22, waits_on_blockers = $23, check_at = $24, last_activity_at = $25, updated_at = \
-             $26, priority_rank = $27 WHERE id = $1"
+             $26, priority_rank = $27, request_depth = $28 WHERE id = $1"
         ),
-        p![&issue.id, &issue.project_id, &issue.project_workspace_id, &issue.goal_id, &issue.parent_id, &issue.title, &issue.description, issue.status, issue.priority, &issue.assignee_agent_id, &issue.assignee_user_id, &issue.billing_code, &issue.assignee_adapter_overrides, &issue.execution_policy, &issue.execution_state, &issue.execution_workspace_id, &issue.execution_workspace_preference, &issue.execution_workspace_settings, issue.started_at, issue.completed_at, issue.cancelled_at, issue.hidden_at, issue.waits_on_blockers, issue.check_at, issue.last_activity_at, issue.updated_at, i64::from(issue.priority.rank())],
+        p![&issue.id, &issue.project_id, &issue.project_workspace_id, &issue.goal_id, &issue.parent_id, &issue.title, &issue.description, issue.status, issue.priority, &issue.assignee_agent_id, &issue.assignee_user_id, &issue.billing_code, &issue.assignee_adapter_overrides, &issue.execution_policy, &issue.execution_state, &issue.execution_workspace_id, &issue.execution_workspace_preference, &issue.execution_workspace_settings, issue.started_at, issue.completed_at, issue.cancelled_at, issue.hidden_at, issue.waits_on_blockers, issue.check_at, issue.last_activity_at, issue.updated_at, i64::from(issue.priority.rank()), issue.request_depth],
     )
     .await
 }

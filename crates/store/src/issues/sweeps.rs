@@ -67,7 +67,7 @@ pub async fn set_check_at(tx: &mut Tx<'_>, id: &IssueId, at: Option<Moment>) -> 
 }
 
 /// Returns the ids of the next `limit` issues that an agent should be working on, after `after`, each with whether it
-/// may have been left: a run of it has ended, none is under way, and no look at it is planned.
+/// may have been left: a run of it has ended or its agent is gone, no run is under way, and no look at it is planned.
 pub async fn maybe_left(
     tx: &mut Tx<'_>,
     after: &str,
@@ -76,13 +76,47 @@ pub async fn maybe_left(
     tx.rows_as(
         sql!(
             "SELECT i.id, CASE WHEN i.check_at IS NULL \
-               AND (i.checkout_run_id IS NOT NULL OR EXISTS (SELECT 1 FROM runs r WHERE r.issue_id = i.id)) \
+               AND (i.checkout_run_id IS NOT NULL OR EXISTS (SELECT 1 FROM runs r WHERE r.issue_id = i.id) \
+                    OR NOT EXISTS (SELECT 1 FROM agents a WHERE a.id = i.assignee_agent_id \
+                                   AND a.status <> 'terminated')) \
                AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.issue_id = i.id \
                                AND l.status IN ('queued', 'scheduled_retry', 'running')) THEN TRUE ELSE FALSE END \
              FROM issues i WHERE i.status IN ('todo', 'in_progress') AND i.assignee_agent_id IS NOT NULL \
              AND i.assignee_user_id IS NULL AND i.id > $1 ORDER BY i.id LIMIT $2"
         ),
         p![after, limit],
+    )
+    .await
+}
+
+/// Has all issues looked at that an agent should be working on: it never will.
+pub async fn check_all_of_agent(
+    tx: &mut Tx<'_>,
+    agent: &domain::ids::AgentId,
+    now: Moment,
+) -> Result<u64, StoreError> {
+    tx.exec(
+        sql!(
+            "UPDATE issues SET check_at = $2 WHERE assignee_agent_id = $1 AND status IN ('todo', 'in_progress') \
+             AND assignee_user_id IS NULL"
+        ),
+        p![agent, now],
+    )
+    .await
+}
+
+/// Has the issues of a company looked at that wait to be: something that kept them back was lifted.
+pub async fn bring_forward(
+    tx: &mut Tx<'_>,
+    company: &domain::ids::CompanyId,
+    now: Moment,
+) -> Result<u64, StoreError> {
+    tx.exec(
+        sql!(
+            "UPDATE issues SET check_at = $2 WHERE company_id = $1 AND check_at IS NOT NULL AND check_at > $2 \
+             AND status IN ('todo', 'in_progress')"
+        ),
+        p![company, now],
     )
     .await
 }

@@ -40,6 +40,7 @@ mod plans;
 mod projects;
 mod recoveries;
 mod relations;
+mod removal;
 mod round_trips;
 mod runs_of_issues;
 mod settings;

@@ -40,9 +40,9 @@ both_stores! {
                 Ok((
                     runs_of_issues::list(tx, &i, 10).await?,
                     runs_of_issues::list(tx, &i, 2).await?,
-                    runs_of_issues::latest(tx, &i).await?,
+                    runs_of_issues::latest(tx, &i, &"ada".into()).await?,
                     runs_of_issues::live(tx, &i, 10).await?,
-                    runs_of_issues::latest(tx, &"k".into()).await?,
+                    runs_of_issues::latest(tx, &i, &"nobody".into()).await?,
                     runs_of_issues::live_of(tx, &[i, j, "k".into()]).await?,
                     runs_of_issues::has_live(tx, &"i".into()).await?,
                     runs_of_issues::has_live(tx, &"k".into()).await?,

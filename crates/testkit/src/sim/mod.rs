@@ -5,8 +5,8 @@
 //! A seed is a history that can be played again. After every step the rules of `rules.rs` are looked at, and in the end,
 //! when nobody does anything any more, everything must come to rest.
 //!
-//! On SQLite a history is the same each time, but for the order in which a waiting task looks at two things that happened
-//! at once. PostgreSQL answers in its own time: there a seed decides what happens, and not always in which order.
+//! On SQLite a history is the same each time, to the last id. PostgreSQL answers in its own time: there a seed decides
+//! what happens, and not always in which order.
 
 mod acts;
 mod breakage;
@@ -81,8 +81,8 @@ pub struct Story {
     pub issues: usize,
     pub crashes: usize,
     pub simulated: Duration,
-    /// Every line of the diary and every fate, in one number: equal histories have equal ones.
-    pub fingerprint: u64,
+    /// What became of every run and every wake.
+    pub fates: Vec<String>,
     pub diary: Vec<String>,
 }
 
@@ -431,15 +431,13 @@ impl Simulation {
     }
 
     fn story(&self) -> Story {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        self.diary.hash(&mut hasher);
-        for run in &self.records.runs {
-            (&run.id, &run.status, run.epoch, run.finished_at).hash(&mut hasher);
-        }
-        for wake in &self.records.wakes {
-            (&wake.id, &wake.status).hash(&mut hasher);
-        }
+        let runs = self
+            .records
+            .runs
+            .iter()
+            .map(|run| format!("run {} {} {} {:?}", run.id, run.status, run.epoch, run.finished_at));
+        let wakes = self.records.wakes.iter().map(|wake| format!("wake {} {}", wake.id, wake.status));
+        let fates = runs.chain(wakes).collect();
         Story {
             transactions: self.transactions + self.life.as_ref().map_or(0, |life| life.turns.count()),
             runs: self.records.runs.len(),
@@ -447,7 +445,7 @@ impl Simulation {
             issues: self.records.issues.len(),
             crashes: self.crashes,
             simulated: self.passed,
-            fingerprint: hasher.finish(),
+            fates,
             diary: self.diary.clone(),
         }
     }

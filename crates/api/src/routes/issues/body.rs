@@ -95,7 +95,8 @@ impl IssueBody {
             let message = "String must contain at least 1 character(s)";
             fields.mistake("too_small", "assigneeAgentId", message);
         }
-        IssueBody { title, assignee_agent_id: assignee, ..IssueBody::common(fields) }
+        let request_depth = fields.count("requestDepth");
+        IssueBody { title, assignee_agent_id: assignee, request_depth, ..IssueBody::common(fields) }
     }
 
     fn common(fields: &mut Fields) -> IssueBody {
@@ -260,6 +261,7 @@ impl IssuePatchBody {
             assignee_user_id: issue.assignee_user_id,
             blocked_by: issue.blocked_by_issue_ids.map(issues),
             label_ids: issue.label_ids,
+            request_depth: issue.request_depth,
             billing_code: issue.billing_code,
             assignee_adapter_overrides: issue
                 .assignee_adapter_overrides

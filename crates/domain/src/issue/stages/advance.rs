@@ -194,7 +194,8 @@ fn decide(
         State { last_decision: Some(decision.id.clone()), last_outcome: Some(outcome), ..state.clone() };
     let step = if approves {
         let completed = state.completed.iter().cloned().chain([stage.id.clone()]).collect();
-        let passed = State { completed, participant: None, review_request: None, ..decided };
+        // Its participant and instructions end with it: they are read again only for a stage that is not passed.
+        let passed = State { completed, ..decided };
         next_stage(ask, policy, passed, true)?
     } else {
         let Some(back) = state.return_assignee.clone() else { return Err(Refusal::NoReturnAssignee) };
@@ -645,6 +646,9 @@ mod tests {
         assert_eq!(advance(&view, &say("tests", nothing(&dev))), Ok(Step::default()), "as before");
         assert_eq!(told(advance(&view, &say("budget", ask(&qa, Done)))).as_deref(), Some("budget"));
         assert_eq!(told(advance(&view, &ask(&qa, Done))), None, "they were for the stage before");
+        let (cto, last) = (agent("cto"), State { review_request: Some("sums".into()), ..in_approval() });
+        let passed = advance(&at(InReview, &cto, &policy, Some(&last)), &ask(&cto, Done));
+        assert_eq!(told(passed), None, "nobody is left to read them");
         let drifted = at(InProgress, &dev, &policy, Some(&state));
         assert_eq!(told(advance(&drifted, &say("new", nothing(&dev)))).as_deref(), Some("new"));
 

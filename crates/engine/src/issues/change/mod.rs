@@ -42,6 +42,7 @@ pub struct IssuePatch {
     pub assignee_user_id: Option<Option<String>>,
     pub blocked_by: Option<Vec<IssueId>>,
     pub label_ids: Option<Vec<String>>,
+    pub request_depth: Option<i64>,
     pub billing_code: Option<Option<String>>,
     pub assignee_adapter_overrides: Option<Option<Json>>,
     pub execution_policy: Option<Option<Json>>,
@@ -152,6 +153,7 @@ fn check(patch: &IssuePatch, route: Route) -> Result<(), EngineError> {
     sheet.maybe("assigneeUserId", flat(&patch.assignee_user_id).as_deref(), NAME);
     sheet.ids("blockedByIssueIds", patch.blocked_by.iter().flatten().map(IssueId::as_str));
     sheet.ids("labelIds", patch.label_ids.iter().flatten().map(String::as_str));
+    sheet.depth(patch.request_depth);
     sheet.maybe("billingCode", flat(&patch.billing_code).as_deref(), NAME);
     let overrides = patch.assignee_adapter_overrides.as_ref().and_then(Option::as_ref);
     sheet.object("assigneeAdapterOverrides", overrides);

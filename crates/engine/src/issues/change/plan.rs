@@ -287,6 +287,9 @@ fn apply(
             ours.clone_from(value);
         }
     }
+    if let Some(depth) = patch.request_depth {
+        after.request_depth = depth;
+    }
     if let Some(hidden_at) = patch.hidden_at {
         after.hidden_at = hidden_at;
     }

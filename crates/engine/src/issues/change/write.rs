@@ -2,9 +2,11 @@
 
 use domain::cancel::Stop;
 use domain::ids::{AgentId, CommentId, RunId};
+use domain::issue::IssueStatus;
 use domain::issue::change::StopCause;
 use domain::issue::notices::{self, Said, Standing};
 use domain::issue::refusal::Refusal;
+use domain::recovery::InboxKind;
 use serde_json::{Map, Value as Json, json};
 use store::comments::{self, Comment};
 use store::issues::{self, Issue};
@@ -20,6 +22,9 @@ use crate::issues::texts::cut;
 use crate::issues::tidings;
 use crate::stops::{self, StopReport};
 use crate::{EngineError, interactions};
+
+/// An issue has fewer open items than this.
+const MOST_ITEMS: i64 = 100;
 
 pub(super) async fn write(
     tx: &mut Tx<'_>,
@@ -198,6 +203,14 @@ async fn settle_attention(tx: &mut Tx<'_>, scribe: &Scribe, plan: &Plan) -> Resu
         || plan.before.assignee_agent_id != plan.after.assignee_agent_id;
     if moved && (scribe.by.is_board() || plan.after.status.is_terminal()) {
         inbox::resolve_of(tx, id.as_str(), None, "issue_changed", scribe.now).await?;
+    } else if plan.before.status == IssueStatus::Blocked && plan.after.status != IssueStatus::Blocked {
+        // Whoever set it going again, nobody is to look why it rested.
+        for item in inbox::open_of(tx, id.as_str(), MOST_ITEMS).await? {
+            let of_rest = [InboxKind::StrandedIssue.as_str(), InboxKind::StuckChain.as_str()];
+            if of_rest.contains(&item.kind.as_str()) {
+                inbox::resolve(tx, &item.id, "issue_changed", scribe.now).await?;
+            }
+        }
     }
     Ok(())
 }
@@ -286,6 +299,7 @@ fn differences(before: &Issue, after: &Issue) -> (Map<String, Json>, Map<String,
             ("parentId", json!(issue.parent_id)),
             ("assigneeAgentId", json!(issue.assignee_agent_id)),
             ("assigneeUserId", json!(issue.assignee_user_id)),
+            ("requestDepth", json!(issue.request_depth)),
             ("billingCode", json!(issue.billing_code)),
             ("assigneeAdapterOverrides", json!(issue.assignee_adapter_overrides)),
             ("executionPolicy", json!(issue.execution_policy)),
