@@ -65,13 +65,9 @@ impl HeartbeatPolicy {
             .iter()
             .find_map(|key| heartbeat.get(key).and_then(Value::as_bool))
             .unwrap_or(true);
-        let every = heartbeat
-            .get("intervalSec")
-            .and_then(number)
-            .filter(|s| s.is_finite() && *s > 0.0)
-            .unwrap_or(0.0);
+        let every = heartbeat.get("intervalSec").and_then(number).filter(|s| s.is_finite()).unwrap_or(0.0);
         // Ten years: longer than anybody means, and far from the end of the clock.
-        let every = Duration::from_secs_f64(every.min(315_360_000.0));
+        let every = Duration::from_secs_f64(every.clamp(0.0, 315_360_000.0));
         let max_concurrent_runs = match heartbeat.get("maxConcurrentRuns").and_then(number) {
             Some(n) if n.is_finite() => n.floor().clamp(1.0, 10.0) as u32,
             _ => DEFAULT_CONCURRENT_RUNS,

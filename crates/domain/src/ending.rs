@@ -156,7 +156,6 @@ fn verdict(ending: &Ending, done_first: bool) -> Verdict {
     if by == EndedBy::WallLimit && !done_first {
         return Verdict::Over(Settlement {
             outcome: Outcome::TimedOut,
-            error_code: Some("timeout".into()),
             stop_reason: StopReason::Timeout,
             ..failed("ran longer than its time limit and was stopped".into(), "timeout")
         });
@@ -778,6 +777,26 @@ mod tests {
     }
 
     #[test]
+    fn every_end_has_its_stop_reason() {
+        let rows = [
+            ("success", cli(exit(0), said(&[message(), success_event()])), StopReason::Completed),
+            ("failure", cli(exit(1), said(&[message()])), StopReason::AdapterFailed),
+            ("time limit", cli(signalled(15, EndedBy::WallLimit), said(&[message()])), StopReason::Timeout),
+            ("keeper lost", cli(ProcessEnd::Lost, said(&[])), StopReason::ProcessLost),
+            ("killed", cli(signalled(9, EndedBy::Itself), said(&[])), StopReason::ProcessLost),
+            (
+                "lost for good",
+                Ending { repeatable: false, ..cli(ProcessEnd::Lost, said(&[])) },
+                StopReason::ProcessLost,
+            ),
+            ("stopped", cli(signalled(15, EndedBy::StopOrder), said(&[])), StopReason::Cancelled),
+        ];
+        for (name, ending, reason) in rows {
+            assert_eq!(over(&ending).stop_reason, reason, "{name}");
+        }
+    }
+
+    #[test]
     fn what_a_watchdog_stops_is_timed_out_and_says_for_what() {
         for &stop in StopFor::ALL {
             let ending = Ending {
@@ -798,8 +817,11 @@ mod tests {
         let named = AgentError { code: Some("claude_auth_required".into()), ..error(ErrorClass::Auth) };
         let event = AgentEvent::Result { error: Some(named), summary: None, plan_only: false, json: None };
         assert_eq!(over(&cli(exit(1), said(&[event]))).error_code.as_deref(), Some("claude_auth_required"));
-        let limit = over(&cli(exit(1), said(&[error_event(ErrorClass::Quota)])));
-        assert_eq!(limit.not_before, Some(Moment::from_micros(9)));
-        assert_eq!(limit.family, Some(ErrorFamily::TransientUpstream));
+        for class in [ErrorClass::Quota, ErrorClass::Transient] {
+            let limit = over(&cli(exit(1), said(&[error_event(class)])));
+            assert_eq!(limit.not_before, Some(Moment::from_micros(9)));
+            assert_eq!(limit.family, Some(ErrorFamily::TransientUpstream));
+        }
+        assert_eq!(over(&cli(exit(1), said(&[error_event(ErrorClass::Auth)]))).not_before, None);
     }
 }

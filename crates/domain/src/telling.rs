@@ -271,6 +271,16 @@ mod tests {
     }
 
     #[test]
+    fn a_partial_cost_is_written_and_a_whole_one_is_not_spoken_of() {
+        for (partial, written) in [(true, Some(&Value::Bool(true))), (false, None)] {
+            let usage = Usage { cost_micros: Some(3), cost_partial: partial, ..Usage::default() };
+            let value = serde_json::to_value(&usage).expect("plain data");
+            assert_eq!(value.get("costPartial"), written);
+            assert_eq!(serde_json::from_value::<Usage>(value).expect("just written"), usage);
+        }
+    }
+
+    #[test]
     fn what_was_said_is_counted_and_the_last_of_it_kept() {
         let error = |message: &str| AgentError {
             class: ErrorClass::Other,

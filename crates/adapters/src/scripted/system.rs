@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::pipe::pipe;
-use rustix::process::{Pid, WaitOptions, getpid, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, wait, waitpid};
 
 const SIGNALS: &[(&str, i32)] = &[
     ("HUP", libc::SIGHUP),
@@ -203,7 +203,12 @@ pub(crate) fn leave(code: u8) -> ! {
 /// Waits until a child has ended, this one or any; false when there is none.
 pub(crate) fn reap(child: Option<i32>) -> bool {
     loop {
-        match waitpid(child.and_then(Pid::from_raw), WaitOptions::empty()) {
+        let ended = match child.and_then(Pid::from_raw) {
+            Some(child) => waitpid(Some(child), WaitOptions::empty()),
+            // Any child, also one that has left the process group.
+            None => wait(WaitOptions::empty()),
+        };
+        match ended {
             Ok(_) => return true,
             Err(Errno::INTR) => {}
             Err(_) => return false,

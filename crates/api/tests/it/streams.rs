@@ -388,9 +388,9 @@ async fn streams_end_when_their_key_is_revoked() {
         assert_eq!(events.next().await, None);
     }
     let close = loop {
-        match tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap().unwrap() {
-            Message::Close(frame) => break frame.unwrap(),
-            _ => {}
+        let message = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap().unwrap();
+        if let Message::Close(frame) = message {
+            break frame.unwrap();
         }
     };
     assert_eq!(u16::from(close.code), 1008, "{}", close.reason);

@@ -148,6 +148,7 @@ mod tests {
         assert_eq!(flagged(&same(7)), [] as [usize; 0]);
         assert_eq!(flagged(&same(40)), [8]);
         let mut repetition = Repetition::default();
+        assert!(!repetition.is_flagged());
         let found: Vec<NoProgress> =
             same(9).iter().filter_map(|(tool, input, w)| repetition.call(tool, input, *w)).collect();
         assert_eq!(found, [NoProgress { tool: "bash".into(), circle: 1, times: 8 }]);

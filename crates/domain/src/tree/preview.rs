@@ -659,6 +659,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_cancel_passed_over_or_found_closed_is_not_its_to_bring_back() {
+        let brought_back = |change: fn(&mut Member)| {
+            let mut tree = Tree::of_all_statuses().cancelled("h", 1);
+            tree.members.iter_mut().for_each(change);
+            tree.preview(Mode::Restore).affected().count()
+        };
+        assert_eq!(brought_back(|_| {}), 6);
+        assert_eq!(brought_back(|member| member.skip = Some(SkipReason::AlreadyHeld)), 0);
+        let closed = brought_back(|member| {
+            member.skip = None;
+            member.status = IssueStatus::Done;
+        });
+        assert_eq!(closed, 0);
+    }
+
+    #[test]
     fn members_remember_everything_skipped_ones_too() {
         let mut tree = chain();
         tree.runs = vec![run("r1", "mid", "a1", RunStatus::Running)];
