@@ -183,7 +183,8 @@ fn children_play_their_own_body_and_never_their_parents() {
 #[test]
 fn the_parent_waits_for_a_child_in_a_session_of_its_own() {
     let stage = Stage::new();
-    let played = stage.play("fork setsid quiet {\n sleep 200ms\n edit order child\n}\nwait\nedit order parent");
+    let played =
+        stage.play("fork setsid quiet {\n sleep 200ms\n edit order child\n}\nwait\nedit order parent");
     assert_eq!(played.code(), Some(0));
     assert_eq!(stage.read("order"), "child\nparent\n");
 }

@@ -26,7 +26,7 @@ pub(crate) async fn run(engine: Arc<Inner>) {
 }
 
 async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
-    let mut after = String::new();
+    let (mut after, mut is_idle) = (String::new(), true);
     loop {
         let items = engine
             .read(after.clone(), |tx, after| {
@@ -35,6 +35,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
                 )
             })
             .await?;
+        is_idle &= items.is_empty();
         for item in &items {
             // One circle's trouble is not another's.
             if let Err(error) = look_after(engine, item).await {
@@ -55,7 +56,8 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
             Err(error) => tracing::warn!(wake = %wake.id, %error, "cannot let go of a held wake"),
         }
     }
-    Ok(engine.settings.period)
+    // With nothing held there is nothing that a person could let go.
+    Ok(if is_idle { super::seldom(engine) } else { engine.settings.period })
 }
 
 /// Resolves the item when a person touched its issue since.

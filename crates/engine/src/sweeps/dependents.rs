@@ -59,7 +59,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     if ordered {
         engine.orders_bell();
     }
-    Ok(engine.settings.period.max(begun.elapsed() * REST))
+    Ok(super::seldom(engine).max(begun.elapsed() * REST))
 }
 
 /// Tells the assignee, once: the mark goes with the order.

@@ -48,6 +48,11 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     tasks.spawn(async move { inner.feed.tail(&inner.store, &inner.leaving).await });
 }
 
+/// How often a sweep comes that only finds what was told already, should that ever have been lost: an idle server sleeps.
+pub(crate) fn seldom(engine: &Inner) -> Duration {
+    engine.settings.period * 3
+}
+
 /// Rests after a pass: until its bell rings, or as long as the pass said there is nothing to do. False: the engine closes.
 pub(crate) async fn rest(
     engine: &Inner,

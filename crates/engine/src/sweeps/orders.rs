@@ -52,7 +52,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     if ordered {
         engine.orders_bell();
     }
-    Ok(engine.settings.period)
+    Ok(super::seldom(engine))
 }
 
 /// Looks first without a lock: what is kept is kept for long, and costs no write.

@@ -326,7 +326,8 @@ both_stores! {
         assert_eq!(item.title, format!("{} is blocked: I need the key of the gate.", issue.identifier));
         assert_eq!(item.owner_agent_id.as_ref(), Some(&boss.id));
         // The sweep finds the same and tells it once; it finds those, too, that no run has blocked.
-        let silent = board.quiet("silent", IssueStatus::Blocked, Some(&ada)).await;
+        let silent = board.quiet("silent", IssueStatus::Backlog, Some(&ada)).await;
+        board.move_to(&silent.id, IssueStatus::Blocked).await;
         let other = world.eventually("an item", || async {
             later(&board, 60).await;
             items(&board, silent.id.as_str()).await.pop()
@@ -350,7 +351,8 @@ both_stores! {
         let open = items(&board, issue.id.as_str()).await;
         assert_eq!(open[0].details["state"], "in_review_without_action_path");
         // Nobody's review is nobody's, too.
-        let orphan = board.quiet("orphan", IssueStatus::InReview, None).await;
+        let orphan = board.quiet("orphan", IssueStatus::Backlog, None).await;
+        board.move_to(&orphan.id, IssueStatus::InReview).await;
         world.eventually("an item", || async {
             board.engine.nudge();
             items(&board, orphan.id.as_str()).await.pop()
@@ -414,12 +416,14 @@ both_stores! {
         // They are the last of the list.
         let boss = board.agent("Boss").await;
         let ada = board.agent_reporting("Ada", Some(&boss.id)).await;
-        let waits = board.quiet("waits", IssueStatus::Blocked, Some(&ada)).await;
+        let waits = board.quiet("waits", IssueStatus::Backlog, Some(&ada)).await;
         let fine = board.quiet("hers", IssueStatus::Todo, Some(&ada)).await;
         block(&board, &fine, &waits).await;
-        let stuck = board.quiet("stuck", IssueStatus::Blocked, Some(&ada)).await;
+        board.move_to(&waits.id, IssueStatus::Blocked).await;
+        let stuck = board.quiet("stuck", IssueStatus::Backlog, Some(&ada)).await;
         let nobodys = board.quiet("nobody's", IssueStatus::Todo, None).await;
         block(&board, &nobodys, &stuck).await;
+        board.move_to(&stuck.id, IssueStatus::Blocked).await;
         world.eventually("an item", || async {
             board.engine.nudge();
             items(&board, stuck.id.as_str()).await.pop()
@@ -436,9 +440,10 @@ both_stores! {
     async fn a_chain_that_nobody_works_on_is_shown_once_and_taken_back_when_it_moves(world) {
         let board = Board::new(&world).await;
         let ada = board.agent("Ada").await;
-        let waits = board.quiet("waits", IssueStatus::Blocked, Some(&ada)).await;
+        let waits = board.quiet("waits", IssueStatus::Backlog, Some(&ada)).await;
         let leaf = board.quiet("nobody's", IssueStatus::Todo, None).await;
         block(&board, &leaf, &waits).await;
+        board.move_to(&waits.id, IssueStatus::Blocked).await;
         let open = world.eventually("an item", || async {
             board.engine.nudge();
             items(&board, waits.id.as_str()).await.pop()
