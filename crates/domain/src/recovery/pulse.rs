@@ -35,6 +35,10 @@ pub const IDLE_BYTES: u64 = 4096;
 pub struct Pulse {
     quiet_since: Moment,
     reading: Option<Reading>,
+    /// The reading that showed work last: where processors are scarce a busy tree gets too little of them between two
+    /// readings to show it, and enough over several.
+    #[serde(default)]
+    at_work: Option<Reading>,
     /// Readings were compared: silence of the tree is known and not assumed.
     measured: bool,
 }
@@ -42,7 +46,7 @@ pub struct Pulse {
 impl Pulse {
     /// A run that started; it is quiet from here on.
     pub const fn new(started_at: Moment) -> Pulse {
-        Pulse { quiet_since: started_at, reading: None, measured: false }
+        Pulse { quiet_since: started_at, reading: None, at_work: None, measured: false }
     }
 
     /// The run printed something.
@@ -53,21 +57,21 @@ impl Pulse {
     /// A reading of its tree. The first one says nothing yet; readings that come out of order are dropped.
     pub fn measured(&mut self, reading: Reading) {
         let Some(before) = self.reading else {
-            self.reading = Some(reading);
+            (self.reading, self.at_work) = (Some(reading), Some(reading));
             return;
         };
         if reading.at <= before.at {
             return;
         }
-        let floor = (reading.at.since(before.at) / IDLE_SHARE).max(IDLE_CPU);
         // A sum that fell, or another number of processes: something ended or began.
         let moved = reading.processes != before.processes
             || reading.cpu < before.cpu
-            || reading.io_bytes < before.io_bytes;
-        let worked = reading.cpu.saturating_sub(before.cpu) >= floor
+            || reading.io_bytes < before.io_bytes
             || reading.io_bytes.saturating_sub(before.io_bytes) >= IDLE_BYTES;
-        if moved || worked {
+        if moved || has_computed(&before, &reading) || has_computed(&self.at_work.unwrap_or(before), &reading)
+        {
             self.quiet_since = self.quiet_since.max(reading.at);
+            self.at_work = Some(reading);
         }
         self.reading = Some(reading);
         self.measured = true;
@@ -82,6 +86,12 @@ impl Pulse {
     pub const fn is_measured(&self) -> bool {
         self.measured
     }
+}
+
+/// The tree used more of the processors than a program that turns over in its sleep.
+fn has_computed(before: &Reading, after: &Reading) -> bool {
+    let floor = (after.at.since(before.at) / IDLE_SHARE).max(IDLE_CPU);
+    after.cpu.saturating_sub(before.cpu) >= floor
 }
 
 #[cfg(test)]
@@ -143,6 +153,35 @@ mod tests {
             pulse.quiet_since() != START
         };
         assert_eq!([19, 20].map(quickly), [false, true]);
+    }
+
+    /// The last sign of life, in milliseconds, of a tree that uses so much between readings that are half a second apart.
+    fn quiet_since_with(micros_each: u64, readings: u64) -> u64 {
+        let mut pulse = Pulse::new(START);
+        for number in 0..=readings {
+            let at = START.plus(Duration::from_millis(500 * number));
+            let cpu = Duration::from_micros(micros_each * number);
+            // Its bells ring, too.
+            pulse.measured(Reading { at, cpu, io_bytes: 100 * number, processes: 2 });
+        }
+        u64::try_from(pulse.quiet_since().since(START).as_millis()).unwrap()
+    }
+
+    #[test]
+    fn a_busy_tree_that_gets_little_of_the_processors_is_not_silent() {
+        assert_eq!(quiet_since_with(10_000, 100), 50_000, "ten of five hundred");
+        assert_eq!(quiet_since_with(7_000, 100), 49_500, "every third reading shows it");
+        assert_eq!(quiet_since_with(4_900, 100), 0, "less than a hundredth");
+    }
+
+    #[test]
+    fn a_burst_after_a_long_sleep_is_a_sign_of_life() {
+        let mut pulse = Pulse::new(START);
+        pulse.measured(still(0));
+        pulse.measured(still(3_000));
+        let burst = Reading { cpu: Duration::from_secs(2), ..still(3_005) };
+        pulse.measured(burst);
+        assert_eq!(pulse.quiet_since(), at(3_005));
     }
 
     #[test]
