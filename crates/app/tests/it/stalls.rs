@@ -50,10 +50,10 @@ impl Measure {
                 stall: seconds(60),
                 late: seconds(5),
                 builds: seconds(600),
-                work: (20, 980),
+                work: (100, 900),
                 cap: seconds(1200),
                 times,
-                width: 25,
+                width: 10,
                 patience: seconds(1500),
             },
         }
