@@ -103,7 +103,8 @@ fn woken(bench: &Bench) -> Result<Vec<Row>> {
         for Past { store, engine, issue, runs, .. } in &pasts {
             engine.leave().await;
             let more = count_runs_of(store, issue).await? - runs;
-            ensure!(more == lived, "{lived} wakes made {more} runs of the issue");
+            // Work that is never closed is carried on now and then, beside the wakes.
+            ensure!(more >= lived, "{lived} wakes made {more} runs of the issue");
             store.close().await;
         }
         anyhow::Ok((taken, whole, pasts[1].runs))
