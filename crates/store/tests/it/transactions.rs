@@ -203,6 +203,8 @@ both_engines! {
     async fn a_caller_who_gives_up_does_not_stop_the_write(store: Store) {
         // A write can be over as soon as it is looked at for the first time: then the next one is left.
         for number in 0..1_000 {
+            // What a task does without a pause is cut short at some point: that is not what is to be seen here.
+            tokio::task::yield_now().await;
             let attempts = Arc::new(AtomicUsize::new(0));
             let (seen, id) = (attempts.clone(), number.to_string());
             let wanted = id.clone();
