@@ -202,7 +202,7 @@ both_engines! {
 
     async fn a_caller_who_gives_up_does_not_stop_the_write(store: Store) {
         // A write can be over as soon as it is looked at for the first time: then the next one is left.
-        for number in 0..1_000 {
+        for number in 0..1_000_i64 {
             // What a task does without a pause is cut short at some point: that is not what is to be seen here.
             tokio::task::yield_now().await;
             let attempts = Arc::new(AtomicUsize::new(0));
@@ -211,7 +211,7 @@ both_engines! {
             let mut write = Box::pin(store.write(move |tx| {
                 seen.fetch_add(1, Ordering::SeqCst);
                 let id = id.clone();
-                Box::pin(async move { insert(tx, &id, 1).await })
+                Box::pin(async move { insert(tx, &id, number).await })
             }));
             if futures_util::poll!(write.as_mut()).is_ready() {
                 continue;
