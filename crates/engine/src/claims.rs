@@ -10,6 +10,7 @@ use domain::ids::{IssueId, RunId};
 use domain::issue::IssueStatus;
 use domain::issue::checkout::{HARNESS_EXPECTS, harness_checks_out};
 use domain::moment::Moment;
+use domain::recovery::looks;
 use domain::run::RunStatus;
 use domain::wake::{StaleRetry, WakeStatus, interaction};
 use serde_json::{Value as Json, json};
@@ -22,7 +23,6 @@ use store::runs::Run;
 use store::{StoreError, Tx, agents, issues, leases, locks, runs, wakes};
 
 use crate::run_tokens::RunTokens;
-use crate::sweeps::expiry;
 use crate::{activity, budgets, signals};
 
 /// Who claims.
@@ -249,7 +249,7 @@ pub(crate) async fn dismiss(
     if let Some(issue) = run.issue_id.clone().map(IssueId) {
         locks::unpoint(tx, &issue, &run.id).await?;
         if *leaves_work {
-            expiry::look_after(tx, &issue, now).await?;
+            issues::check_by(tx, &issue, now.plus(looks::AFTER)).await?;
         }
     }
     let ended = Run {

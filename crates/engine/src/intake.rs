@@ -7,9 +7,9 @@
 use domain::agent::{AgentStatus, HeartbeatPolicy};
 use domain::claim::{self, Gate};
 use domain::ids::{AgentId, IssueId, RunId, WakeId};
-use domain::issue::IssueStatus;
 use domain::moment::Moment;
 use domain::recovery::breaker::HELD_REASON;
+use domain::recovery::looks;
 use domain::run::RunStatus;
 use domain::wake::{
     self, ActorKind, Decision, IssueView, Refusal, SameKey, ScopeRun, SkipReason, Source, StaleRetry,
@@ -25,7 +25,6 @@ use store::{StoreError, Tx, agents, locks, runs, wakes};
 
 use crate::claims::{Claim, Claimant, Dismissal, Room};
 use crate::issue_views::AtDoor;
-use crate::sweeps::stranded;
 use crate::{breaker, budgets, claims, issue_views, resuming, signals};
 
 /// Ids and conditions of an admission: everything the transaction needs and must not fetch itself, because it may run twice.
@@ -272,11 +271,8 @@ impl Ask<'_> {
     /// it away is over.
     async fn look_later(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let Some(AtDoor { issue: Some(issue), .. }) = self.door else { return Ok(()) };
-        let is_its_work = issue.assignee_agent_id.as_ref() == Some(&self.agent.id)
-            && matches!(issue.status, IssueStatus::Todo | IssueStatus::InProgress);
-        let soon = self.admission.now.plus(stranded::AFTER_RUN);
-        if is_its_work && issue.check_at.is_none_or(|at| at > soon) {
-            store::issues::set_check_at(tx, &issue.id, Some(soon)).await?;
+        if issue.assignee_agent_id.as_ref() == Some(&self.agent.id) {
+            store::issues::check_by(tx, &issue.id, self.admission.now.plus(looks::AFTER)).await?;
         }
         Ok(())
     }

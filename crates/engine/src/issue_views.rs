@@ -16,7 +16,6 @@ use domain::wake::interaction::{self, CommentFacts, Passes, StoredAsk, is_verifi
 use domain::wake::{Actor, IssueFacts, IssueView, LockHolder, WaitingRetry, WakeRequest};
 use serde_json::{Map, Value as Json};
 use store::agents::Agent;
-use store::comments::Comment;
 use store::issues::Issue;
 use store::runs::Run;
 use store::{StoreError, Tx, comments, holds, issues, locks, relations, runs_of_issues, wakes};
@@ -101,7 +100,7 @@ impl AtDoor {
         };
         let none = Map::new();
         let context = run.context.as_object().unwrap_or(&none);
-        let verified = is_verified(context, &facts.id, facts.comment.as_ref(), Some(actor), &[]);
+        let verified = is_verified(context, &facts.id, facts.comment.as_ref(), None, Some(actor), &[]);
         ClaimIssue::Found(Box::new(IssueAtClaim {
             id: issue.id.clone(),
             run: run.id.clone(),
@@ -207,21 +206,22 @@ pub(crate) async fn comment_facts(
     tx: &mut Tx<'_>,
     comment: &str,
 ) -> Result<Option<CommentFacts>, StoreError> {
-    Ok(comments::get(tx, &CommentId::from(comment)).await?.map(facts_of))
-}
-
-fn facts_of(comment: Comment) -> CommentFacts {
-    CommentFacts {
+    Ok(comments::get(tx, &CommentId::from(comment)).await?.map(|comment| CommentFacts {
         id: comment.id,
         issue: comment.issue_id,
         author_agent: comment.author_agent_id,
         author_user: comment.author_user_id,
-    }
+        written_at: comment.created_at,
+    }))
 }
 
-/// Whether the comment that a waiting run names was written by somebody who asked for the run, and since the issue is
-/// held: what was queued before the hold waits with the rest (D1), and who writes to a held issue knows what he does.
-async fn verified(
+/// Since when a pause hold covers an issue: the newest, where several do.
+pub(crate) async fn held_since(tx: &mut Tx<'_>, issue: &IssueId) -> Result<Option<Moment>, StoreError> {
+    Ok(holds::held(tx, std::slice::from_ref(issue)).await?.pop().map(|(_, since)| since))
+}
+
+/// Whether the comment that a run names proves that the run may pass the hold of its issue.
+pub(crate) async fn verified(
     tx: &mut Tx<'_>,
     run: &Run,
     issue: &IssueId,
@@ -229,11 +229,7 @@ async fn verified(
     held_since: Moment,
 ) -> Result<bool, StoreError> {
     let Some(named) = last_comment(context) else { return Ok(false) };
-    let comment = comments::get(tx, &CommentId::from(named)).await?;
-    let Some(comment) = comment.filter(|comment| comment.created_at >= held_since) else {
-        return Ok(false);
-    };
-    let comment = Some(facts_of(comment));
+    let comment = comment_facts(tx, named).await?;
     let named = |payload: &Json, key: &str| payload[key].as_str().map(str::to_owned);
     let asks: Vec<StoredAsk> = wakes::of_run(tx, &run.id, MOST_ASKS)
         .await?
@@ -244,7 +240,7 @@ async fn verified(
             comment: named(&wake.payload, "commentId"),
         })
         .collect();
-    Ok(is_verified(context, issue, comment.as_ref(), None, &asks))
+    Ok(is_verified(context, issue, comment.as_ref(), Some(held_since), None, &asks))
 }
 
 fn turn(issue: &Issue) -> Option<(Option<domain::issue::stages::StageType>, domain::issue::Principal)> {
@@ -261,7 +257,7 @@ fn lock_facts(lock: locks::Locked) -> LockFacts {
     }
 }
 
-fn blocker(related: relations::Related) -> Blocker {
+pub(crate) fn blocker(related: relations::Related) -> Blocker {
     Blocker {
         id: related.id,
         identifier: Some(related.identifier),

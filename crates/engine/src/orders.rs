@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::budget::resume::WAKE_REASON;
 use domain::ids::{AgentId, CompanyId, IssueId, RunId};
 use domain::issue::notices::Notice;
 use domain::moment::Moment;
-use domain::wake::{Actor, ActorKind, Source, TriggerDetail, WakeRequest, WakeStatus, merge_context};
+use domain::recovery;
+use domain::wake::{Actor, Source, TriggerDetail, WakeRequest, WakeStatus, merge_context};
 use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value as Json, json};
 use store::orders::{self, NewOrder, Order};
@@ -236,11 +236,8 @@ async fn deliver(
     Ok(Some(Admitted { agent, fate }))
 }
 
-/// Reasons of the program for carrying on what was accepted before: a budget stopped it, or it was left alone.
-const CARRIED_ON: [&str; 3] = [WAKE_REASON, "issue_assignment_recovery", "issue_continuation_needed"];
-
 fn request(order: Order) -> WakeRequest {
-    let carries_on = order.actor_kind == ActorKind::System && CARRIED_ON.contains(&order.reason.as_str());
+    let carries_on = recovery::carries_on(order.actor_kind, &order.reason);
     let hash = body_hash(&json!({ "reason": order.reason, "payload": order.payload }));
     WakeRequest {
         source: order.source,

@@ -17,7 +17,6 @@ use store::leases::Progress;
 
 use crate::budgets;
 use crate::processes::{Frame, FrameStream};
-use crate::run_task::Deaf;
 
 /// How much of each stream's end is kept beside the row (spec/heartbeat.md 15, "excerpt cap").
 const EXCERPT: usize = 32 << 10;
@@ -402,6 +401,19 @@ impl Tail {
         }
         // NUL is text nowhere: PostgreSQL refuses it, and people cannot see it.
         Some(String::from_utf8_lossy(&self.bytes[from..]).replace('\0', "\u{fffd}"))
+    }
+}
+
+/// Hears nothing: for agents of a type that this program does not know, and where an adapter broke.
+pub(crate) struct Deaf;
+
+impl adapters::Reader for Deaf {
+    fn line(&mut self, _: adapters::Source, _: &[u8]) -> Vec<domain::telling::AgentEvent> {
+        Vec::new()
+    }
+
+    fn is_listening(&self) -> bool {
+        false
     }
 }
 

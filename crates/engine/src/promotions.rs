@@ -17,7 +17,7 @@ use store::wakes::{self, Wake};
 use store::{StoreError, Tx, agents, locks, relations};
 
 use crate::intake::{self, Admission};
-use crate::issue_views::{comment_facts, pause_hold};
+use crate::issue_views::{comment_facts, held_since};
 use crate::wakes::Admitted;
 use crate::{breaker, budgets, claims, orders};
 
@@ -64,17 +64,17 @@ pub(crate) async fn look(tx: &mut Tx<'_>, issue: Option<&Issue>, now: Moment) ->
         Some(holder) if holder.is_live => Lock::OthersLive,
         Some(_) => Lock::OthersDead,
     };
-    let hold = pause_hold(tx, &issue.id).await?;
+    let held_since = held_since(tx, &issue.id).await?;
     let mut faced = Vec::with_capacity(wakes.len());
     for wake in &wakes {
-        faced.push(face(tx, issue, wake, hold.is_some(), now).await?);
+        faced.push(face(tx, issue, wake, held_since, now).await?);
     }
     let released = ReleasedIssue {
         id: issue.id.clone(),
         identifier: issue.identifier.clone(),
         status: issue.status,
         lock,
-        held: hold.is_some(),
+        held: held_since.is_some(),
     };
     Ok(Look { release: promotion::release(Some(&released), &faced), wakes })
 }
@@ -83,7 +83,7 @@ async fn face(
     tx: &mut Tx<'_>,
     issue: &Issue,
     wake: &Wake,
-    is_held: bool,
+    held_since: Option<Moment>,
     now: Moment,
 ) -> Result<DeferredWake, StoreError> {
     let (_, context) = unparked(wake);
@@ -96,9 +96,9 @@ async fn face(
         Some(_) | None => false,
     };
     let is_interaction = match last_comment(&context) {
-        Some(comment) if is_held => {
+        Some(comment) if held_since.is_some() => {
             let comment = comment_facts(tx, comment).await?;
-            is_verified(&context, &issue.id, comment.as_ref(), Some(&actor_of(wake)), &[])
+            is_verified(&context, &issue.id, comment.as_ref(), held_since, Some(&actor_of(wake)), &[])
         }
         Some(_) | None => false,
     };

@@ -11,6 +11,7 @@ use domain::agent::{AgentStatus, HeartbeatPolicy, PauseReason};
 use domain::cancel::{Fate, Stop, fate};
 use domain::ids::{AgentId, RunId};
 use domain::moment::Moment;
+use domain::recovery::looks;
 use domain::run::RunStatus;
 use domain::schedule;
 use domain::wake::{Actor, WakeStatus};
@@ -21,7 +22,6 @@ use store::runs::Run;
 use store::{StoreError, Tx, agents, inbox, keys, leases, runs, wakes};
 
 use crate::run_task::Handle;
-use crate::sweeps::stranded;
 use crate::{Engine, EngineError, Inner, signals};
 
 /// What a stop did.
@@ -141,7 +141,7 @@ impl Engine {
                     agent.updated_at = now;
                     agents::update(tx, &agent).await?;
                     store::issues::check_of_agent(tx, &agent.id, now).await?;
-                    inbox::resolve_of(tx, id.as_str(), Some(stranded::PAUSED), "resumed", now).await?;
+                    inbox::resolve_of(tx, id.as_str(), Some(looks::PAUSED), "resumed", now).await?;
                     tell_status(tx, &agent, now).await?;
                     audit::append(
                         tx,
@@ -228,7 +228,7 @@ impl Inner {
                     agents::update(tx, &agent).await?;
                     if stop == Stop::TerminateAgent {
                         store::issues::check_all_of_agent(tx, &id, now).await?;
-                        inbox::resolve_of(tx, id.as_str(), Some(stranded::PAUSED), "terminated", now).await?;
+                        inbox::resolve_of(tx, id.as_str(), Some(looks::PAUSED), "terminated", now).await?;
                     }
                     let mut report = StopReport::default();
                     for run in runs::live_of_agent(tx, &id).await? {

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 
 use domain::ids::AgentId;
+use domain::issue::attention::Attention;
 use domain::moment::Moment;
-use engine::issues::{Attention, Listed, LiteItem, RunRef};
+use engine::issues::{Listed, LiteItem, RunRef};
 use serde::Serialize;
 use serde_json::Value;
 use store::issues::Issue as Row;

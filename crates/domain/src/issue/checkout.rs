@@ -210,12 +210,21 @@ pub fn release(custody: &Custody, editor: &Editor, manages: bool) -> Result<Rele
     Ok(custody.released())
 }
 
-/// Decides a force-release: a person clears all locks, whoever holds them. Status and, unless asked, assignee stay.
-pub fn force_release(custody: &Custody, editor: &Editor) -> Result<Released, Refusal> {
+/// Decides a force-release: a person clears all locks, whoever holds them, and the assignee if asked. Answers with the
+/// status afterwards: it stays, unless the issue were in progress and nobody's, which no rule would ever pick up.
+pub fn force_release(
+    custody: &Custody,
+    is_nobodys_then: bool,
+    editor: &Editor,
+) -> Result<(Released, IssueStatus), Refusal> {
     match editor {
-        Editor::Board { user: Some(_) } => Ok(custody.released()),
-        Editor::Board { user: None } | Editor::Agent { .. } | Editor::System => Err(Refusal::BoardRequired),
+        Editor::Board { user: Some(_) } => {}
+        Editor::Board { user: None } | Editor::Agent { .. } | Editor::System => {
+            return Err(Refusal::BoardRequired);
+        }
     }
+    let is_left = is_nobodys_then && custody.status == IssueStatus::InProgress;
+    Ok((custody.released(), if is_left { IssueStatus::Todo } else { custody.status }))
 }
 
 /// Whether the program checks the issue out for a run before the agent starts (spec/heartbeat.md 4.2); it expects
@@ -690,9 +699,18 @@ mod tests {
         }
         let pointed = Custody { execution_run: Some("q".into()), ..held };
         let freed = freed("r1", Some("q"));
-        assert_eq!(force_release(&pointed, &board()), freed);
+        let freed = freed.expect("released");
+        for (before, is_nobodys_then, after) in [
+            (IssueStatus::InProgress, false, IssueStatus::InProgress),
+            (IssueStatus::InProgress, true, IssueStatus::Todo),
+            (IssueStatus::InReview, true, IssueStatus::InReview),
+            (IssueStatus::Todo, true, IssueStatus::Todo),
+        ] {
+            let custody = Custody { status: before, ..pointed.clone() };
+            assert_eq!(force_release(&custody, is_nobodys_then, &board()), Ok((freed.clone(), after)));
+        }
         for editor in [me(Some("r1")), Editor::System, Editor::Board { user: None }] {
-            assert_eq!(force_release(&pointed, &editor), Err(Refusal::BoardRequired));
+            assert_eq!(force_release(&pointed, false, &editor), Err(Refusal::BoardRequired));
         }
     }
 

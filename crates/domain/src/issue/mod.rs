@@ -3,6 +3,7 @@
 //! The files beside this one decide who may take an issue, what a change does to it and who is to hear of it. Nothing
 //! here loads or writes; the shell is `engine::issues`.
 
+pub mod attention;
 pub mod change;
 pub mod checkout;
 pub mod create;
@@ -35,6 +36,11 @@ impl IssueStatus {
     /// Nothing is left to do.
     pub const fn is_terminal(self) -> bool {
         matches!(self, IssueStatus::Done | IssueStatus::Cancelled)
+    }
+
+    /// The one who is responsible for it should be at work on it.
+    pub const fn is_in_work(self) -> bool {
+        matches!(self, IssueStatus::Todo | IssueStatus::InProgress)
     }
 }
 

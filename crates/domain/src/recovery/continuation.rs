@@ -105,7 +105,7 @@ pub fn decide(view: &ContinuationView) -> Continuation {
     }
     let Some(issue) = &view.issue else { return Continuation::Nothing(Not::NoIssue) };
     let invokable = view.agent_status.is_some_and(AgentStatus::is_invokable);
-    let in_work = matches!(issue.status, IssueStatus::Todo | IssueStatus::InProgress);
+    let in_work = issue.status.is_in_work();
     for (is_so, not) in [
         (issue.assignee.as_ref() != Some(&view.agent), Not::NotAssignee),
         (!in_work, Not::IssueStatus),

@@ -9,12 +9,14 @@ use serde_json::{Map, Value, json};
 
 use crate::ids::{AgentId, IssueId, RunId};
 use crate::liveness::LivenessState;
-use crate::words;
+use crate::wake::ActorKind;
+use crate::{budget, words};
 
 pub mod breaker;
 pub mod continuation;
 pub mod graph;
 pub mod last_run;
+pub mod looks;
 pub mod orphan;
 pub mod pulse;
 pub mod repetition;
@@ -62,6 +64,25 @@ words!(
         PausedAgent = "paused_agent",
     }
 );
+
+impl InboxKind {
+    /// It asks why an issue rests: whoever sets the issue going again has answered it.
+    pub const fn asks_why_it_rests(self) -> bool {
+        match self {
+            InboxKind::StrandedIssue | InboxKind::StuckChain => true,
+            InboxKind::SilentRun | InboxKind::NoProgress | InboxKind::WakeLoop | InboxKind::PausedAgent => {
+                false
+            }
+        }
+    }
+}
+
+/// True for a wake of the program that carries on what was accepted before, because a budget stopped it or it was left
+/// alone: the agent's taste for new wakes is not asked, and a budget holds it instead of refusing it (D1).
+pub fn carries_on(by: ActorKind, reason: &str) -> bool {
+    by == ActorKind::System
+        && [budget::resume::WAKE_REASON, stranded::BEGIN, stranded::GO_ON].contains(&reason)
+}
 
 /// Something happened that may make counted attempts void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +217,27 @@ mod tests {
                 assert_eq!(resets(cause, Touch::RunSucceeded(state)), disproved, "{cause} {state}");
             }
         }
+    }
+
+    #[test]
+    fn only_the_program_carries_on_and_only_for_its_three_reasons() {
+        for (by, reason, expected) in [
+            (ActorKind::System, "budget_resumed", true),
+            (ActorKind::System, "issue_assignment_recovery", true),
+            (ActorKind::System, "issue_continuation_needed", true),
+            (ActorKind::System, "issue_assigned", false),
+            (ActorKind::User, "issue_continuation_needed", false),
+            (ActorKind::Agent, "issue_assignment_recovery", false),
+        ] {
+            assert_eq!(carries_on(by, reason), expected, "{by} {reason}");
+        }
+    }
+
+    #[test]
+    fn who_sets_an_issue_going_answers_only_why_it_rested() {
+        let answered: Vec<&str> =
+            InboxKind::ALL.iter().filter(|kind| kind.asks_why_it_rests()).map(|kind| kind.as_str()).collect();
+        assert_eq!(answered, ["stranded_issue", "stuck_chain"]);
     }
 
     #[test]

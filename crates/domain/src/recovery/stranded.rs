@@ -17,6 +17,11 @@ use crate::words;
 /// `source` of the activity of a blocked issue.
 pub const ACTIVITY_SOURCE: &str = "recovery.reconcile_stranded_assigned_issue";
 
+/// The reason of a wake for work that was never begun.
+pub const BEGIN: &str = "issue_assignment_recovery";
+/// The reason of a wake for work that stopped half way.
+pub const GO_ON: &str = "issue_continuation_needed";
+
 /// When the decision is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
@@ -98,9 +103,8 @@ pub enum Stranded {
 
 /// Decides; the first rule that matches ends it.
 pub fn decide(view: &StrandedView) -> Stranded {
-    let in_work = matches!(view.status, IssueStatus::Todo | IssueStatus::InProgress);
     let after_run = view.asked == Asked::AfterRun;
-    if !in_work {
+    if !view.status.is_in_work() {
         return Stranded::Rest(Rest::NotInWork);
     }
     if view.assigned_to_user {
@@ -170,15 +174,15 @@ pub fn decide(view: &StrandedView) -> Stranded {
     }
     let words = if todo {
         Carry {
-            reason: "issue_assignment_recovery",
+            reason: BEGIN,
             retry_reason: "assignment_recovery",
             source: Some("issue.assignment_recovery"),
             counts_as: (!free).then_some(cause),
         }
     } else {
         Carry {
-            reason: "issue_continuation_needed",
-            retry_reason: "issue_continuation_needed",
+            reason: GO_ON,
+            retry_reason: GO_ON,
             source: Some("issue.continuation_recovery"),
             counts_as: (!free).then_some(cause),
         }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::context::text;
 use super::{Actor, ActorKind};
 use crate::ids::{AgentId, CommentId, IssueId};
+use crate::moment::Moment;
 
 /// Reasons of interactions with the `source` that belongs to each.
 const INTERACTIONS: [(&str, &str); 3] = [
@@ -28,6 +29,7 @@ pub struct CommentFacts {
     pub issue: IssueId,
     pub author_agent: Option<AgentId>,
     pub author_user: Option<String>,
+    pub written_at: Moment,
 }
 
 /// A stored wake of the run, asked when the run's own actor proves nothing.
@@ -99,10 +101,14 @@ fn is_reason(reason: Option<&str>) -> bool {
 
 /// The full test. `comment` is the row that [`last_comment`] names, if there is one; `direct` is who asks now; `asks` are
 /// stored wakes of the same company and agent with this run or wake id (none at intake).
+///
+/// `held_since`: for what was asked for earlier, the moment of the newest hold. A comment from before it waits with the
+/// rest (D1); who writes to a held issue knows what he does.
 pub fn is_verified(
     context: &Map<String, Value>,
     issue: &IssueId,
     comment: Option<&CommentFacts>,
+    held_since: Option<Moment>,
     direct: Option<&Actor>,
     asks: &[StoredAsk],
 ) -> bool {
@@ -113,6 +119,9 @@ pub fn is_verified(
     }
     let (Some(named), Some(comment)) = (last_comment(context), comment) else { return false };
     if named != comment.id.as_str() || comment.issue != *issue {
+        return false;
+    }
+    if held_since.is_some_and(|since| comment.written_at < since) {
         return false;
     }
     direct.is_some_and(|actor| wrote(actor, comment))
@@ -185,6 +194,7 @@ mod tests {
             issue: "i".into(),
             author_agent: None,
             author_user: Some("u".to_owned()),
+            written_at: Moment::from_micros(100),
         };
         let by_agent = CommentFacts { author_agent: Some("a".into()), author_user: None, ..by_user.clone() };
         let elsewhere = CommentFacts { issue: "j".into(), ..by_user.clone() };
@@ -289,8 +299,28 @@ mod tests {
             ),
         ];
         for (name, context, comment, direct, asks, expected) in rows {
-            let found = is_verified(&object(context), &"i".into(), comment, direct.as_ref(), &asks);
+            let found = is_verified(&object(context), &"i".into(), comment, None, direct.as_ref(), &asks);
             assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_written_since_the_hold_passes_it() {
+        let context = json!({"wakeReason": "issue_commented", "source": "issue.comment", "commentId": "c"});
+        let comment = CommentFacts {
+            id: "c".into(),
+            issue: "i".into(),
+            author_agent: None,
+            author_user: Some("u".to_owned()),
+            written_at: Moment::from_micros(100),
+        };
+        let asks = actor(ActorKind::User, "u");
+        for (held_since, expected) in [(None, true), (Some(99), true), (Some(100), true), (Some(101), false)]
+        {
+            let since = held_since.map(Moment::from_micros);
+            let passes =
+                is_verified(&object(context.clone()), &"i".into(), Some(&comment), since, Some(&asks), &[]);
+            assert_eq!(passes, expected, "{held_since:?}");
         }
     }
 

@@ -96,7 +96,7 @@ pub(super) fn decide(view: &IssueView, scope: &[ScopeRun], request: &WakeRequest
         IssueView::Found(facts) => facts,
     };
     let comment = facts.comment.as_ref();
-    let verified = is_verified(&request.context, &facts.id, comment, Some(&request.actor), &[]);
+    let verified = is_verified(&request.context, &facts.id, comment, None, Some(&request.actor), &[]);
     let passes = Passes::read(&request.context, verified);
     let mut context = Map::new();
     if let Some(hold) = &facts.hold {
@@ -234,6 +234,7 @@ mod tests {
                 issue: "i".into(),
                 author_agent: None,
                 author_user: Some("u".into()),
+                written_at: crate::moment::Moment::from_micros(0),
             }),
         }
     }

@@ -9,20 +9,15 @@ use domain::issue::refusal::{Kind, Refusal};
 use domain::issue::{Editor, IssueStatus, notices};
 use domain::moment::Moment;
 use domain::run::RunStatus;
-use domain::wake::Actor;
-use domain::wake::interaction::{CommentFacts, StoredAsk, is_verified, last_comment};
 use serde_json::json;
 use store::issues::{self, Issue};
-use store::{Tx, audit, comments, inbox, locks, recoveries, runs, wakes};
+use store::{Tx, audit, inbox, locks, recoveries, runs};
 
 use super::care::agent_in;
 use super::facts::{self, Attempt, Locks};
 use super::{guard, tidings};
 use crate::activity::{Author, Scribe};
-use crate::{Engine, EngineError, stops};
-
-/// As many wakes of a run as are asked who is behind it.
-const MOST_ASKS: i64 = 100;
+use crate::{Engine, EngineError, issue_views, stops};
 
 /// What a caller expects of an issue that it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,29 +190,10 @@ fn taken(issue: &Issue, agent: &AgentId, now: Moment) -> Issue {
 
 /// Whether a comment of a person or an agent, and not a rule, is behind the run.
 async fn verified(tx: &mut Tx<'_>, issue: &IssueId, run: &RunId) -> Result<bool, EngineError> {
+    let Some(since) = issue_views::held_since(tx, issue).await? else { return Ok(false) };
     let Some(row) = runs::get(tx, run).await? else { return Ok(false) };
     let Some(context) = row.context.as_object() else { return Ok(false) };
-    let comment = match last_comment(context) {
-        None => return Ok(false),
-        Some(comment) => comments::get(tx, &comment.into()).await?,
-    };
-    let comment = comment.map(|comment| CommentFacts {
-        id: comment.id,
-        issue: comment.issue_id,
-        author_agent: comment.author_agent_id,
-        author_user: comment.author_user_id,
-    });
-    let named = |payload: &serde_json::Value, key: &str| payload[key].as_str().map(str::to_owned);
-    let asks: Vec<StoredAsk> = wakes::of_run(tx, run, MOST_ASKS)
-        .await?
-        .into_iter()
-        .map(|wake| StoredAsk {
-            actor: Actor { kind: wake.actor_kind, id: wake.actor_id.clone() },
-            issue: named(&wake.payload, "issueId"),
-            comment: named(&wake.payload, "commentId"),
-        })
-        .collect();
-    Ok(is_verified(context, issue, comment.as_ref(), None, &asks))
+    Ok(issue_views::verified(tx, &row, issue, context, since).await?)
 }
 
 async fn give_back(tx: &mut Tx<'_>, scribe: &mut Scribe, issue: &Issue) -> Result<Issue, EngineError> {
@@ -268,15 +244,15 @@ async fn take_away(
         return Err(EngineError::refused(Kind::Forbidden, "Board access required"));
     };
     let editor = scribe.editor(tx).await?;
-    let released = force_release(&facts::custody(tx, issue).await?, &editor)?;
-    let mut after = Issue { last_activity_at: now, updated_at: now, ..issue.clone() };
+    let is_nobodys_then = clear_assignee && issue.assignee_user_id.is_none();
+    let custody = facts::custody(tx, issue).await?;
+    let (released, status) = force_release(&custody, is_nobodys_then, &editor)?;
+    let mut after = Issue { status, last_activity_at: now, updated_at: now, ..issue.clone() };
     if clear_assignee {
         after.assignee_agent_id = None;
-        if after.status == IssueStatus::InProgress && after.assignee_user_id.is_none() {
-            // In progress with nobody: no rule would ever pick it up.
-            after.status = IssueStatus::Todo;
-            after.waits_on_blockers = !facts::open_blockers(tx, id).await?.is_empty();
-        }
+    }
+    if status != issue.status {
+        after.waits_on_blockers = !facts::open_blockers(tx, id).await?.is_empty();
     }
     issues::update(tx, &after).await?;
     locks::clear(tx, id).await?;

@@ -1,6 +1,7 @@
 //! What an agent reads first in a run: its issue with everything around it, small enough to be read in one go.
 
 use domain::ids::{CommentId, IssueId};
+use domain::issue::attention::Attention;
 use domain::moment::Moment;
 use store::attachments::{self, Attachment};
 use store::comments::{self, Comment, Order};
@@ -11,7 +12,6 @@ use store::relations::{self, Related};
 use store::{StoreError, Tx};
 
 use super::attachments::MOST_ATTACHMENTS;
-use super::attention::Attention;
 use super::documents::SYSTEM_KEY;
 use super::lists;
 use crate::projects::ProjectCard;

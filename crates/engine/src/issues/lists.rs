@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::ids::{AgentId, CompanyId, IssueId, RunId};
-use domain::issue::IssueStatus;
+use domain::issue::attention::{Attention, judge};
+use domain::issue::{Blocker, IssueStatus};
 use domain::run::RunStatus;
 use store::documents::{self, Document};
 use store::goals::{self, Goal};
@@ -17,11 +18,10 @@ use store::runs::Run;
 use store::work_products::{self, WorkProduct};
 use store::{StoreError, Tx, companies, projects, runs_of_issues};
 
-use super::attention::{Attention, judge};
 use super::documents::{MOST_DOCUMENTS, SYSTEM_KEY};
 use super::products::MOST_PRODUCTS;
 use crate::projects::ProjectCard;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, issue_views};
 
 /// As many issues as a list without a limit holds.
 pub const DEFAULT_LISTED: i64 = 500;
@@ -249,7 +249,7 @@ async fn attention(
     let is_alone =
         issue.status == IssueStatus::Blocked && blockers.iter().all(|it| it.status == IssueStatus::Done);
     let has_open_child = is_alone && issues::has_open_child(tx, &issue.id).await?;
-    let blockers: Vec<&Related> = blockers.iter().collect();
+    let blockers: Vec<Blocker> = blockers.iter().cloned().map(issue_views::blocker).collect();
     Ok(judge(issue.status, &blockers, at_work, has_open_child))
 }
 

@@ -5,7 +5,6 @@
 //! outbox. A refused change writes nothing. Waking agents is the outbox's affair; nothing here waits for it.
 
 mod attachments;
-mod attention;
 mod care;
 mod change;
 mod checkout;
@@ -26,7 +25,6 @@ use store::issues::{self, Issue};
 use store::{StoreError, Tx};
 
 pub use attachments::AttachmentDraft;
-pub use attention::{Attention, AttentionState};
 pub use change::{IssuePatch, Patched};
 pub use checkout::{Checkout, ForceReleased};
 pub use comment::{CommentDraft, MOST_COMMENTS};

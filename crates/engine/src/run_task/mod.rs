@@ -24,10 +24,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use attention::Attention;
-pub(crate) use start::Deaf;
 
 use crate::processes::{ExitFacts, ProcessError, ProcessId, beside};
-use crate::progress::Account;
+use crate::progress::{Account, Deaf};
 use crate::settlement::{self, Settled};
 use crate::slots::Slot;
 use crate::unwritten::{Unwritten, in_words};
@@ -208,7 +207,7 @@ impl<'a> Tending<'a> {
         handle: &'a Arc<Handle>,
     ) -> Tending<'a> {
         let adapter = adapters::find(&agent.adapter_type);
-        let account = Account::new(Box::new(start::Deaf), run.created_at, None);
+        let account = Account::new(Box::new(Deaf), run.created_at, None);
         let attention = Attention::of(&run, &agent, engine.clock.now());
         let grace = Duration::from_secs(15);
         let told_up_to = u64::try_from(run.log_offset).unwrap_or(0);

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Tending;
 use crate::processes::beside;
-use crate::progress::{Account, earlier_usage};
+use crate::progress::{Account, Deaf, earlier_usage};
 
 /// As many arguments and notes of a command are kept in its event.
 const MOST_TEXTS: usize = 50;
@@ -119,19 +119,6 @@ fn reader_of(adapter: &dyn Adapter, setup: &Setup<'_>) -> Box<dyn adapters::Read
 fn words_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it says nothing")
-}
-
-/// Hears nothing: for agents of a type that this program does not know, and where an adapter broke.
-pub(crate) struct Deaf;
-
-impl adapters::Reader for Deaf {
-    fn line(&mut self, _: adapters::Source, _: &[u8]) -> Vec<domain::telling::AgentEvent> {
-        Vec::new()
-    }
-
-    fn is_listening(&self) -> bool {
-        false
-    }
 }
 
 /// `adapter.invoke`: what was started, for people. Values of the environment are never in it.

@@ -11,6 +11,7 @@ use domain::issue::IssueStatus;
 use domain::liveness::{self, Evidence, IssueLook, Liveness, LivenessState, LivenessView, Spoken};
 use domain::moment::Moment;
 use domain::recovery::continuation::{self, Continuation, ContinuationView, ContinuedIssue};
+use domain::recovery::looks;
 use domain::recovery::stranded::{Asked, Stranded};
 use domain::recovery::{Cause, InboxKind};
 use domain::run::Outcome;
@@ -419,10 +420,7 @@ async fn continuation_view(
 
 /// Has an issue looked at a moment later whose work should go on; another one is not.
 async fn plan_a_look(tx: &mut Tx<'_>, issue: &Issue, now: Moment) -> Result<(), StoreError> {
-    let in_work = matches!(issue.status, IssueStatus::Todo | IssueStatus::InProgress)
-        && issue.assignee_agent_id.is_some()
-        && issue.assignee_user_id.is_none();
-    let at = in_work.then(|| now.plus(stranded::AFTER_RUN));
+    let at = issue.is_agents_work().then(|| now.plus(looks::AFTER));
     if at.is_some() || issue.check_at.is_some() {
         issues::set_check_at(tx, &issue.id, at).await?;
     }

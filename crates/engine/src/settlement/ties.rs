@@ -6,12 +6,12 @@
 
 use domain::ids::{AgentId, IssueId};
 use domain::moment::Moment;
+use domain::recovery::looks;
 use domain::run::RunStatus;
 use store::issues;
 use store::{StoreError, Tx, locks, runs_of_issues};
 
 use crate::run_task::Tending;
-use crate::sweeps::stranded;
 use crate::{orders, promotions};
 
 /// More issues than this are not taken by one run; a sweep finds the others.
@@ -60,9 +60,6 @@ pub(crate) async fn free(tx: &mut Tx<'_>, id: &IssueId, now: Moment) -> Result<V
     if let Some(wake) = look.promoted() {
         orders::promote(tx, &issue.company_id, wake, now).await?;
     }
-    let planned = now.plus(stranded::AFTER_RUN);
-    if issue.check_at.is_none_or(|at| at > planned) {
-        issues::set_check_at(tx, id, Some(planned)).await?;
-    }
+    issues::check_by(tx, id, now.plus(looks::AFTER)).await?;
     waiting(tx, id).await
 }

@@ -8,13 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::claim::{self, ClaimView, Gate};
-use domain::ids::IssueId;
-use domain::moment::Moment;
 use domain::run::RunStatus;
-use store::{StoreError, Tx, issues, runs};
+use store::{StoreError, issues, runs};
 
 use crate::claims::{self, Dismissal, Room};
-use crate::sweeps::stranded;
 use crate::{Inner, budgets, intake, issue_views};
 
 /// At most so many in one pass.
@@ -29,17 +26,6 @@ pub(crate) async fn run(engine: Arc<Inner>) {
         if !super::rest(&engine, "runs that wait too long", &engine.expiry, pass).await {
             return;
         }
-    }
-}
-
-/// Has an issue looked at that lost the run which was to work on it; the issue is locked.
-pub(crate) async fn look_after(tx: &mut Tx<'_>, issue: &IssueId, now: Moment) -> Result<(), StoreError> {
-    let planned = now.plus(stranded::AFTER_RUN);
-    match issues::get(tx, issue).await? {
-        Some(row) if row.check_at.is_none_or(|at| at > planned) => {
-            issues::set_check_at(tx, issue, Some(planned)).await
-        }
-        Some(_) | None => Ok(()),
     }
 }
 

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::agent::{AgentStatus, HeartbeatPolicy, PauseReason};
+use domain::agent::HeartbeatPolicy;
 use domain::ids::IssueId;
-use domain::issue::IssueStatus;
 use domain::moment::Moment;
+use domain::recovery::Cause;
 use domain::recovery::last_run::{LastEnd, LastRun};
+use domain::recovery::looks::{self, PausedAgent};
 use domain::recovery::stranded::{self, Asked, Rest, Stranded, StrandedView};
-use domain::recovery::{Cause, InboxItem, InboxKind};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use store::issues::{self, Issue};
 use store::runs::Run;
 use store::{
@@ -36,17 +36,6 @@ const BETWEEN_PAGES: Duration = Duration::from_secs(2);
 const WALK_AGAIN: Duration = Duration::from_secs(6 * 3600);
 /// The longest sleep: a clock may jump, another node may plan a look.
 const LONGEST: Duration = Duration::from_secs(30);
-
-/// After a run the agent has this long to be woken by somebody else.
-pub(crate) const AFTER_RUN: Duration = Duration::from_secs(20);
-/// An issue that waits for something is looked at again after half its age, within these limits.
-const SOONEST: Duration = Duration::from_secs(15);
-const LATEST: Duration = Duration::from_secs(600);
-
-/// A pause that lasts longer while work waits is shown to people.
-const LONG_PAUSE: Duration = Duration::from_secs(3600);
-/// The cause of the item that tells of it.
-pub(crate) const PAUSED: &str = "paused";
 
 pub(crate) async fn run(engine: Arc<Inner>) {
     let mut walk = Walk { after: String::new(), next: Instant::now() };
@@ -111,7 +100,7 @@ async fn pass(engine: &Arc<Inner>, walk: &mut Walk) -> Result<Duration, StoreErr
 /// An issue that cannot be looked after is looked at later: were it due still, a batch of its kind would keep all others
 /// from being looked at.
 async fn put_off(engine: &Arc<Inner>, issue: &IssueId, now: Moment) {
-    let later = Some(now.plus(SOONEST));
+    let later = Some(now.plus(looks::SOONEST));
     let put = engine.write(issue.clone(), move |tx, issue| {
         Box::pin(async move { issues::set_check_at(tx, &issue, later).await })
     });
@@ -191,7 +180,7 @@ async fn look_after(engine: &Arc<Inner>, issue: &IssueId) -> Result<bool, StoreE
                 let view = view(tx, &issue, Asked::BySweep, last.as_ref(), now).await?;
                 match decide(tx, &issue, view).await? {
                     Stranded::Rest(rest) => {
-                        issues::set_check_at(tx, &id, look_again(rest, since, now)).await?;
+                        issues::set_check_at(tx, &id, looks::again(rest, since, now)).await?;
                         if rest == Rest::AgentPaused {
                             show_long_pause(tx, &mut scribe, &issue).await?;
                         }
@@ -199,7 +188,7 @@ async fn look_after(engine: &Arc<Inner>, issue: &IssueId) -> Result<bool, StoreE
                     }
                     Stranded::Wake(order) => {
                         attempts::order(tx, &issue.company_id, &order, None, now).await?;
-                        issues::set_check_at(tx, &id, Some(now.plus(LATEST))).await?;
+                        issues::set_check_at(tx, &id, Some(now.plus(looks::LATEST))).await?;
                         Ok(true)
                     }
                     Stranded::Block(block) => {
@@ -212,30 +201,20 @@ async fn look_after(engine: &Arc<Inner>, issue: &IssueId) -> Result<bool, StoreE
         .await
 }
 
-/// Work waits for an agent that somebody paused long ago and may have forgotten: one item for the agent, however much
-/// waits. Of a pause for a budget, and of an agent that waits for approval, people are asked elsewhere.
+/// Tells people of an agent that was paused long ago while the issue waits for it.
 async fn show_long_pause(tx: &mut Tx<'_>, scribe: &mut Scribe, issue: &Issue) -> Result<(), StoreError> {
     let Some(id) = &issue.assignee_agent_id else { return Ok(()) };
     let Some(agent) = agents::get(tx, id).await? else { return Ok(()) };
-    let is_old = agent.paused_at.is_some_and(|at| scribe.now.since(at) >= LONG_PAUSE);
-    let by_somebody = agent.status == AgentStatus::Paused && agent.pause_reason != Some(PauseReason::Budget);
-    if !is_old || !by_somebody {
-        return Ok(());
-    }
-    let details = json!({
-        "agentId": agent.id, "pauseReason": agent.pause_reason, "pausedAt": agent.paused_at, "issueId": issue.id,
-        "identifier": issue.identifier,
-    });
-    let item = InboxItem {
-        kind: InboxKind::PausedAgent,
-        entity_type: "agent",
-        entity_id: agent.id.to_string(),
-        cause: PAUSED.to_owned(),
-        title: format!("{} is paused, and {} waits for it", agent.name, issue.identifier),
-        details: details.as_object().cloned().unwrap_or_default(),
-        owner: None,
+    let paused = PausedAgent {
+        id: agent.id,
+        name: agent.name,
+        status: agent.status,
+        reason: agent.pause_reason,
+        since: agent.paused_at,
     };
-    attempts::open_item(tx, scribe, &issue.company_id, &item).await?;
+    if let Some(item) = looks::long_pause(&paused, &issue.id, &issue.identifier, scribe.now) {
+        attempts::open_item(tx, scribe, &issue.company_id, &item).await?;
+    }
     Ok(())
 }
 
@@ -261,7 +240,7 @@ pub(crate) async fn view(
     last: Option<&Run>,
     now: Moment,
 ) -> Result<StrandedView, StoreError> {
-    let in_work = matches!(issue.status, IssueStatus::Todo | IssueStatus::InProgress);
+    let in_work = issue.status.is_in_work();
     let agent = match issue.assignee_agent_id.as_ref().filter(|_| in_work) {
         Some(id) => agents::get(tx, id).await?.filter(|agent| agent.company_id == issue.company_id),
         None => None,
@@ -361,41 +340,4 @@ async fn is_parked(
     }
     let succeeded = runs_of_issues::last_success(tx, &agent.id).await?;
     Ok(succeeded.is_none_or(|at| ended.finished_at.is_some_and(|ended| at <= ended)))
-}
-
-/// When an issue that rests is looked at again; `None`: not before something happens to it.
-fn look_again(rest: Rest, since: Moment, now: Moment) -> Option<Moment> {
-    match rest {
-        Rest::NotInWork
-        | Rest::AssignedToUser
-        | Rest::Unassigned
-        | Rest::NotItsRun
-        | Rest::Cancelled
-        | Rest::NotBegun => None,
-        Rest::CarriedOn
-        | Rest::Held
-        | Rest::AgentPaused
-        | Rest::BlockedByOthers
-        | Rest::AwaitsDecision
-        | Rest::BudgetBlocked
-        | Rest::AccountParked
-        | Rest::JustSucceeded => Some(now.plus((now.since(since) / 2).clamp(SOONEST, LATEST))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_waits_is_looked_at_ever_more_seldom_and_what_is_over_never() {
-        let at = |seconds| Moment::from_micros(0).plus(Duration::from_secs(seconds));
-        for (age, next) in [(0, 15), (40, 20), (400, 200), (90_000, 600)] {
-            let found = look_again(Rest::Held, at(1_000), at(1_000 + age));
-            assert_eq!(found, Some(at(1_000 + age + next)), "{age}");
-        }
-        for rest in [Rest::NotInWork, Rest::Cancelled, Rest::NotBegun, Rest::Unassigned] {
-            assert_eq!(look_again(rest, at(0), at(9)), None, "{rest}");
-        }
-    }
 }

@@ -12,12 +12,13 @@ mod trees;
 use domain::ids::{AgentId, CompanyId, IssueId, RunId};
 use domain::issue::{IssueStatus, Priority};
 use domain::moment::Moment;
+use domain::recovery::looks;
 use serde_json::Value as Json;
 
 pub use lists::{Filter, MOST_LISTED, inbox_lite, list};
 pub use sweeps::{
-    bring_forward, check_all_of_agent, check_of_agent, maybe_left, next_check, of_agents, set_check_at,
-    stuck, to_check,
+    bring_forward, check_all_of_agent, check_by, check_of_agent, maybe_left, next_check, of_agents,
+    set_check_at, stuck, to_check,
 };
 pub use trees::{Below, MOST_ANCESTORS, ancestors, children, count_children, descendants, has_open_child};
 
@@ -73,6 +74,13 @@ pub struct Issue {
     pub last_activity_at: Moment,
     pub created_at: Moment,
     pub updated_at: Moment,
+}
+
+impl Issue {
+    /// An agent, and no person, should be at work on it.
+    pub fn is_agents_work(&self) -> bool {
+        looks::is_agents_work(self.status, self.assignee_agent_id.as_ref(), self.assignee_user_id.as_deref())
+    }
 }
 from_row!(Issue {
     id,

@@ -66,6 +66,18 @@ pub async fn set_check_at(tx: &mut Tx<'_>, id: &IssueId, at: Option<Moment>) -> 
     tx.run(sql!("UPDATE issues SET check_at = $2 WHERE id = $1"), p![id, at]).await
 }
 
+/// Has an issue looked at by then, unless an earlier look is planned or no agent should be working on it.
+pub async fn check_by(tx: &mut Tx<'_>, id: &IssueId, at: Moment) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "UPDATE issues SET check_at = $2 WHERE id = $1 AND (check_at IS NULL OR check_at > $2) \
+             AND status IN ('todo', 'in_progress') AND assignee_agent_id IS NOT NULL AND assignee_user_id IS NULL"
+        ),
+        p![id, at],
+    )
+    .await
+}
+
 /// Returns the ids of the next `limit` issues that an agent should be working on, after `after`, each with whether it
 /// may have been left: a run of it has ended or its agent is gone, no run is under way, and no look at it is planned.
 pub async fn maybe_left(

@@ -278,6 +278,49 @@ both_stores! {
         assert_eq!(store.read(|tx| Box::pin(issues::next_check(tx))).await.unwrap(), Some(at(10)));
     }
 
+    async fn a_look_is_planned_for_agents_work_only_and_never_put_off(store: Store) {
+        set_up(&store).await;
+        use IssueStatus::{Backlog, Blocked, InProgress, Todo};
+        let of = |id: &str, status, agent: Option<&str>, check_at: Option<i64>| Issue {
+            status,
+            assignee_agent_id: agent.map(AgentId::from),
+            check_at: check_at.map(at),
+            ..issue(id)
+        };
+        add(&store, vec![
+            of("new", Todo, Some("ada"), None),
+            of("earlier", InProgress, Some("ada"), Some(10)),
+            of("later", InProgress, Some("ada"), Some(90)),
+            of("another's", Todo, Some("bob"), Some(90)),
+            of("nobody's", Todo, None, None),
+            of("rests", Backlog, Some("ada"), None),
+            of("blocked", Blocked, Some("ada"), Some(90)),
+            Issue { assignee_user_id: Some("u1".into()), ..of("a person's", Todo, Some("ada"), None) },
+        ]).await;
+        let planned = async || {
+            let all = store.read(|tx| Box::pin(issues::to_check(tx, at(999), 100))).await.unwrap();
+            let second = |issue: &Issue| (issue.check_at.unwrap().micros() - at(0).micros()) / 1_000_000;
+            let mut planned: Vec<_> = all.iter().map(|issue| (issue.id.to_string(), second(issue))).collect();
+            planned.sort();
+            planned.into_iter().map(|(id, at)| format!("{id} {at}")).collect::<Vec<_>>()
+        };
+        write(&store, |tx| Box::pin(async move {
+            for issue in ["new", "earlier", "later", "nobody's", "rests", "blocked", "a person's"] {
+                issues::check_by(tx, &issue.into(), at(50)).await?;
+            }
+            Ok(())
+        })).await;
+        assert_eq!(planned().await, ["another's 90", "blocked 90", "earlier 10", "later 50", "new 50"]);
+        // An agent can be woken again: what waits for it does not wait longer.
+        write(&store, |tx| Box::pin(async { issues::check_of_agent(tx, &"ada".into(), at(40)).await })).await;
+        assert_eq!(planned().await, ["another's 90", "blocked 90", "earlier 10", "later 40", "new 40"]);
+        write(&store, |tx| Box::pin(async { issues::bring_forward(tx, &company(), at(30)).await })).await;
+        assert_eq!(planned().await, ["another's 30", "blocked 90", "earlier 10", "later 30", "new 30"]);
+        // It never can.
+        write(&store, |tx| Box::pin(async { issues::check_all_of_agent(tx, &"ada".into(), at(20)).await })).await;
+        assert_eq!(planned().await, ["another's 30", "blocked 90", "earlier 20", "later 20", "new 20"]);
+    }
+
     async fn two_changes_of_one_issue_wait_for_each_other(store: Store) {
         set_up(&store).await;
         add(&store, vec![issue("a")]).await;

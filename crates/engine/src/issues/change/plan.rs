@@ -8,6 +8,7 @@ use domain::issue::create::{Stamps, check_parent};
 use domain::issue::refusal::{Kind, Refusal};
 use domain::issue::stages::{Policy, State};
 use domain::moment::Moment;
+use domain::recovery::looks;
 use domain::run::RunStatus;
 use store::agents;
 use store::issues::{self, Issue};
@@ -20,7 +21,6 @@ use crate::issues::care::{Custodian, agent_in, guard, may_assign};
 use crate::issues::create::{checked_blockers, goal_of, own_workspace, project_of};
 use crate::issues::facts::{self, Locks, user_exists};
 use crate::issues::{labels, of_company, tidings};
-use crate::sweeps::stranded;
 
 /// A change that may be written.
 pub(super) struct Plan {
@@ -307,12 +307,9 @@ fn apply(
     after.last_activity_at = now;
     after.updated_at = now;
     let is_moved = (before.0, &before.1) != (after.status, &after.assignee_agent_id);
-    let is_in_work = matches!(after.status, IssueStatus::Todo | IssueStatus::InProgress)
-        && after.assignee_agent_id.is_some()
-        && after.assignee_user_id.is_none();
-    if is_moved && is_in_work {
+    if is_moved && after.is_agents_work() {
         // Should nobody be woken for it, somebody looks why.
-        let soon = now.plus(stranded::AFTER_RUN);
+        let soon = now.plus(looks::AFTER);
         after.check_at = Some(after.check_at.map_or(soon, |at| at.min(soon)));
     }
 }

@@ -206,8 +206,7 @@ async fn settle_attention(tx: &mut Tx<'_>, scribe: &Scribe, plan: &Plan) -> Resu
     } else if plan.before.status == IssueStatus::Blocked && plan.after.status != IssueStatus::Blocked {
         // Whoever set it going again, nobody is to look why it rested.
         for item in inbox::open_of(tx, id.as_str(), MOST_ITEMS).await? {
-            let of_rest = [InboxKind::StrandedIssue.as_str(), InboxKind::StuckChain.as_str()];
-            if of_rest.contains(&item.kind.as_str()) {
+            if InboxKind::parse(&item.kind).is_some_and(InboxKind::asks_why_it_rests) {
                 inbox::resolve(tx, &item.id, "issue_changed", scribe.now).await?;
             }
         }

@@ -1,12 +1,11 @@
 //! Whether what blocks an issue is being dealt with, in a word for lists: pure, of what was loaded.
 //!
-//! It is a hint for people. What is done about it is `domain::recovery::graph`'s.
+//! It is a hint for people. What is done about it is `recovery::graph`'s.
 
 use std::collections::BTreeSet;
 
-use domain::ids::IssueId;
-use domain::issue::IssueStatus;
-use store::relations::Related;
+use super::{Blocker, IssueStatus};
+use crate::ids::IssueId;
 
 /// How the blockers of a blocked issue stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,9 +48,9 @@ pub struct Attention {
 }
 
 /// Judges the blockers of an issue. `at_work` are issues with a run that is not over.
-pub(super) fn judge(
+pub fn judge(
     status: IssueStatus,
-    blockers: &[&Related],
+    blockers: &[Blocker],
     at_work: &BTreeSet<IssueId>,
     has_open_child: bool,
 ) -> Attention {
@@ -61,13 +60,13 @@ pub(super) fn judge(
     let mut seen = Attention::default();
     for blocker in blockers.iter().filter(|blocker| blocker.status != IssueStatus::Done) {
         seen.unresolved += 1;
-        let is_owned = blocker.assignee_agent_id.is_some() || blocker.assignee_user_id.is_some();
+        let is_owned = blocker.assignee_agent.is_some() || blocker.assignee_user.is_some();
         match blocker.status {
             _ if at_work.contains(&blocker.id) => seen.covered += 1,
             IssueStatus::Todo | IssueStatus::InProgress if is_owned => seen.covered += 1,
             IssueStatus::InReview => {
                 seen.stalled += 1;
-                seen.sample_stalled.get_or_insert_with(|| blocker.identifier.clone());
+                seen.sample_stalled = seen.sample_stalled.or_else(|| blocker.identifier.clone());
             }
             IssueStatus::Todo
             | IssueStatus::InProgress
@@ -76,7 +75,7 @@ pub(super) fn judge(
             | IssueStatus::Cancelled
             | IssueStatus::Done => {
                 seen.attention += 1;
-                seen.sample.get_or_insert_with(|| blocker.identifier.clone());
+                seen.sample = seen.sample.or_else(|| blocker.identifier.clone());
             }
         }
     }
@@ -93,26 +92,25 @@ pub(super) fn judge(
     };
     if seen.sample.is_none() {
         let first = blockers.iter().find(|blocker| blocker.status != IssueStatus::Done);
-        seen.sample = first.map(|blocker| blocker.identifier.clone());
+        seen.sample = first.and_then(|blocker| blocker.identifier.clone());
     }
     seen
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::issue::Priority;
-
+    use super::super::Priority;
     use super::*;
 
-    fn blocker(id: &str, status: IssueStatus, is_owned: bool) -> Related {
-        Related {
+    fn blocker(id: &str, status: IssueStatus, is_owned: bool) -> Blocker {
+        Blocker {
             id: id.into(),
-            identifier: id.to_uppercase(),
+            identifier: Some(id.to_uppercase()),
             title: id.to_owned(),
             status,
             priority: Priority::Medium,
-            assignee_agent_id: is_owned.then(|| "a".into()),
-            assignee_user_id: None,
+            assignee_agent: is_owned.then(|| "a".into()),
+            assignee_user: None,
         }
     }
 
@@ -120,7 +118,7 @@ mod tests {
     fn the_worst_blocker_decides() {
         use IssueStatus::{Backlog, Blocked, Cancelled, Done, InProgress, InReview, Todo};
         let at_work = BTreeSet::from([IssueId::from("busy")]);
-        type Row = (&'static str, Vec<Related>, bool, &'static str, Option<&'static str>);
+        type Row = (&'static str, Vec<Blocker>, bool, &'static str, Option<&'static str>);
         let rows: Vec<Row> = vec![
             ("none", vec![], false, "needs_attention", Some("attention_required")),
             ("child", vec![], true, "covered", Some("active_child")),
@@ -154,7 +152,6 @@ mod tests {
             ),
         ];
         for (name, blockers, child, state, reason) in rows {
-            let blockers: Vec<&Related> = blockers.iter().collect();
             let seen = judge(Blocked, &blockers, &at_work, child);
             assert_eq!((seen.state.as_str(), seen.reason), (state, reason), "{name}");
             assert_eq!(judge(Todo, &blockers, &at_work, child), Attention::default());
