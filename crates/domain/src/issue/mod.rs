@@ -11,6 +11,7 @@ pub mod follow_up;
 pub mod lock;
 pub mod mentions;
 pub mod notices;
+pub mod products;
 pub mod refusal;
 pub mod stages;
 

@@ -1,6 +1,7 @@
 //! Work products: what came out of the work on an issue (a branch, a pull request, a preview, a file).
 
 use domain::ids::{IssueId, RunId};
+use domain::issue::products::{HEALTHS, KINDS, REVIEW_STATES, STATUSES};
 use serde_json::{Value as Json, json};
 use store::issues;
 use store::work_products::{self, WorkProduct};
@@ -12,22 +13,6 @@ use crate::{Engine, EngineError};
 
 /// As many work products as an issue is shown with.
 pub(crate) const MOST_PRODUCTS: i64 = 500;
-
-const KINDS: [&str; 7] =
-    ["preview_url", "runtime_service", "pull_request", "branch", "commit", "artifact", "document"];
-const STATUSES: [&str; 9] = [
-    "active",
-    "ready_for_review",
-    "approved",
-    "changes_requested",
-    "merged",
-    "closed",
-    "failed",
-    "archived",
-    "draft",
-];
-const REVIEW_STATES: [&str; 4] = ["none", "needs_board_review", "approved", "changes_requested"];
-const HEALTHS: [&str; 3] = ["unknown", "healthy", "unhealthy"];
 
 /// A new work product.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,8 +15,6 @@ use tokio::time::Instant;
 
 use crate::{Inner, orders};
 
-/// Issues per page of the walk.
-const PAGE: i64 = 200;
 /// A look at very many issues is followed by a rest of so many times its length.
 const REST: u32 = 50;
 
@@ -32,33 +30,13 @@ pub(crate) async fn run(engine: Arc<Inner>) {
 /// Orders the wakes that are due; returns how long there is nothing to do.
 async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     let begun = Instant::now();
-    let mut after = String::new();
-    let mut ordered = false;
-    loop {
-        let page = engine
-            .read(after.clone(), |tx, after| {
-                Box::pin(async move { relations::ready_but_waiting(tx, &after, PAGE).await })
-            })
-            .await?;
-        for issue in &page {
-            match tell(engine, issue).await {
-                Ok(is_ordered) => ordered |= is_ordered,
-                // One issue's trouble is not another's.
-                Err(error) => {
-                    tracing::warn!(%issue, %error, "cannot tell that the blockers of the issue are done")
-                }
-            }
-        }
-        match page.last() {
-            Some(last) if page.len() as i64 == PAGE && !engine.closing.is_cancelled() => {
-                after = last.0.clone()
-            }
-            Some(_) | None => break,
-        }
-    }
-    if ordered {
-        engine.orders_bell();
-    }
+    super::walk(
+        engine,
+        "the blockers",
+        |tx, after, limit| Box::pin(async move { relations::ready_but_waiting(tx, &after, limit).await }),
+        |engine, issue| Box::pin(async move { tell(&engine, &issue).await }),
+    )
+    .await?;
     Ok(super::seldom(engine).max(begun.elapsed() * REST))
 }
 

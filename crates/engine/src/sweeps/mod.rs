@@ -19,7 +19,8 @@ pub(crate) mod timers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::StoreError;
+use domain::ids::IssueId;
+use store::{BoxFuture, StoreError, Tx};
 use tokio::sync::Notify;
 
 use crate::{Inner, budgets, dispatcher};
@@ -51,6 +52,38 @@ pub(crate) fn start(engine: &Arc<Inner>) {
 /// How often a sweep comes that only finds what was told already, should that ever have been lost: an idle server sleeps.
 pub(crate) fn seldom(engine: &Inner) -> Duration {
     engine.settings.period * 3
+}
+
+/// Issues per page of a walk.
+const PAGE: i64 = 200;
+
+/// A page of issues by id, after the given one, of the given length at most.
+type Page = for<'t, 'c> fn(&'t mut Tx<'c>, String, i64) -> BoxFuture<'t, Result<Vec<IssueId>, StoreError>>;
+/// What is done with one; true when a wake was ordered.
+type Tend = fn(Arc<Inner>, IssueId) -> BoxFuture<'static, Result<bool, StoreError>>;
+
+/// Goes through all issues that `page` finds, each by itself: one issue's trouble is not another's. Rings for the orders
+/// that were placed.
+async fn walk(engine: &Arc<Inner>, what: &str, page: Page, tend: Tend) -> Result<(), StoreError> {
+    let mut after = String::new();
+    let mut ordered = false;
+    loop {
+        let found = engine.read(after, move |tx, after| page(tx, after, PAGE)).await?;
+        for issue in &found {
+            match tend(Arc::clone(engine), issue.clone()).await {
+                Ok(is_ordered) => ordered |= is_ordered,
+                Err(error) => tracing::warn!(%issue, %error, "cannot look after {what} of the issue"),
+            }
+        }
+        after = match found.last() {
+            Some(last) if found.len() as i64 == PAGE && !engine.closing.is_cancelled() => last.0.clone(),
+            Some(_) | None => break,
+        };
+    }
+    if ordered {
+        engine.orders_bell();
+    }
+    Ok(())
 }
 
 /// Rests after a pass: until its bell rings, or as long as the pass said there is nothing to do. False: the engine closes.

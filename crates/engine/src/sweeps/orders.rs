@@ -11,9 +11,6 @@ use store::{StoreError, issues, wakes};
 
 use crate::{Inner, orders, promotions};
 
-/// Issues per page of the walk.
-const PAGE: i64 = 200;
-
 pub(crate) async fn run(engine: Arc<Inner>) {
     loop {
         let pass = pass(&engine).await;
@@ -25,33 +22,13 @@ pub(crate) async fn run(engine: Arc<Inner>) {
 
 /// Orders the promotions that are due; returns how long there is nothing to do.
 async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
-    let mut after = String::new();
-    let mut ordered = false;
-    loop {
-        let page = engine
-            .read(after.clone(), |tx, after| {
-                Box::pin(async move { wakes::deferred_for_nothing(tx, &after, PAGE).await })
-            })
-            .await?;
-        for issue in &page {
-            match look_after(engine, issue).await {
-                Ok(is_ordered) => ordered |= is_ordered,
-                // One issue's trouble is not another's.
-                Err(error) => {
-                    tracing::warn!(%issue, %error, "cannot promote the wakes that are deferred on the issue")
-                }
-            }
-        }
-        match page.last() {
-            Some(last) if page.len() as i64 == PAGE && !engine.closing.is_cancelled() => {
-                after = last.0.clone()
-            }
-            Some(_) | None => break,
-        }
-    }
-    if ordered {
-        engine.orders_bell();
-    }
+    super::walk(
+        engine,
+        "the deferred wakes",
+        |tx, after, limit| Box::pin(async move { wakes::deferred_for_nothing(tx, &after, limit).await }),
+        |engine, issue| Box::pin(async move { look_after(&engine, &issue).await }),
+    )
+    .await?;
     Ok(super::seldom(engine))
 }
 

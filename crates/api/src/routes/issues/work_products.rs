@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::ids::RunId;
+use domain::issue::products::{HEALTHS, KINDS, REVIEW_STATES, STATUSES};
 use engine::issues::{ProductDraft, ProductPatch};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,22 +16,6 @@ use crate::lookup::Named;
 use crate::reach::{Reach, id_of_path};
 use crate::routes::naming;
 use crate::shape::work_product::WorkProduct;
-
-const KINDS: [&str; 7] =
-    ["preview_url", "runtime_service", "pull_request", "branch", "commit", "artifact", "document"];
-const STATUSES: [&str; 9] = [
-    "active",
-    "ready_for_review",
-    "approved",
-    "changes_requested",
-    "merged",
-    "closed",
-    "failed",
-    "archived",
-    "draft",
-];
-const REVIEW_STATES: [&str; 4] = ["none", "needs_board_review", "approved", "changes_requested"];
-const HEALTHS: [&str; 3] = ["unknown", "healthy", "unhealthy"];
 
 /// The work products of an issue, primary ones first.
 #[utoipa::path(get, path = "/issues/{issue}/work-products", tag = "issues", params(("issue" = String, Path)),

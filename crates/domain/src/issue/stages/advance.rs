@@ -334,12 +334,9 @@ fn wake(who: &Principal, reason: &'static str, role: &str, state: &State) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{agent, in_approval, in_review};
     use super::super::{Participant, PolicyMode};
     use super::*;
-
-    fn agent(id: &str) -> Principal {
-        Principal::Agent(id.into())
-    }
 
     fn user(id: &str) -> Principal {
         Principal::User(id.into())
@@ -384,27 +381,6 @@ mod tests {
         state: Option<&'a State>,
     ) -> StageView<'a> {
         StageView { status, assignee: Some(assignee.clone()), policy: Some(policy), state }
-    }
-
-    fn pending(id: &str, index: usize, kind: StageType, who: &Principal, completed: &[&str]) -> State {
-        State {
-            status: StageStatus::Pending,
-            current: Some(Current { id: id.into(), index, kind }),
-            participant: Some(who.clone()),
-            return_assignee: Some(agent("dev")),
-            review_request: None,
-            completed: completed.iter().map(|id| (*id).to_owned()).collect(),
-            last_decision: None,
-            last_outcome: None,
-        }
-    }
-
-    fn in_review() -> State {
-        pending("s1", 0, StageType::Review, &agent("qa"), &[])
-    }
-
-    fn in_approval() -> State {
-        pending("s2", 1, StageType::Approval, &agent("cto"), &["s1"])
     }
 
     /// Status, assignee and state of a step, which most rows compare.

@@ -6,6 +6,8 @@
 
 mod advance;
 mod policy;
+#[cfg(test)]
+mod samples;
 mod state;
 
 pub use advance::{StageAsk, StageDecision, StageView, StageWake, Step, advance};

@@ -94,32 +94,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{agent, in_approval, in_review};
     use super::*;
-
-    fn agent(id: &str) -> Principal {
-        Principal::Agent(id.into())
-    }
-
-    fn pending(id: &str, index: usize, kind: StageType, who: &Principal, completed: &[&str]) -> State {
-        State {
-            status: StageStatus::Pending,
-            current: Some(Current { id: id.into(), index, kind }),
-            participant: Some(who.clone()),
-            return_assignee: Some(agent("dev")),
-            review_request: None,
-            completed: completed.iter().map(|id| (*id).to_owned()).collect(),
-            last_decision: None,
-            last_outcome: None,
-        }
-    }
-
-    fn in_review() -> State {
-        pending("s1", 0, StageType::Review, &agent("qa"), &[])
-    }
-
-    fn in_approval() -> State {
-        pending("s2", 1, StageType::Approval, &agent("cto"), &["s1"])
-    }
 
     #[test]
     fn a_state_reads_back_and_other_shapes_are_none() {
