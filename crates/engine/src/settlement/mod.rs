@@ -489,6 +489,12 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
     };
     wakes::finish(tx, &run.id, WakeStatus::of(end.outcome), end.error.as_deref(), now).await?;
     let status = rest(tx, &agent, end.outcome, now).await?;
+    // The counters of budgets are locked before that of events (D15). What the program said is not looked at any more when
+    // the store refused it; what it was charged so far stands.
+    let charged = match record {
+        Record::Whole => budgets::settle(tx, &run, spent.0.as_ref(), spent.1, now).await?,
+        Record::Short | Record::Bare => budgets::release(tx, &run.id, now).await?,
+    };
     let ended = Run {
         status: end.outcome.status(),
         error: end.error.clone(),
@@ -532,11 +538,6 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
             Record::Short | Record::Bare => issue::settle_shortly(tx, &ended, now).await?,
         }
     }
-    // What the program said is not looked at any more when the store refused it; what it was charged so far stands.
-    let charged = match record {
-        Record::Whole => budgets::settle(tx, &run, spent.0.as_ref(), spent.1, now).await?,
-        Record::Short | Record::Bare => budgets::release(tx, &run.id, now).await?,
-    };
     let waiting = match &issue {
         Some(issue) => ties::waiting(tx, &issue.id).await?,
         None => Vec::new(),

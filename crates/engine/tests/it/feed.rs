@@ -89,12 +89,12 @@ both_stores! {
             by_slow.push(next_event(&mut slow).await);
             by_quick.push(next_event(&mut quick).await);
         }
-        for _ in 0..2 {
-            append(&world, &agent, 3000).await;
-        }
-        engine.nudge();
-        while by_quick.len() < 6010 {
-            by_quick.push(next_event(&mut quick).await);
+        for portion in 1..=6 {
+            append(&world, &agent, 1000).await;
+            engine.nudge();
+            while by_quick.len() < 10 + portion * 1000 {
+                by_quick.push(next_event(&mut quick).await);
+            }
         }
         let cursor = loop {
             match next(&mut slow).await {
