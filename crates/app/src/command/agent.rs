@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::agent_add::Add;
 use super::agent_lookup::{find, text};
+use super::confirm::{Deed, confirm};
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::screen::Tone;
@@ -75,7 +76,14 @@ impl Agent {
             }
             Agent::Resume(Named { agent }) => order(context, &agent, "resume", "works again").await,
             Agent::Terminate(Terminate { agent, yes }) => {
-                confirm(context, &agent, yes)?;
+                let deed = Deed {
+                    code: "terminate",
+                    name: &agent,
+                    question: format!("End {agent} for good and cancel its work?"),
+                    what: format!("ending `{agent}`"),
+                    command: format!("bugle agent terminate {agent} --yes"),
+                };
+                confirm(context, deed, yes)?;
                 order(context, &agent, "terminate", "is ended; its work was cancelled").await
             }
             Agent::CancelWork(Named { agent }) => cancel_work(context, &agent).await,
@@ -180,26 +188,6 @@ async fn cancel_work(context: &mut Context, agent: &str) -> Result<(), Failure> 
         .screen
         .line(&format!("{name}: {stopping} runs are being stopped, {withdrawn} taken out of the queue"));
     Ok(())
-}
-
-/// Ending an agent cannot be undone: a person is asked, a script must say so.
-fn confirm(context: &mut Context, agent: &str, yes: bool) -> Result<(), Failure> {
-    use std::io::IsTerminal;
-
-    if yes {
-        return Ok(());
-    }
-    let hint = format!("to end it for good: bugle agent terminate {agent} --yes");
-    if !std::io::stdin().is_terminal() || context.global.json {
-        let message = format!("ending `{agent}` cannot be undone; say --yes");
-        return Err(Failure::usage("terminate.unconfirmed", message).hint(hint));
-    }
-    context.screen.note(&format!("End {agent} for good and cancel its work? Type its name to go on:"));
-    let mut answer = String::new();
-    if std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == agent {
-        return Ok(());
-    }
-    Err(Failure::usage("terminate.unconfirmed", "nothing was done").hint(hint))
 }
 
 impl Set {

@@ -1,10 +1,13 @@
 //! `bugle company`: the tenants of a server.
 
 use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use super::agent_lookup::text;
+use super::confirm::{Deed, confirm};
 use crate::cli::Context;
+use crate::company_choice::choose;
 use crate::failure::Failure;
 use crate::screen::Tone;
 use crate::when;
@@ -15,6 +18,17 @@ pub(crate) enum Company {
     Create(Create),
     /// List the companies of this server
     List,
+    /// Delete a company with everything in it; its runs are ended first
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Its name, its prefix or its id
+    company: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +77,26 @@ impl Company {
                     ]
                 });
                 context.screen.table(&["NAME", "PREFIX", "STATUS", "MADE", "ID"], rows.collect());
+                Ok(())
+            }
+            Company::Delete(Delete { company, yes }) => {
+                let id = choose(&client, Some(&company)).await?;
+                let deed = Deed {
+                    code: "company_delete",
+                    name: &company,
+                    question: format!(
+                        "Delete {company} with its agents, issues, runs, logs and costs, and end what runs in it?"
+                    ),
+                    what: format!("deleting `{company}`"),
+                    command: format!("bugle company delete '{company}' --yes"),
+                };
+                confirm(context, deed, yes)?;
+                let done = client.ask(Method::DELETE, &format!("/companies/{id}"), None, &[]).await?;
+                if context.global.json {
+                    context.screen.answer(&done);
+                    return Ok(());
+                }
+                context.screen.line(&format!("deleted {company}"));
                 Ok(())
             }
         }

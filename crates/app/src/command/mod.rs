@@ -13,6 +13,7 @@ pub(crate) mod budget;
 mod budget_costs;
 pub(crate) mod company;
 pub(crate) mod completions;
+mod confirm;
 pub(crate) mod demo;
 mod directory;
 pub(crate) mod doctor;

@@ -104,6 +104,21 @@ fn with_several_companies_one_must_be_named() {
 }
 
 #[test]
+fn a_deleted_company_takes_its_running_work_with_it_and_no_others() {
+    let scene = Scene::served();
+    scene.ok(&["agent", "add", "mine", "--", "true"]);
+    scene.ok(&["company", "create", "Umbrella"]);
+    scene.ok(&["--company", "UMB", "agent", "add", "theirs", "--", "sleep", "600"]);
+    let run = scene.json(&["--company", "UMB", "wake", "theirs"])["id"].as_str().unwrap().to_owned();
+    let told = scene.ok(&["company", "delete", "UMB", "--yes"]);
+    assert!(told.out.contains("deleted UMB"), "{told:?}");
+    let left = scene.json(&["company", "list"]);
+    assert_eq!((left.as_array().unwrap().len(), left[0]["name"].as_str()), (1, Some("My company")));
+    assert_eq!(scene.json(&["agent", "list"])[0]["name"], "mine");
+    assert_eq!(scene.bugle(&["--json", "run", "show", &run]).error()["code"], "run.unknown");
+}
+
+#[test]
 fn what_an_agent_cannot_be_is_refused_before_it_is_added() {
     let scene = Scene::served();
     std::fs::write(scene.place("file"), "not a step\n").unwrap();
@@ -129,6 +144,8 @@ fn what_an_agent_cannot_be_is_refused_before_it_is_added() {
         (&["run", "show", "0192f7a0-0000-4000-8000-00000000000a"], "run.unknown", "run list"),
         (&["run", "list", "--status", "done"], "status.unknown", "succeeded"),
         (&["agent", "terminate", "x"], "terminate.unconfirmed", "--yes"),
+        (&["company", "delete", "My company"], "company_delete.unconfirmed", "--yes"),
+        (&["company", "delete", "Nowhere", "--yes"], "company.unknown", "My company"),
     ] {
         let told = scene.bugle(&[&["--json"], args].concat());
         assert_eq!(told.code, Some(2), "{args:?}: {told:?}");

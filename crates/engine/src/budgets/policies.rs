@@ -44,6 +44,13 @@ pub struct PolicySummary {
     pub window: Window,
 }
 
+impl PolicySummary {
+    /// What is spent stops the scope.
+    fn stops(&self) -> bool {
+        self.policy.is_active && self.policy.hard_stop && self.status == Level::HardStop
+    }
+}
+
 /// An incident; amounts are in the unit of the wire.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IncidentSummary {
@@ -111,9 +118,17 @@ impl Engine {
                 })
             })
             .await?;
+        let shown = match counted.ok_or(EngineError::NotFound("Budget policy"))? {
+            // Spent already: whoever set it hears what came of it.
+            spent if spent.stops() && !spent.paused => {
+                super::upkeep::enforce_all(&self.inner).await?;
+                self.budget(&spent.policy.id).await?
+            }
+            shown => shown,
+        };
         self.inner.budgets_changed();
         self.inner.look_again(company).await;
-        counted.ok_or(EngineError::NotFound("Budget policy"))
+        Ok(shown)
     }
 
     /// Sets the monthly money of a company or an agent (`budgetMonthlyCents`); 0 is no limit.

@@ -106,7 +106,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
 }
 
 /// Pauses every scope whose amount is spent, and stops what runs in it.
-async fn enforce_all(engine: &Arc<Inner>) -> Result<(), StoreError> {
+pub(super) async fn enforce_all(engine: &Arc<Inner>) -> Result<(), StoreError> {
     let mut after = (CompanyId(String::new()), Moment::from_micros(i64::MIN), String::new());
     loop {
         let page = engine

@@ -45,6 +45,27 @@ fn cents(kind: ScopeKind, id: &str, amount: i64) -> Draft {
     draft(of(kind, id), Metric::BilledCents, amount)
 }
 
+/// A cost that somebody reports by hand.
+fn report(world: &World, agent: &store::agents::Agent, cost_micros: i64) -> CostReport {
+    CostReport {
+        agent_id: agent.id.clone(),
+        issue_id: None,
+        project_id: None,
+        goal_id: None,
+        run_id: None,
+        billing_code: None,
+        provider: "acme".into(),
+        biller: None,
+        billing_type: None,
+        model: "m".into(),
+        input_tokens: 0,
+        cached_input_tokens: 0,
+        output_tokens: 0,
+        cost_micros,
+        occurred_at: world.clock_now(),
+    }
+}
+
 /// An agent whose messages are known to cost this much.
 fn thrifty(name: &str, message_cents: f64, message_tokens: i64) -> AgentDraft {
     let budget = json!({ "messageCents": message_cents, "messageTokens": message_tokens });
@@ -536,21 +557,12 @@ both_stores! {
         engine.set_budget(&company, cents(ScopeKind::Company, company.as_str(), 10), &board(), true).await.unwrap();
         let (run, _) = world.start(&engine, &agent.id, "a").await;
         let report = CostReport {
-            agent_id: agent.id.clone(),
-            issue_id: None,
-            project_id: None,
-            goal_id: None,
             run_id: Some(run.id.clone()),
-            billing_code: None,
-            provider: "acme".into(),
-            biller: None,
             billing_type: Some("api".into()),
-            model: "m".into(),
             input_tokens: 1,
             cached_input_tokens: 2,
             output_tokens: 3,
-            cost_micros: 80_000,
-            occurred_at: world.clock_now(),
+            ..report(&world, &agent, 80_000)
         };
         let event = engine.report_cost(&company, report.clone(), &board()).await.unwrap();
         assert_eq!((event.billing_type.as_str(), event.counted_tokens, event.biller.as_str()), ("metered_api", 6, "acme"));
@@ -577,23 +589,7 @@ both_stores! {
         let actor = domain::wake::Actor::local_board();
         let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
         // Thirty million dollars a piece: three thousand million cents, more than fits into 32 bits.
-        let report = CostReport {
-            agent_id: agent.id.clone(),
-            issue_id: None,
-            project_id: None,
-            goal_id: None,
-            run_id: None,
-            billing_code: None,
-            provider: "acme".into(),
-            biller: None,
-            billing_type: None,
-            model: "m".into(),
-            input_tokens: 3_000_000_000,
-            cached_input_tokens: 0,
-            output_tokens: 1,
-            cost_micros: 30_000_000_000_000,
-            occurred_at: world.clock_now(),
-        };
+        let report = CostReport { input_tokens: 3_000_000_000, output_tokens: 1, ..report(&world, &agent, 30_000_000_000_000) };
         for _ in 0..3 {
             engine.report_cost(&company, report.clone(), &board()).await.unwrap();
         }
@@ -650,24 +646,7 @@ both_stores! {
         let (run, process) = world.start(&first, &agent.id, "a").await;
         first.leave().await;
         // The line is crossed, and nobody is left to act on it.
-        let report = CostReport {
-            agent_id: agent.id.clone(),
-            issue_id: None,
-            project_id: None,
-            goal_id: None,
-            run_id: None,
-            billing_code: None,
-            provider: "acme".into(),
-            biller: None,
-            billing_type: None,
-            model: "m".into(),
-            input_tokens: 0,
-            cached_input_tokens: 0,
-            output_tokens: 0,
-            cost_micros: 50_000,
-            occurred_at: world.clock_now(),
-        };
-        first.report_cost(&company, report, &board()).await.unwrap();
+        first.report_cost(&company, report(&world, &agent, 50_000), &board()).await.unwrap();
         let left = first.budgets(&company).await.unwrap();
         assert_eq!((left.incidents.len(), left.policies[0].paused), (1, false));
         assert!(world.model.is_alive(&process));
@@ -675,6 +654,23 @@ both_stores! {
         assert_eq!(world.over(&run.id).await.error.as_deref(), Some("Cancelled due to budget pause"));
         let done = overview_until(&world, &second, &company, "a pause", |it| it.policies[0].paused).await;
         assert_eq!((done.incidents.len(), done.pending_approvals), (1, 1), "nobody is told twice");
+    }
+
+    async fn a_budget_that_is_spent_when_it_is_set_says_that_it_stops(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
+        engine.report_cost(&company, report(&world, &agent, 80_000), &board()).await.unwrap();
+        let budget = |amount| cents(ScopeKind::Agent, agent.id.as_str(), amount);
+        let soft = Draft { hard_stop: Some(false), ..budget(5) };
+        let warned = engine.set_budget(&company, soft, &board(), true).await.unwrap();
+        assert_eq!((warned.observed, warned.paused), (8, false));
+        let hard = Draft { hard_stop: Some(true), ..budget(5) };
+        let stopped = engine.set_budget(&company, hard, &board(), true).await.unwrap();
+        assert_eq!((stopped.observed, stopped.paused, stopped.pause_reason), (8, true, Some(PauseReason::Budget)));
+        let raised = engine.set_budget(&company, budget(20), &board(), true).await.unwrap();
+        assert_eq!((raised.observed, raised.paused), (8, false));
     }
 
     async fn without_a_hard_stop_it_only_warns(world) {
