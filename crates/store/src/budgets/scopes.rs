@@ -88,7 +88,9 @@ pub async fn mirror_company(
     now: Moment,
 ) -> Result<(), StoreError> {
     tx.run(
-        sql!("UPDATE companies SET budget_monthly_cents = $2, updated_at = $3 WHERE id = $1"),
+        sql!(
+            "UPDATE companies SET budget_monthly_cents = $2, updated_at = $3 WHERE id = $1 AND budget_monthly_cents <> $2"
+        ),
         p![company, cents, now],
     )
     .await
@@ -102,7 +104,9 @@ pub async fn mirror_agent(
     now: Moment,
 ) -> Result<(), StoreError> {
     tx.run(
-        sql!("UPDATE agents SET budget_monthly_cents = $2, updated_at = $3 WHERE id = $1"),
+        sql!(
+            "UPDATE agents SET budget_monthly_cents = $2, updated_at = $3 WHERE id = $1 AND budget_monthly_cents <> $2"
+        ),
         p![agent, cents, now],
     )
     .await

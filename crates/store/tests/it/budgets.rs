@@ -10,6 +10,7 @@ use store::budgets::counters::{self, Counter};
 use store::budgets::incidents::{self, Incident};
 use store::budgets::policies::{self, Draft, Policy};
 use store::budgets::reservations::{self, Reserved, Share};
+use store::budgets::scopes;
 use store::budgets::{Window, counters::Drift};
 use store::costs::{self, CostEvent};
 use store::{Store, p, sql};
@@ -269,6 +270,20 @@ both_stores! {
         let levels: Vec<_> = accounts.iter().map(|one| (&one.policy.id, one.counter.spent, one.level())).collect();
         assert_eq!(levels, [(&tokens.id, 80, Level::Warning), (&lifetime.id, 0, Level::Ok)]);
         assert!(accounts.iter().all(|account| account.counter.window == MONTH && account.policy.scope == scope));
+    }
+
+    async fn an_amount_is_shown_on_its_row_and_one_that_stands_there_already_changes_nothing(store: Store) {
+        let (company, agent) = crate::acme::company_with_an_agent(&store).await;
+        let shown = async |cents: i64, second: i64| {
+            tx!(store, [company], |tx| scopes::mirror_company(tx, &company, cents, at(second)));
+            tx!(store, [agent], |tx| scopes::mirror_agent(tx, &agent, cents, at(second)));
+            let company = tx!(store, [company], |tx| store::companies::get(tx, &company)).unwrap();
+            let agent = tx!(store, [agent], |tx| store::agents::get(tx, &agent)).unwrap();
+            [(company.budget_monthly_cents, company.updated_at), (agent.budget_monthly_cents, agent.updated_at)]
+        };
+        assert_eq!(shown(500, 7).await, [(500, at(7)); 2]);
+        assert_eq!(shown(500, 8).await, [(500, at(7)); 2]);
+        assert_eq!(shown(0, 9).await, [(0, at(9)); 2]);
     }
 
     async fn head_room_goes_along_into_the_next_month(store: Store) {
