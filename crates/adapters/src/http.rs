@@ -163,7 +163,7 @@ impl Adapter for Http {
     }
 
     fn check(&self, config: &Value) -> Vec<Problem> {
-        settings::problems(Config::read(config))
+        settings::problems(config, Config::read(config))
     }
 
     fn command(&self, setup: &Setup<'_>) -> Result<Command, AdapterError> {

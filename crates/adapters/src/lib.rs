@@ -21,6 +21,7 @@ pub use env::Host;
 pub use http_call::{HTTP_CALL, http_call};
 pub use lines::{LINE_LIMIT, LineSplitter};
 pub use scripted::program::{SCRIPTED, scripted_main};
+pub use settings::{REDACTED, placeholders};
 
 /// Every kind of agent, in the order in which they are shown.
 pub fn registry() -> &'static [&'static dyn Adapter] {

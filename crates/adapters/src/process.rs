@@ -59,7 +59,7 @@ impl Adapter for Process {
     }
 
     fn check(&self, config: &Value) -> Vec<Problem> {
-        settings::problems(Config::read(config))
+        settings::problems(config, Config::read(config))
     }
 
     fn command(&self, setup: &Setup<'_>) -> Result<Command, AdapterError> {

@@ -114,7 +114,7 @@ impl Adapter for Scripted {
     }
 
     fn check(&self, config: &Value) -> Vec<Problem> {
-        settings::problems(Config::read(config))
+        settings::problems(config, Config::read(config))
     }
 
     fn command(&self, setup: &Setup<'_>) -> Result<Command, AdapterError> {

@@ -14,6 +14,9 @@ use crate::adapter::{AdapterError, Problem};
 /// Longer spans are not meant by anybody, and far from the end of the clock (ten years).
 const LONGEST: f64 = 315_360_000.0;
 
+/// The largest configuration that is saved, in bytes.
+const LARGEST: usize = 262_144;
+
 /// Default of `graceSec`.
 pub(crate) const GRACE: Duration = Duration::from_secs(15);
 
@@ -179,11 +182,60 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// The problems in a result of reading, for `check`.
-pub(crate) fn problems<T>(read: Result<T, AdapterError>) -> Vec<Problem> {
-    match read {
+/// The problems in a result of reading, for `check`, and those of what is about to be saved.
+pub(crate) fn problems<T>(config: &Value, read: Result<T, AdapterError>) -> Vec<Problem> {
+    let mut problems = match read {
         Err(AdapterError::Config(problems)) => problems,
         _ => Vec::new(),
+    };
+    if config.to_string().len() > LARGEST {
+        problems.push(Problem {
+            path: "adapterConfig".to_owned(),
+            message: format!("is larger than {LARGEST} bytes"),
+            hint: Some("put long texts into files that the agent reads".to_owned()),
+        });
+    }
+    problems.extend(placeholders("adapterConfig", config));
+    problems
+}
+
+/// What stands in the place of a value that is not shown.
+pub const REDACTED: &str = "***REDACTED***";
+
+/// Finds where a configuration that was shown comes back with the marks in it: saved, they would take the place of the
+/// values themselves. Each is named by its path below `path`.
+pub fn placeholders(path: &str, config: &Value) -> Vec<Problem> {
+    let mut found = Vec::new();
+    look_for_placeholders(path, config, &mut found);
+    found
+}
+
+fn look_for_placeholders(path: &str, value: &Value, found: &mut Vec<Problem>) {
+    match value {
+        Value::String(text) if text == REDACTED => {
+            // A typed binding is named by its variable.
+            let named = path.strip_suffix(".value").filter(|path| path.contains(".env.")).unwrap_or(path);
+            let key = named.rsplit('.').next().unwrap_or(named);
+            found.push(Problem {
+                path: named.to_owned(),
+                message: format!("Refusing to persist redacted placeholder for key: {key}"),
+                hint: Some(
+                    "send the value itself; what a change of adapterConfig leaves out stays as it is"
+                        .to_owned(),
+                ),
+            });
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                look_for_placeholders(&format!("{path}[{at}]"), item, found);
+            }
+        }
+        Value::Object(fields) => {
+            for (key, item) in fields {
+                look_for_placeholders(&format!("{path}.{key}"), item, found);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -13,12 +13,20 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::ApiState;
-use crate::errors::{ApiError, Issue};
+use crate::errors::{ApiError, Issue, Mistakes};
 
 /// The header that names the fields that were dropped.
 pub(crate) const IGNORED_FIELDS: &str = "bugle-ignored-fields";
 /// Names beyond this many bytes are not listed.
 const LONGEST_LIST: usize = 1024;
+/// The most values in one body: one that is read takes many times the bytes in which it was written.
+const MOST_VALUES: usize = 200_000;
+/// The longest text of any field, in characters; most have a smaller bound of their own.
+const LONGEST_TEXT: usize = 524_288;
+/// Fields that mean the same wherever they stand, and how long they may be.
+const LONGEST_TEXTS: [(&str, usize); 2] = [("title", 1_000), ("capabilities", 20_000)];
+/// The largest object that is taken as it is, in bytes.
+const LARGEST_OBJECT: usize = 262_144;
 
 /// The body of a request, whatever its content type.
 #[derive(Debug)]
@@ -56,31 +64,27 @@ async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes
 #[derive(Debug)]
 pub(crate) struct Fields {
     map: Map<String, Value>,
-    issues: Vec<Issue>,
+    issues: Mistakes,
 }
 
 impl Fields {
     /// Reads an object; anything else is a mistake.
     pub(crate) fn read(bytes: &[u8]) -> Result<Fields, ApiError> {
+        if has_too_many_values(bytes) {
+            let text = format!("Request body holds more than {MOST_VALUES} values");
+            return Err(ApiError::bad_request("too_many_values", text));
+        }
         let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(bytes, &error))?;
         match value {
-            Value::Object(map) => Ok(Fields { map, issues: Vec::new() }),
-            other => {
-                let message = format!("Expected object, received {}", kind_of(&other));
-                Err(ApiError::validation(vec![Issue {
-                    code: "invalid_type",
-                    path: Vec::new(),
-                    message,
-                    hint: Some("send a JSON object, at least {}".to_owned()),
-                }]))
-            }
+            Value::Object(map) => Ok(Fields::of(map)),
+            other => Err(no_object(format!("Expected object, received {}", kind_of(&other)))),
         }
     }
 
     /// As [`Fields::read`], for routes that need no body: an empty one is an object without fields.
     pub(crate) fn read_or_empty(bytes: &[u8]) -> Result<Fields, ApiError> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Fields { map: Map::new(), issues: Vec::new() });
+            return Ok(Fields::of(Map::new()));
         }
         Fields::read(bytes)
     }
@@ -92,7 +96,7 @@ impl Fields {
 
     /// Notes a mistake; `key` may be a path with dots.
     pub(crate) fn mistake(&mut self, code: &'static str, key: &str, message: impl Into<String>) {
-        self.issues.push(Issue::new(code, key, message));
+        self.issues.note(|| Issue::new(code, key, message));
     }
 
     fn wrong_type(&mut self, key: &str, expected: &str, found: &Value) {
@@ -111,12 +115,24 @@ impl Fields {
                 self.mistake("custom", key, "must not contain a NUL character");
                 None
             }
-            Value::String(text) => Some(text),
+            Value::String(text) => {
+                let bound = LONGEST_TEXTS.iter().find(|(name, _)| *name == key);
+                self.no_longer(key, text, bound.map_or(LONGEST_TEXT, |(_, most)| *most))
+            }
             other => {
                 self.wrong_type(key, "string", &other);
                 None
             }
         }
+    }
+
+    /// Notes a text that is too long as a mistake.
+    fn no_longer(&mut self, key: &str, text: String, most: usize) -> Option<String> {
+        if text.chars().nth(most).is_none() {
+            return Some(text);
+        }
+        self.mistake("too_big", key, format!("is longer than {most} characters"));
+        None
     }
 
     /// A text that must be there and not be blank.
@@ -186,6 +202,10 @@ impl Fields {
 
     pub(crate) fn object(&mut self, key: &str) -> Option<Map<String, Value>> {
         match self.take(key)? {
+            object @ Value::Object(_) if is_larger(&object, LARGEST_OBJECT) => {
+                self.mistake("too_big", key, format!("is larger than {LARGEST_OBJECT} bytes"));
+                None
+            }
             Value::Object(map) => Some(map),
             other => {
                 self.wrong_type(key, "object", &other);
@@ -230,9 +250,10 @@ impl Fields {
 
     /// Ends the reading; what is left over is a mistake.
     pub(crate) fn refuse_rest(mut self) -> Result<(), ApiError> {
-        let left: Vec<String> = self.map.keys().cloned().collect();
-        for key in left {
-            self.mistake("unrecognized_keys", &key, format!("Unrecognized key in object: '{key}'"));
+        for key in self.map.keys() {
+            let issue =
+                || Issue::new("unrecognized_keys", key, format!("Unrecognized key in object: '{key}'"));
+            self.issues.note(issue);
         }
         self.drop_rest().map(drop)
     }
@@ -268,14 +289,47 @@ impl Ignored {
     }
 }
 
+/// A body that is something else, or nothing.
+fn no_object(message: String) -> ApiError {
+    let hint = Some("send a JSON object, at least {}".to_owned());
+    let issue = Issue { code: "invalid_type", path: Vec::new(), message, hint };
+    ApiError::validation(issue)
+}
+
+/// Counts what separates values, outside of texts, before anything is built of it.
+fn has_too_many_values(bytes: &[u8]) -> bool {
+    let (mut is_text, mut is_escaped, mut found) = (false, false, 0_usize);
+    for byte in bytes {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' if !is_text => found += 1,
+            _ => {}
+        }
+    }
+    found >= MOST_VALUES
+}
+
+/// Whether a value is longer than so many bytes when it is written; it is written no further than that.
+fn is_larger(value: &Value, most: usize) -> bool {
+    struct Room(usize);
+    impl std::io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::FileTooLarge)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Room(most), value).is_err()
+}
+
 fn malformed(bytes: &[u8], error: &serde_json::Error) -> ApiError {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return ApiError::validation(vec![Issue {
-            code: "invalid_type",
-            path: Vec::new(),
-            message: "Required".to_owned(),
-            hint: Some("send a JSON object, at least {}".to_owned()),
-        }]);
+        return no_object("Required".to_owned());
     }
     let (line, column) = (error.line(), error.column());
     ApiError::bad_request("malformed_json", format!("Malformed JSON in line {line}, column {column}"))
@@ -337,7 +391,7 @@ mod tests {
             (read.text("a"), read.required_text("b"), read.text("c")),
             (None, String::new(), Some("xy".into()))
         );
-        assert_eq!(read.issues[0].message, "must not contain a NUL character");
+        assert_eq!(read.issues.iter().next().unwrap().message, "must not contain a NUL character");
         assert!(read.drop_rest().is_err());
     }
 
@@ -363,6 +417,79 @@ mod tests {
         let mut read = fields(text);
         read.text("known");
         assert!(read.refuse_rest().is_err());
+    }
+
+    /// What an answer says of the mistakes: their number, and the message of the last.
+    fn told(error: ApiError) -> (usize, String) {
+        let details = error.into_details().unwrap();
+        let list = details.as_array().unwrap();
+        (list.len(), list.last().unwrap()["message"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_hundred_mistakes_are_told_and_the_last_one_counts_the_others() {
+        let keys: Vec<String> = (0..100).map(|key| format!(r#""k{key}": 1"#)).collect();
+        let (number, last) = told(fields(&format!("{{{}}}", keys.join(", "))).refuse_rest().unwrap_err());
+        assert_eq!((number, last.as_str()), (100, "Unrecognized key in object: 'k99'"));
+        let keys: Vec<String> = (0..5_000).map(|key| format!(r#""k{key}": 1"#)).collect();
+        let mut many = fields(&format!("{{{}}}", keys.join(", ")));
+        many.required_text("title");
+        assert_eq!(told(many.refuse_rest().unwrap_err()), (100, "and 4902 more mistakes".to_owned()));
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_one_mistake_whatever_is_in_it() {
+        let list = |length: usize| fields(&format!(r#"{{"ids": [{}]}}"#, vec!["1"; length].join(",")));
+        let mut bounded = list(1_000);
+        assert_eq!(bounded.ids("ids"), Some(Vec::new()));
+        assert_eq!(told(bounded.drop_rest().unwrap_err()), (100, "and 901 more mistakes".to_owned()));
+        for read in [Fields::ids, Fields::texts] {
+            let mut longer = list(1_001);
+            assert_eq!(read(&mut longer, "ids"), None);
+            let expected = (1, "Array must contain at most 1000 element(s)".to_owned());
+            assert_eq!(told(longer.drop_rest().unwrap_err()), expected);
+        }
+    }
+
+    #[test]
+    fn a_body_of_too_many_values_is_refused_before_anything_is_built_of_it() {
+        let body = |values: usize| format!(r#"{{"a": [{}], "b": ",,\",,"}}"#, vec!["1"; values].join(","));
+        assert!(Fields::read(body(MOST_VALUES - 2).as_bytes()).is_ok());
+        let refused = Fields::read(body(MOST_VALUES).as_bytes()).unwrap_err();
+        assert_eq!(refused.text(), "Request body holds more than 200000 values");
+        let text = format!(r#"{{"a": "{}"}}"#, ",".repeat(MOST_VALUES));
+        assert!(Fields::read(text.as_bytes()).is_ok(), "commas in a text part nothing");
+    }
+
+    #[test]
+    fn a_mistake_shows_of_what_was_written_what_a_person_reads() {
+        let mut read =
+            fields(&format!(r#"{{"{}": 1, "word": "{}"}}"#, ".".repeat(100_000), "é".repeat(100_000)));
+        assert_eq!(read.word("word", &["yes"], |word| word), None);
+        let details = read.refuse_rest().unwrap_err().into_details().unwrap();
+        assert!(details.to_string().len() < 10_000, "{} bytes", details.to_string().len());
+        assert_eq!(details[1]["path"].as_array().map(Vec::len), Some(301));
+    }
+
+    #[test]
+    fn texts_and_objects_that_are_too_large_name_their_field() {
+        let (text, object) = ("x".repeat(524_289), "x".repeat(262_136));
+        let (title, capabilities) = ("é".repeat(1_000), "é".repeat(20_001));
+        let mut read = fields(&format!(
+            r#"{{"description": "{text}", "title": "{title}", "capabilities": "{capabilities}",
+                "metadata": {{"a": "{object}"}}, "payload": {{"ab": "{object}"}}}}"#
+        ));
+        assert_eq!((read.text("description"), read.nullable_text("title")), (None, Some(Some(title))));
+        assert_eq!((read.nullable_text("capabilities"), read.object("payload")), (None, None));
+        assert!(read.nullable_object("metadata").is_some());
+        let told: Vec<(String, &str)> =
+            read.issues.iter().map(|issue| (issue.path.join("."), issue.message.as_str())).collect();
+        let expected = [
+            ("description", "is longer than 524288 characters"),
+            ("capabilities", "is longer than 20000 characters"),
+            ("payload", "is larger than 262144 bytes"),
+        ];
+        assert_eq!(told, expected.map(|(path, message)| (path.to_owned(), message)));
     }
 
     #[test]

@@ -57,14 +57,80 @@ pub(crate) struct Issue {
 }
 
 impl Issue {
-    /// A mistake at a key of the outermost object, or at a path with dots below it.
+    /// A mistake at a key of the outermost object, or at a path with dots below it. What the caller wrote is shown as far
+    /// as a person reads.
     pub(crate) fn new(code: &'static str, path: &str, message: impl Into<String>) -> Issue {
-        let path = path.split('.').map(str::to_owned).collect();
-        Issue { code, path, message: message.into(), hint: None }
+        let path = path[..path.floor_char_boundary(LONGEST_PATH)].split('.').map(str::to_owned).collect();
+        let mut message: String = message.into();
+        if message.len() > LONGEST_MESSAGE {
+            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+            message.shrink_to_fit();
+            message.push_str("...");
+        }
+        Issue { code, path, message, hint: None }
     }
 
     fn of(problem: &Problem) -> Issue {
         Issue { hint: problem.hint.clone(), ..Issue::new("custom", &problem.path, problem.message.clone()) }
+    }
+}
+
+/// Mistakes are told up to this number; the last one then says how many more there are.
+const MOST_MISTAKES: usize = 100;
+/// A path or a message is shown up to so many bytes.
+const LONGEST_PATH: usize = 300;
+const LONGEST_MESSAGE: usize = 2_000;
+
+/// The mistakes of a request while it is read. Those that will not be shown are counted and never built.
+#[derive(Debug, Default)]
+pub(crate) struct Mistakes {
+    told: Vec<Issue>,
+    untold: usize,
+}
+
+impl Mistakes {
+    /// Notes one mistake.
+    pub(crate) fn note(&mut self, issue: impl FnOnce() -> Issue) {
+        if self.told.len() < MOST_MISTAKES {
+            self.told.push(issue());
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// Notes mistakes of which nothing but the number is known.
+    pub(crate) fn count(&mut self, more: usize) {
+        self.untold += more;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// Those that are told, and the number of the others.
+    pub(crate) fn into_parts(self) -> (Vec<Issue>, usize) {
+        (self.told, self.untold)
+    }
+
+    /// The mistakes as the caller hears them.
+    fn into_list(mut self) -> Vec<Issue> {
+        if self.untold > 0 {
+            self.told.truncate(MOST_MISTAKES - 1);
+            let more = format!("and {} more mistakes", self.untold + 1);
+            self.told.push(Issue { code: "custom", path: Vec::new(), message: more, hint: None });
+        }
+        self.told
+    }
+
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Issue> {
+        self.told.iter()
+    }
+}
+
+impl From<Issue> for Mistakes {
+    fn from(issue: Issue) -> Mistakes {
+        Mistakes { told: vec![issue], untold: 0 }
     }
 }
 
@@ -79,7 +145,8 @@ impl ApiError {
     }
 
     /// The body does not fit its schema.
-    pub(crate) fn validation(issues: Vec<Issue>) -> ApiError {
+    pub(crate) fn validation(mistakes: impl Into<Mistakes>) -> ApiError {
+        let issues = mistakes.into().into_list();
         let mut error = ApiError::bad_request("validation_error", "Validation error");
         error.0.hint = issues.iter().find_map(|issue| issue.hint.clone());
         error.details(json!(issues))
@@ -158,6 +225,11 @@ impl ApiError {
     }
 
     #[cfg(test)]
+    pub(crate) fn into_details(self) -> Option<Value> {
+        self.0.details
+    }
+
+    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status
     }
@@ -203,9 +275,14 @@ impl From<EngineError> for ApiError {
                 error
             }
             EngineError::Refused { kind, message, details } => {
+                // The engine finds out by itself that a change needs a person (D19), and says so in the same words.
+                let needs_person = message == Refusal::BoardTokenRequired.text();
                 let mut error = of_kind(kind, message);
                 error.0.details = details;
-                error
+                match hint_of(&Refusal::BoardTokenRequired).filter(|_| needs_person) {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
             }
             EngineError::Invalid(problems) => of_problems(&problems),
             EngineError::Closing => {
@@ -229,6 +306,20 @@ fn of_kind(kind: Kind, message: String) -> ApiError {
     }
 }
 
+/// What a person can do about a refusal.
+fn hint_of(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::Unauthorized | Refusal::BoardSignInRequired | Refusal::ApproverSignInRequired => {
+            Some("send Authorization: Bearer TOKEN; on the command line: bugle login")
+        }
+        Refusal::BoardTokenRequired => Some(
+            "only a person may do this: send the token in board.token of the data folder; the command line does so by itself",
+        ),
+        Refusal::RunRequired => Some("send the id of your run as X-Paperclip-Run-Id"),
+        _ => None,
+    }
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
         let text = refusal.text();
@@ -238,6 +329,10 @@ impl From<Refusal> for ApiError {
             RefusalKind::Forbidden => ApiError::forbidden("forbidden", text),
             RefusalKind::NotFound => ApiError::new(StatusCode::NOT_FOUND, "not_found", text),
             RefusalKind::Conflict => ApiError::conflict("conflict", text),
+        };
+        let error = match hint_of(&refusal) {
+            Some(hint) => error.hint(hint),
+            None => error,
         };
         match refusal {
             Refusal::CheckedOut { issue, assignee, actor } => error.details(json!({
@@ -252,17 +347,21 @@ impl From<Refusal> for ApiError {
 fn of_problems(problems: &[Problem]) -> ApiError {
     let is_semantic = |problem: &Problem| {
         ["adapterType", "adapterConfig", "reportsTo"].iter().any(|of| problem.path.starts_with(of))
+            || problem.path.contains(".adapterConfig.")
     };
-    let issues: Vec<Issue> = problems.iter().map(Issue::of).collect();
+    let mut mistakes = Mistakes::default();
+    for problem in problems {
+        mistakes.note(|| Issue::of(problem));
+    }
     match problems.first() {
         Some(first) if problems.iter().all(is_semantic) => {
             let is_sentence = first.message.starts_with(char::is_uppercase);
             let error = if is_sentence { first.message.clone() } else { first.to_string() };
             let mut error = ApiError::unprocessable("invalid_agent", error);
             error.0.hint.clone_from(&first.hint);
-            error.details(json!(issues))
+            error.details(json!(mistakes.into_list()))
         }
-        _ => ApiError::validation(issues),
+        _ => ApiError::validation(mistakes),
     }
 }
 
@@ -385,6 +484,21 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_a_person_is_refused_with_one_hint_whoever_refuses_it() {
+        let guarded = ApiError::from(Refusal::BoardTokenRequired);
+        let text = Refusal::BoardTokenRequired.text();
+        let found = ApiError::from(EngineError::Refused {
+            kind: Kind::Forbidden,
+            message: text.to_owned(),
+            details: None,
+        });
+        assert!(guarded.0.hint.as_ref().is_some_and(|hint| hint.contains("board.token")));
+        assert_eq!(found, guarded);
+        let other = EngineError::Refused { kind: Kind::Forbidden, message: "No".to_owned(), details: None };
+        assert_eq!(ApiError::from(other).0.hint, None);
+    }
+
+    #[test]
     fn a_busy_store_says_when_to_come_back() {
         let busy = StoreError::Busy { retry_after: Duration::from_millis(2500) };
         let answer = ApiError::from(busy).into_response();
@@ -405,6 +519,17 @@ mod tests {
             Some(
                 json!([{"code": "custom", "path": ["adapterConfig", "command"], "message": "must be a text", "hint": "do this"}])
             )
+        );
+        let words = "Refusing to persist redacted placeholder for key: KEY";
+        for path in ["adapterConfig.env.KEY", "payload.adapterConfig.env.KEY"] {
+            let shown = ApiError::from(EngineError::Invalid(vec![problem(path, words)]));
+            assert_eq!((shown.status().as_u16(), shown.text()), (422, words), "{path}");
+        }
+        let many = (0..200).map(|number| problem(&format!("payload.{number}"), "must be a text")).collect();
+        let many = ApiError::from(EngineError::Invalid(many)).into_details().unwrap();
+        assert_eq!(
+            (many.as_array().map(Vec::len), &many[99]["message"]),
+            (Some(100), &json!("and 101 more mistakes"))
         );
         let both =
             vec![problem("name", "must not be empty"), problem("adapterType", "Unknown adapter type: x")];

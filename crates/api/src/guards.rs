@@ -22,63 +22,44 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// A refusal with what a person can do about it.
-fn told(refusal: Refusal) -> ApiError {
-    let hint = match &refusal {
-        Refusal::Unauthorized | Refusal::BoardSignInRequired | Refusal::ApproverSignInRequired => {
-            Some("send Authorization: Bearer TOKEN; on the command line: bugle login")
-        }
-        Refusal::BoardTokenRequired => Some(
-            "only a person may do this: send the token in board.token of the data folder; the command line does so by itself",
-        ),
-        Refusal::RunRequired => Some("send the id of your run as X-Paperclip-Run-Id"),
-        _ => None,
-    };
-    let error = ApiError::from(refusal);
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
 impl Caller {
     /// `company(c)`: those who belong to the company, to read or to change as the request wants.
     pub(crate) fn company(&self, of: &CompanyId) -> Result<(), ApiError> {
-        guard::company(self.who(), of, self.access()).map_err(told)
+        guard::company(self.who(), of, self.access()).map_err(ApiError::from)
     }
 
     /// Somebody, whoever it is.
     pub(crate) fn anybody(&self) -> Result<(), ApiError> {
         match self.who() {
-            Actor::Nobody => Err(told(Refusal::Unauthorized)),
+            Actor::Nobody => Err(Refusal::Unauthorized.into()),
             Actor::Board(_) | Actor::Agent(_) => Ok(()),
         }
     }
 
     /// `board`: people.
     pub(crate) fn board(&self) -> Result<&Board, ApiError> {
-        guard::board(self.who()).map_err(told)
+        guard::board(self.who()).map_err(ApiError::from)
     }
 
     /// People of the company.
     pub(crate) fn board_of(&self, of: &CompanyId) -> Result<&Board, ApiError> {
-        guard::board_of(self.who(), of, self.access()).map_err(told)
+        guard::board_of(self.who(), of, self.access()).map_err(ApiError::from)
     }
 
     /// Agents only.
     pub(crate) fn agent(&self) -> Result<&AgentActor, ApiError> {
-        guard::agent(self.who()).map_err(told)
+        guard::agent(self.who()).map_err(ApiError::from)
     }
 
     /// `board-mgr(c)`: people who may make agents.
     pub(crate) fn board_manager(&self, of: &CompanyId) -> Result<&Board, ApiError> {
-        guard::board_manager(self.who(), of, self.access()).map_err(told)
+        guard::board_manager(self.who(), of, self.access()).map_err(ApiError::from)
     }
 
     /// `config-reader(c)`: those who may read configurations of agents.
     pub(crate) fn configuration_reader(&self, of: &CompanyId) -> Result<(), ApiError> {
-        guard::company(self.who(), of, self.access()).map_err(told)?;
-        guard::configuration_reader(self.who(), of).map_err(told)
+        guard::company(self.who(), of, self.access()).map_err(ApiError::from)?;
+        guard::configuration_reader(self.who(), of).map_err(ApiError::from)
     }
 
     /// Whether it may read configurations of agents.
@@ -88,7 +69,7 @@ impl Caller {
 
     /// `agent-editor(target)`: those who may change this agent.
     pub(crate) fn agent_editor(&self, of: &CompanyId, target: &AgentId) -> Result<(), ApiError> {
-        guard::agent_editor(self.who(), of, target).map_err(told)
+        guard::agent_editor(self.who(), of, target).map_err(ApiError::from)
     }
 
     /// People who may change who belongs to a company. Whoever administers the instance may, member or not: somebody must
@@ -96,23 +77,23 @@ impl Caller {
     pub(crate) fn people_manager(&self, of: &CompanyId, grant: Grant) -> Result<(), ApiError> {
         match self.who() {
             Actor::Board(board) if board.has_all_grants() => Ok(()),
-            _ => guard::people_manager(self.who(), of, grant).map_err(told),
+            _ => guard::people_manager(self.who(), of, grant).map_err(ApiError::from),
         }
     }
 
     /// `instance admin`.
     pub(crate) fn instance_admin(&self) -> Result<(), ApiError> {
-        guard::instance_admin(self.who()).map_err(told)
+        guard::instance_admin(self.who()).map_err(ApiError::from)
     }
 
     /// Those who may make companies.
     pub(crate) fn company_creator(&self) -> Result<(), ApiError> {
-        guard::company_creator(self.who()).map_err(told)
+        guard::company_creator(self.who()).map_err(ApiError::from)
     }
 
     /// What only a person may do (D19): being on this machine proves nothing.
     pub(crate) fn person(&self, of: &CompanyId) -> Result<&Board, ApiError> {
-        guard::person(self.who(), of).map_err(told)
+        guard::person(self.who(), of).map_err(ApiError::from)
     }
 
     /// It is proven that a person asks.
@@ -122,22 +103,22 @@ impl Caller {
 
     /// Those who may wake this agent.
     pub(crate) fn waker(&self, of: &CompanyId, target: &AgentId) -> Result<(), ApiError> {
-        guard::waker(self.who(), of, target).map_err(told)
+        guard::waker(self.who(), of, target).map_err(ApiError::from)
     }
 
     /// Those who may report what this agent cost.
     pub(crate) fn cost_reporter(&self, of: &CompanyId, target: &AgentId) -> Result<(), ApiError> {
-        guard::cost_reporter(self.who(), of, target).map_err(told)
+        guard::cost_reporter(self.who(), of, target).map_err(ApiError::from)
     }
 
     /// The key with which it asks, where it is a person's.
     pub(crate) fn current_key(&self) -> Result<&str, ApiError> {
-        guard::current_key(self.who()).map_err(told)
+        guard::current_key(self.who()).map_err(ApiError::from)
     }
 
     /// As the engine's changes name it. Asked after the company's guard.
     pub(crate) fn author(&self, of: &CompanyId) -> Result<Author, ApiError> {
-        Author::of(self.who(), of).map_err(told)
+        Author::of(self.who(), of).map_err(ApiError::from)
     }
 
     /// The company it belongs to by what it is: an agent's.

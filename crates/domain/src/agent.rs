@@ -24,6 +24,20 @@ impl AgentStatus {
     pub const fn is_invokable(self) -> bool {
         !matches!(self, AgentStatus::Paused | AgentStatus::Terminated | AgentStatus::PendingApproval)
     }
+
+    /// The rejection of its hire ends the agent: one that waits for it, and one that never was let in, whatever became
+    /// of it meanwhile.
+    pub const fn ends_when_rejected(self, was_let_in: bool) -> bool {
+        match self {
+            AgentStatus::PendingApproval => true,
+            AgentStatus::Terminated => false,
+            AgentStatus::Active
+            | AgentStatus::Paused
+            | AgentStatus::Idle
+            | AgentStatus::Running
+            | AgentStatus::Error => !was_let_in,
+        }
+    }
 }
 
 words!(
@@ -126,6 +140,19 @@ mod tests {
 
     fn read(heartbeat: Value) -> HeartbeatPolicy {
         HeartbeatPolicy::read(&json!({ "heartbeat": heartbeat }), "process")
+    }
+
+    #[test]
+    fn a_rejected_hire_ends_who_was_never_let_in() {
+        for &status in AgentStatus::ALL {
+            let (never, before) = match status {
+                AgentStatus::Terminated => (false, false),
+                AgentStatus::PendingApproval => (true, true),
+                _ => (true, false),
+            };
+            assert_eq!(status.ends_when_rejected(false), never, "{status}");
+            assert_eq!(status.ends_when_rejected(true), before, "{status}");
+        }
     }
 
     #[test]

@@ -46,6 +46,14 @@ pub const fn fate(stop: Stop, status: RunStatus) -> Fate {
 }
 
 impl Stop {
+    /// Wakes of the agent that have come to no run yet end with the work: nothing from before a cancel starts afterwards.
+    pub const fn ends_wakes(self) -> bool {
+        match self {
+            Stop::CancelWork | Stop::TerminateAgent => true,
+            Stop::PauseAgent | Stop::CancelRun => false,
+        }
+    }
+
     /// The default words on the runs it ends. "pause" in them is what clients and stop reasons match on
     /// (spec/heartbeat.md 4.13, 7.1, 7.2).
     pub const fn message(self) -> &'static str {
@@ -61,6 +69,12 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_cancel_of_all_work_ends_what_is_deferred() {
+        let ends: Vec<Stop> = Stop::ALL.iter().copied().filter(|stop| stop.ends_wakes()).collect();
+        assert_eq!(ends, [Stop::CancelWork, Stop::TerminateAgent]);
+    }
 
     #[test]
     fn pause_holds_and_cancel_ends() {

@@ -10,8 +10,8 @@ pub fn mint(at: Moment, random: [u8; 16]) -> String {
     let millis = (at.micros().max(0) / 1000) as u64;
     let mut bytes = random;
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
-    bytes[6] = (bytes[6] & 0x0f) | 0x40;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    bytes[6] = 0x40 + bytes[6] % 0x10;
+    bytes[8] = 0x80 + bytes[8] % 0x40;
     let mut text = String::with_capacity(36);
     for (i, byte) in bytes.iter().enumerate() {
         if matches!(i, 4 | 6 | 8 | 10) {

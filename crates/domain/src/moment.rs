@@ -72,6 +72,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_back_and_other_text_is_refused() {
+        let moment = Moment::from_micros(1_777_302_167_012_000);
+        let written = serde_json::to_value(moment).expect("plain data");
+        assert_eq!(serde_json::from_value::<Moment>(written).expect("just written"), moment);
+        let refused = serde_json::from_value::<Moment>("tomorrow".into()).expect_err("no time");
+        assert_eq!(refused.to_string(), "`tomorrow` is not an ISO 8601 time");
+    }
+
+    #[test]
     fn arithmetic_saturates() {
         assert_eq!(Moment(5).since(Moment(9)), Duration::ZERO);
         assert_eq!(Moment(9).since(Moment(5)), Duration::from_micros(4));

@@ -238,7 +238,14 @@ impl Engine {
     ) -> Result<Vec<Activity>, EngineError> {
         let limit = limit.clamp(1, MOST_ACTIVITY);
         let listed = self.inner.read((company.clone(), filter), move |tx, (company, filter)| {
-            Box::pin(async move { list(tx, &company, &filter, limit).await })
+            Box::pin(async move {
+                let wanted = activity::Wanted {
+                    agent: filter.agent.as_ref(),
+                    entity_type: filter.entity_type.as_deref(),
+                    entity_id: filter.entity_id.as_deref(),
+                };
+                activity::of_company(tx, &company, wanted, filter.before.clone(), limit).await
+            })
         });
         Ok(listed.await?)
     }
@@ -250,7 +257,7 @@ impl Engine {
             Box::pin(async move {
                 let Some(found) = store::issues::get(tx, &issue).await? else { return Ok(None) };
                 let about = ("issue", issue.as_str());
-                activity::of_entity(tx, &found.company_id, about, None, limit).await.map(Some)
+                activity::of_entity(tx, &found.company_id, about, limit).await.map(Some)
             })
         });
         listed.await?.ok_or(EngineError::NotFound("Issue"))
@@ -300,31 +307,6 @@ impl Engine {
         });
         written.await?.ok_or(EngineError::NotFound("Company"))
     }
-}
-
-async fn list(
-    tx: &mut Tx<'_>,
-    company: &CompanyId,
-    filter: &ActivityFilter,
-    limit: i64,
-) -> Result<Vec<Activity>, StoreError> {
-    let before = filter.before.clone();
-    let kind = filter.entity_type.as_deref();
-    let (Some(entity), Some(kind)) = (&filter.entity_id, kind) else {
-        let listed = activity::of_company(tx, company, filter.agent.as_ref(), kind, before, limit).await?;
-        return Ok(only_about(listed, filter));
-    };
-    let listed = activity::of_entity(tx, company, (kind, entity), before, limit).await?;
-    let listed = listed
-        .into_iter()
-        .filter(|entry| filter.agent.as_ref().is_none_or(|agent| entry.agent_id.as_ref() == Some(agent)));
-    Ok(listed.collect())
-}
-
-/// An id without a kind is looked for in what the other filters give.
-fn only_about(listed: Vec<Activity>, filter: &ActivityFilter) -> Vec<Activity> {
-    let Some(entity) = &filter.entity_id else { return listed };
-    listed.into_iter().filter(|entry| entry.entity_id == *entity).collect()
 }
 
 impl Inner {

@@ -2,10 +2,16 @@
 //!
 //! What a configuration may hold is the adapters' to say; what a name may be and when a timer is due is `domain`'s.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use adapters::Problem;
+use domain::access;
+use domain::access::guard::{self, RightsChange};
+use domain::access::reporting::{self, MAX_LEVELS, ManagerMissing};
 use domain::agent::{AgentStatus, HeartbeatPolicy, Role, issue_prefix, url_key};
-use domain::budget::{Scope, ScopeKind};
+use domain::budget::{Policy, Scope, ScopeKind};
 use domain::ids::{AgentId, CompanyId};
+use domain::issue::refusal::Kind;
 use domain::moment::Moment;
 use domain::schedule;
 use domain::wake::{Actor, ActorKind};
@@ -14,6 +20,9 @@ use store::agents::Agent;
 use store::companies::Company;
 use store::{StoreError, Tx, agents, audit, companies};
 
+use crate::activity::Scribe;
+use crate::issues::{ANY_PROOF, Attempt, Locks, agent_actor};
+use crate::monthly::{self, Monthly};
 use crate::{Author, Engine, EngineError, stops};
 
 /// A new agent (spec/api.md 4.3.1).
@@ -69,7 +78,7 @@ pub struct AgentPatch {
     pub adapter_config: Option<Json>,
     pub replace_adapter_config: bool,
     pub runtime_config: Option<Json>,
-    /// The agent's monthly policy follows; see [`Engine::set_monthly_budget`].
+    /// The agent's monthly policy follows.
     pub budget_monthly_cents: Option<i64>,
     /// It is proven that a person asks: only then a budget is loosened (D19).
     pub is_proven: bool,
@@ -166,104 +175,152 @@ impl Engine {
         Ok(agent)
     }
 
-    /// Changes an agent. A budget in the patch is set first, with all that follows from it: one that is refused changes
-    /// nothing at all.
+    /// Changes an agent, with the budget in the patch and all that follows from it: what is refused changes nothing.
     pub async fn patch_agent(
         &self,
         agent: &AgentId,
         patch: AgentPatch,
         actor: &Actor,
     ) -> Result<Agent, EngineError> {
-        if patch.budget_monthly_cents.is_some() {
-            self.budget_of_patch(agent, &patch, actor).await?;
+        let by = match (actor.kind, &actor.id) {
+            (ActorKind::Agent, Some(id)) => Author::agent(&AgentId(id.clone()), None),
+            (ActorKind::Agent, None) | (ActorKind::System, _) => Author::System { part: "agents" },
+            (ActorKind::User, user) => Author::Board { user: user.clone(), may_assign: false },
+        };
+        let locks = Locks { agents: [agent.clone()].into(), ..Locks::default() };
+        let context = (agent.clone(), patch, actor.clone());
+        let changed = self.inner.change(&by, locks, context, |tx, mut scribe, locks, (id, patch, actor)| {
+            Box::pin(async move { change(tx, &mut scribe, &locks, &id, &patch, &actor).await })
+        });
+        let (mut changed, policy) = changed.await?;
+        if let Some(policy) = policy {
+            self.after_monthly(&changed.company_id, &policy, &by).await?;
+            let found =
+                self.inner.read(agent.clone(), |tx, id| Box::pin(async move { agents::get(tx, &id).await }));
+            changed = found.await?.ok_or(EngineError::NotFound("Agent"))?;
         }
-        let (id, actor, now) = (agent.clone(), actor.clone(), self.now());
-        let changed = self
-            .inner
-            .store
-            .write(move |tx| {
-                let (id, patch, actor) = (id.clone(), patch.clone(), actor.clone());
-                Box::pin(async move {
-                    let Some(agent) = agents::lock(tx, &id).await? else {
-                        return Ok(Err(EngineError::NotFound("Agent")));
-                    };
-                    let mut agent = patched(agent, &patch);
-                    let problems = problems_of(&agent, patch.budget_monthly_cents);
-                    if !problems.is_empty() {
-                        return Ok(Err(EngineError::Invalid(problems)));
-                    }
-                    let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
-                    let baseline = agent.last_heartbeat_at.unwrap_or(agent.created_at);
-                    agent.next_timer_at =
-                        schedule::next_due(agent.status, &policy, baseline.max(agent.created_at));
-                    agent.updated_at = now;
-                    if !agents::update(tx, &agent).await? {
-                        let message =
-                            format!("Agent shortname '{}' is already in use in this company", agent.url_key);
-                        return Ok(Err(EngineError::Conflict { message, details: None }));
-                    }
-                    let record = stops::record(
-                        &agent.company_id,
-                        &actor,
-                        "agent.updated",
-                        agent.id.as_str(),
-                        &agent.name,
-                        now,
-                    );
-                    audit::append(tx, record).await?;
-                    Ok(Ok(agent))
-                })
-            })
-            .await??;
         self.inner.timers.notify_one();
         self.inner.doorbell.ring(agent);
         Ok(changed)
     }
 }
 
-impl Engine {
-    /// Sets the budget that a patch brings, once everything in the patch is right.
-    async fn budget_of_patch(
-        &self,
-        agent: &AgentId,
-        patch: &AgentPatch,
-        actor: &Actor,
-    ) -> Result<(), EngineError> {
-        let Some(cents) = patch.budget_monthly_cents else { return Ok(()) };
-        let found =
-            self.inner.read(agent.clone(), |tx, id| Box::pin(async move { agents::get(tx, &id).await }));
-        let row = found.await?.ok_or(EngineError::NotFound("Agent"))?;
-        let problems = problems_of(&patched(row.clone(), patch), Some(cents));
-        if !problems.is_empty() {
-            return Err(EngineError::Invalid(problems));
-        }
-        if row.budget_monthly_cents == cents {
-            return Ok(());
-        }
-        let by = match (actor.kind, &actor.id) {
-            (ActorKind::Agent, Some(id)) => Author::agent(&AgentId(id.clone()), None),
-            (ActorKind::Agent, None) | (ActorKind::System, _) => Author::System { part: "agents" },
-            (ActorKind::User, user) => Author::Board { user: user.clone(), may_assign: false },
+/// Changes an agent behind its lock; gives back the policy that came of it, too. Nothing is written before the last
+/// refusal.
+async fn change(
+    tx: &mut Tx<'_>,
+    scribe: &mut Scribe,
+    locks: &Locks,
+    id: &AgentId,
+    patch: &AgentPatch,
+    actor: &Actor,
+) -> Result<Attempt<(Agent, Option<Policy>)>, EngineError> {
+    let locked = locks.take(tx).await?;
+    let before = locked.agents.get(id).cloned().ok_or(EngineError::NotFound("Agent"))?;
+    let mut agent = patched(before.clone(), patch);
+    let problems = problems_of(&agent, patch.budget_monthly_cents);
+    if !problems.is_empty() {
+        return Err(EngineError::Invalid(problems));
+    }
+    if let Some(editor) = acting_agent(tx, scribe).await? {
+        let change = RightsChange {
+            role: (before.role, agent.role),
+            changes_budget: head_room(&before) != head_room(&agent),
         };
-        let scope = Scope { kind: ScopeKind::Agent, id: agent.0.clone() };
-        self.set_monthly_budget(&row.company_id, scope, cents, &by, patch.is_proven).await?;
-        Ok(())
+        guard::agent_rights(&editor, &before.company_id, &before.id, &change).map_err(forbidden)?;
+    }
+    if agent.reports_to != before.reports_to
+        && let Some(manager) = &agent.reports_to
+    {
+        let above = managed(tx, &agent, manager).await?;
+        // As long as nobody else changes who is above whom, no two changes make a circle together.
+        let wanted = Locks { agents: above, ..Locks::default() };
+        if !locks.holds(&wanted) {
+            return Ok(Attempt::Wider(wanted));
+        }
+    }
+    if agents::is_taken(tx, &agent).await? {
+        let message = format!("Agent shortname '{}' is already in use in this company", agent.url_key);
+        return Err(EngineError::Conflict { message, details: None });
+    }
+    let mut policy = None;
+    if let Some(cents) = patch.budget_monthly_cents {
+        let scope = Scope { kind: ScopeKind::Agent, id: id.0.clone() };
+        let asked = Monthly { shown: before.budget_monthly_cents, cents, is_proven: patch.is_proven };
+        policy = monthly::set(tx, scribe, &before.company_id, scope, asked).await?;
+        // With what the budget has set free and shows.
+        agent = patched(agents::get(tx, id).await?.ok_or(EngineError::NotFound("Agent"))?, patch);
+    }
+    let heartbeat = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
+    let baseline = agent.last_heartbeat_at.unwrap_or(agent.created_at);
+    agent.next_timer_at = schedule::next_due(agent.status, &heartbeat, baseline.max(agent.created_at));
+    agent.updated_at = scribe.now;
+    agents::update(tx, &agent).await?;
+    let (id, now) = (agent.id.as_str(), scribe.now);
+    let record = stops::record(&agent.company_id, actor, "agent.updated", id, &agent.name, now);
+    audit::append(tx, record).await?;
+    Ok(Attempt::Done((agent, policy)))
+}
+
+/// The agent that asks, as the rules of access know it now; `None` for others.
+pub(crate) async fn acting_agent(
+    tx: &mut Tx<'_>,
+    scribe: &Scribe,
+) -> Result<Option<access::Actor>, EngineError> {
+    let Some(id) = scribe.by.agent_id() else { return Ok(None) };
+    let row = agents::get(tx, &id).await?.ok_or(EngineError::NotFound("Agent"))?;
+    Ok(Some(access::Actor::Agent(agent_actor(tx, &row, ANY_PROOF).await?)))
+}
+
+pub(crate) fn forbidden(refusal: access::Refusal) -> EngineError {
+    EngineError::refused(Kind::Forbidden, refusal.text())
+}
+
+/// What a person says that a message of the agent may cost.
+fn head_room(agent: &Agent) -> Option<&Json> {
+    agent.runtime_config.get("budget").filter(|budget| !budget.is_null())
+}
+
+/// Everybody who is above an agent under a new manager, the manager among them; refused when it cannot be the manager.
+async fn managed(
+    tx: &mut Tx<'_>,
+    agent: &Agent,
+    manager: &AgentId,
+) -> Result<BTreeSet<AgentId>, EngineError> {
+    let mut above: BTreeMap<AgentId, Option<AgentId>> = BTreeMap::new();
+    let mut company = None;
+    let mut at = Some(manager.clone());
+    while let Some(id) = at.filter(|id| above.len() < MAX_LEVELS && !above.contains_key(id)) {
+        let Some(found) = agents::get(tx, &id).await? else { break };
+        company.get_or_insert(found.company_id);
+        above.insert(id, found.reports_to.clone());
+        at = found.reports_to;
+    }
+    let reports_to = |id: &AgentId| above.get(id).cloned().flatten();
+    let judged = reporting::manager((&agent.id, &agent.company_id), (manager, company.as_ref()), reports_to);
+    match judged {
+        Ok(()) => Ok(above.into_keys().collect()),
+        Err(ManagerMissing::Missing) => Err(EngineError::NotFound("Manager")),
+        Err(refused @ (ManagerMissing::Itself | ManagerMissing::Foreign | ManagerMissing::Circle)) => {
+            let hint = match refused {
+                ManagerMissing::Foreign => "name an agent of this company",
+                ManagerMissing::Itself | ManagerMissing::Missing => "name another agent, or null",
+                ManagerMissing::Circle => "name an agent that does not report to it, or null",
+            };
+            Err(EngineError::Invalid(vec![problem("reportsTo", refused.text(), hint)]))
+        }
     }
 }
 
 /// What is wrong with a patched agent.
 fn problems_of(agent: &Agent, cents: Option<i64>) -> Vec<Problem> {
-    let mut problems = check_agent(
+    check_agent(
         &agent.name,
         &agent.adapter_type,
         &agent.adapter_config,
         &agent.runtime_config,
         cents.unwrap_or(0),
-    );
-    if problems.is_empty() && agent.reports_to.as_ref() == Some(&agent.id) {
-        problems.push(problem("reportsTo", "Agent cannot report to itself", "name another agent, or null"));
-    }
-    problems
+    )
 }
 
 /// The agent that a draft describes, once everything in it is right; it is idle.
@@ -314,17 +371,10 @@ pub(crate) async fn insert_numbered(
         return Ok(Err(EngineError::NotFound("Company")));
     }
     if let Some(manager) = &agent.reports_to {
-        match agents::get(tx, manager).await? {
-            None => return Ok(Err(EngineError::NotFound("Manager"))),
-            Some(manager) if manager.company_id != agent.company_id => {
-                let text = "Manager must belong to same company";
-                return Ok(Err(EngineError::Invalid(vec![problem(
-                    "reportsTo",
-                    text,
-                    "name an agent of this company",
-                )])));
-            }
-            Some(_) => {}
+        match managed(tx, &agent, manager).await {
+            Ok(_) => {}
+            Err(EngineError::Store(error)) => return Err(error),
+            Err(refused) => return Ok(Err(refused)),
         }
     }
     let name = agent.name.clone();

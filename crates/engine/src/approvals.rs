@@ -12,6 +12,7 @@ use domain::issue::refusal::{Kind, Refusal};
 use domain::moment::Moment;
 use domain::schedule;
 use serde_json::{Value as Json, json};
+use store::activity;
 use store::approvals::{self, Approval, ApprovalComment, Linker, Verdict};
 use store::issues::{self, Issue};
 use store::{StoreError, Tx, agents, audit, companies};
@@ -29,6 +30,8 @@ pub const APPROVAL_KINDS: [&str; 4] =
 pub const MOST_APPROVALS: i64 = 1_000;
 /// As many issues as an approval is linked with.
 const MOST_LINKS: i64 = 200;
+/// As much of what was told of an agent is looked at.
+const MOST_TOLD: i64 = 10_000;
 /// The longest note or comment.
 const TEXT: usize = 100_000;
 
@@ -149,6 +152,9 @@ impl Engine {
         let approval = decided.await?;
         self.inner.timers.notify_one();
         if let Some(agent) = hired(&approval) {
+            if verdict == ApprovalVerdict::Reject {
+                self.inner.after_end();
+            }
             self.inner.doorbell.ring(&agent);
         }
         Ok(approval)
@@ -452,36 +458,51 @@ fn draft_of(payload: &Json) -> AgentDraft {
     }
 }
 
-/// An agent that waits for its approval starts, or never will.
+/// An agent that waits for its approval starts, or never will. One that came to work without having been let in is ended
+/// by the rejection, too.
 pub(crate) async fn hire(
     tx: &mut Tx<'_>,
     scribe: &mut Scribe,
     mut agent: agents::Agent,
     verdict: ApprovalVerdict,
 ) -> Result<(), StoreError> {
-    if agent.status != AgentStatus::PendingApproval {
-        return Ok(());
-    }
     let action = match verdict {
-        ApprovalVerdict::Approve => {
+        ApprovalVerdict::Approve if agent.status == AgentStatus::PendingApproval => {
             agent.status = AgentStatus::Idle;
+            let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
+            agent.next_timer_at = schedule::next_due(agent.status, &policy, scribe.now);
+            agent.updated_at = scribe.now;
+            agents::update(tx, &agent).await?;
+            let owner = (&agent.company_id, &agent.id);
+            let (status, beat) = (agent.status.as_str(), agent.last_heartbeat_at);
+            signals::agent_status(tx, owner, status, None, beat, scribe.now).await?;
             "agent.approved"
         }
-        ApprovalVerdict::Reject => {
-            agent.status = AgentStatus::Terminated;
+        // It stays as it is, and is let in from now on.
+        ApprovalVerdict::Approve if !was_let_in(tx, &agent).await? => "agent.approved",
+        ApprovalVerdict::Reject if agent.status.ends_when_rejected(was_let_in(tx, &agent).await?) => {
+            let actor = scribe.by.actor();
+            stops::end_agent(tx, &mut agent, &actor, scribe).await?;
             "agent.terminated"
         }
-        ApprovalVerdict::RequestRevision => return Ok(()),
+        ApprovalVerdict::Approve | ApprovalVerdict::Reject | ApprovalVerdict::RequestRevision => {
+            return Ok(());
+        }
     };
-    let policy = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
-    agent.next_timer_at = schedule::next_due(agent.status, &policy, scribe.now);
-    agent.updated_at = scribe.now;
-    agents::update(tx, &agent).await?;
-    let owner = (&agent.company_id, &agent.id);
-    signals::agent_status(tx, owner, agent.status.as_str(), None, agent.last_heartbeat_at, scribe.now)
-        .await?;
     let details = json!({ "name": agent.name, "status": agent.status });
     scribe.tell(tx, &agent.company_id, action, ("agent", agent.id.as_str()), details).await
+}
+
+/// An agent never had to wait for its approval, or has it. What was told of it says so: its status may have changed, and
+/// a request may name any agent.
+async fn was_let_in(tx: &mut Tx<'_>, agent: &agents::Agent) -> Result<bool, StoreError> {
+    let about = ("agent", agent.id.as_str());
+    let told = activity::of_entity(tx, &agent.company_id, about, MOST_TOLD).await?;
+    let waits = |details: &Option<Json>| {
+        details.as_ref().is_some_and(|it| it["status"] == AgentStatus::PendingApproval.as_str())
+    };
+    let had_to_wait = told.iter().any(|entry| entry.action == "agent.hire_created" && waits(&entry.details));
+    Ok(!had_to_wait || told.iter().any(|entry| entry.action == "agent.approved"))
 }
 
 async fn linked(tx: &mut Tx<'_>, approval: &str) -> Result<Vec<Issue>, StoreError> {

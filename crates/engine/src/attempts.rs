@@ -191,6 +191,19 @@ pub(crate) async fn give_up(
             orders::place(tx, &order, now).await?;
         }
     }
+    remark(tx, scribe, issue, block.comment.clone()).await?;
+    open_item(tx, scribe, &issue.company_id, &block.inbox).await?;
+    let details = Json::Object(block.activity.clone());
+    scribe.tell_issue(tx, &issue.company_id, "issue.updated", &issue.id, details).await
+}
+
+/// Writes a comment without an author.
+pub(crate) async fn remark(
+    tx: &mut Tx<'_>,
+    scribe: &mut Scribe,
+    issue: &Issue,
+    body: String,
+) -> Result<(), StoreError> {
     let comment = Comment {
         id: CommentId(scribe.id()),
         company_id: issue.company_id.clone(),
@@ -198,14 +211,11 @@ pub(crate) async fn give_up(
         author_agent_id: None,
         author_user_id: None,
         created_by_run_id: None,
-        body: block.comment.clone(),
-        created_at: now,
-        updated_at: now,
+        body,
+        created_at: scribe.now,
+        updated_at: scribe.now,
     };
-    comments::insert(tx, &comment).await?;
-    open_item(tx, scribe, &issue.company_id, &block.inbox).await?;
-    let details = Json::Object(block.activity.clone());
-    scribe.tell_issue(tx, &issue.company_id, "issue.updated", &issue.id, details).await
+    comments::insert(tx, &comment).await
 }
 
 /// Opens an item of the inbox; false when one of its thing, kind and cause is open.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::access::{LOCAL_USER, MemberRole, MembershipStatus};
+use domain::access::{self, LOCAL_USER, MemberRole, MembershipStatus};
 use domain::agent::{PauseReason, issue_prefix};
-use domain::budget::{Scope, ScopeKind};
+use domain::budget::{Policy, Scope, ScopeKind};
 use domain::ids::CompanyId;
 use serde_json::json;
 use store::companies::{self, Company};
@@ -13,8 +13,9 @@ use store::users::{self, Membership};
 use store::{StoreError, Tx, audit, overview};
 
 use crate::activity::{Author, Scribe};
-use crate::agents::problem;
+use crate::agents::{forbidden, problem};
 use crate::issues::{Attempt, Locks};
+use crate::monthly::{self, Monthly};
 use crate::{Engine, EngineError, budgets, hiring, stops};
 
 /// The longest text about a company.
@@ -25,9 +26,9 @@ const TEXT: usize = 20_000;
 pub struct CompanyPatch {
     pub name: Option<String>,
     pub description: Option<Option<String>>,
-    /// The company's monthly policy follows; see [`Engine::set_monthly_budget`].
+    /// The company's monthly policy follows.
     pub budget_monthly_cents: Option<i64>,
-    /// It is proven that a person asks: only then a budget is loosened (D19).
+    /// It is proven that a person asks: only then a budget is loosened, or the approval of new agents given up (D19).
     pub is_proven: bool,
     /// `active`, `paused` or `archived`.
     pub status: Option<String>,
@@ -73,8 +74,8 @@ impl Engine {
         founded.await
     }
 
-    /// Changes a company; returns it with whether it may work. A budget in the patch is set first, with all that follows
-    /// from it: one that is refused changes nothing at all.
+    /// Changes a company, with the budget in the patch and all that follows from it; returns it with whether it may work.
+    /// What is refused changes nothing.
     pub async fn patch_company(
         &self,
         company: &CompanyId,
@@ -84,16 +85,6 @@ impl Engine {
         let color = patch.brand_color.as_ref().and_then(|color| color.as_deref());
         let description = patch.description.as_ref().and_then(|text| text.as_deref());
         check(patch.name.as_deref(), description, color)?;
-        if let Some(cents) = patch.budget_monthly_cents {
-            let found = self
-                .inner
-                .read(company.clone(), |tx, id| Box::pin(async move { companies::get(tx, &id).await }));
-            let row = found.await?.ok_or(EngineError::NotFound("Company"))?;
-            if row.budget_monthly_cents != cents {
-                let scope = Scope { kind: ScopeKind::Company, id: company.0.clone() };
-                self.set_monthly_budget(company, scope, cents, by, patch.is_proven).await?;
-            }
-        }
         let changed = self.inner.change(
             by,
             Locks::default(),
@@ -102,10 +93,23 @@ impl Engine {
                 Box::pin(async move { change(tx, &mut scribe, &id, patch).await.map(Attempt::Done) })
             },
         );
-        let changed = changed.await?;
+        let (mut row, mut pause, policy) = changed.await?;
+        if let Some(policy) = policy {
+            self.after_monthly(company, &policy, by).await?;
+            let found = self.inner.read(company.clone(), |tx, id| {
+                Box::pin(
+                    async move { Ok((companies::get(tx, &id).await?, pauses::of_company(tx, &id).await?)) },
+                )
+            });
+            let (Some(now), Some(paused)) = found.await? else {
+                return Err(EngineError::NotFound("Company"));
+            };
+            (row, pause) = (now, paused);
+        }
         self.inner.timers.notify_one();
         self.inner.lifted();
-        Ok(changed)
+        self.inner.look_again(company).await;
+        Ok((row, pause))
     }
 
     /// Whether a company may work, and since when not.
@@ -190,7 +194,19 @@ async fn change(
     scribe: &mut Scribe,
     id: &CompanyId,
     patch: CompanyPatch,
-) -> Result<(Company, CompanyPause), EngineError> {
+) -> Result<(Company, CompanyPause, Option<Policy>), EngineError> {
+    let found = companies::get(tx, id).await?.ok_or(EngineError::NotFound("Company"))?;
+    if found.require_approval && patch.require_approval == Some(false) && !patch.is_proven {
+        // It is a decision on all approvals that would come.
+        return Err(forbidden(access::Refusal::BoardTokenRequired));
+    }
+    let mut policy = None;
+    if let Some(cents) = patch.budget_monthly_cents {
+        let scope = Scope { kind: ScopeKind::Company, id: id.0.clone() };
+        let asked = Monthly { shown: found.budget_monthly_cents, cents, is_proven: patch.is_proven };
+        policy = monthly::set(tx, scribe, id, scope, asked).await?;
+    }
+    // Behind policies and counters, as wherever a budget pauses a company.
     let mut company = companies::lock(tx, id).await?.ok_or(EngineError::NotFound("Company"))?;
     let before = company.clone();
     if let Some(name) = &patch.name {
@@ -199,7 +215,8 @@ async fn change(
     if let Some(description) = patch.description {
         company.description = description;
     }
-    if let Some(is_required) = patch.require_approval {
+    // Without a proof it was off a moment ago, and stays what it is now.
+    if let Some(is_required) = patch.require_approval.filter(|is_required| *is_required || patch.is_proven) {
         company.require_approval = is_required;
     }
     if let Some(color) = patch.brand_color {
@@ -208,15 +225,19 @@ async fn change(
     company.updated_at = scribe.now;
     let wanted = patch.status.filter(|status| *status != before.status);
     if let Some(wanted) = &wanted {
-        // First of all: where it is refused, nothing is written.
-        move_to(tx, scribe, &before, wanted).await?;
-        company.status.clone_from(wanted);
+        match move_to(tx, scribe, &before, wanted).await {
+            Ok(()) => company.status.clone_from(wanted),
+            // The new budget has decided that already; the answer shows how.
+            Err(EngineError::Conflict { .. }) if policy.is_some() => {}
+            // Nothing was written.
+            Err(refused) => return Err(refused),
+        }
     }
     companies::update(tx, &company).await?;
     let is_archived = wanted.as_deref() == Some("archived");
     tell(tx, scribe, &company, if is_archived { "company.archived" } else { "company.updated" }).await?;
     let pause = pauses::of_company(tx, id).await?.ok_or(EngineError::NotFound("Company"))?;
-    Ok((company, pause))
+    Ok((company, pause, policy))
 }
 
 /// Moves a company to another status. What a budget has paused only a budget lets go.

@@ -80,7 +80,7 @@ impl Engine {
                 Ok(Some(Dashboard {
                     agents: overview::agents(tx, &company).await?,
                     issues: overview::issues(tx, &company).await?,
-                    month_spent: reports::summary(tx, &company, Span::since(month.start)).await?.cost_micros,
+                    month_spent: reports::summary(tx, &company, Span::of(month)).await?.cost_micros,
                     month_budget_cents: row.budget_monthly_cents,
                     pending_approvals: approvals::count_pending(tx, &company).await?,
                     open_incidents: {

@@ -3,7 +3,7 @@
 //! An agent that waits for its approval is in the company and does nothing. The decision itself is `approvals`; what a
 //! configuration may hold is `agents`.
 
-use domain::access::Grant;
+use domain::access::{Grant, guard};
 use domain::agent::AgentStatus;
 use domain::budget::policy::Draft as BudgetDraft;
 use domain::budget::{Scope, ScopeKind, WindowKind};
@@ -16,7 +16,7 @@ use store::users::{self, Membership, Principal};
 use store::{StoreError, Tx, audit, companies};
 
 use crate::activity::{Author, Scribe};
-use crate::agents::{AgentDraft, drafted, insert_numbered};
+use crate::agents::{AgentDraft, acting_agent, drafted, forbidden, insert_numbered};
 use crate::approvals::ApprovalVerdict;
 use crate::issues::{Attempt, Locks, of_company};
 use crate::{Engine, EngineError, budgets, stops};
@@ -247,6 +247,12 @@ pub(crate) async fn take_in(
     agent: Agent,
     action: &str,
 ) -> Result<Agent, EngineError> {
+    // A person who decides may still make a chief of whom an agent asks for.
+    if agent.status != AgentStatus::PendingApproval
+        && let Some(actor) = acting_agent(tx, scribe).await?
+    {
+        guard::chief(&actor, agent.role).map_err(forbidden)?;
+    }
     let agent = insert_numbered(tx, agent).await??;
     let_assign(tx, scribe, &agent).await?;
     if agent.budget_monthly_cents > 0 {

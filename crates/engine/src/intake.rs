@@ -12,8 +12,8 @@ use domain::recovery::breaker::HELD_REASON;
 use domain::recovery::looks;
 use domain::run::RunStatus;
 use domain::wake::{
-    self, ActorKind, Decision, IssueView, Refusal, SameKey, ScopeRun, SkipReason, Source, StaleRetry,
-    Verdict, WakeRequest, WakeStatus, WakeView,
+    self, ActorKind, BudgetBlock, Decision, IssueView, Refusal, SameKey, ScopeRun, SkipReason, Source,
+    StaleRetry, Verdict, WakeRequest, WakeStatus, WakeView,
 };
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -176,8 +176,12 @@ async fn look(
     if let Some(project) = project {
         request.context.entry("projectId").or_insert_with(|| project.into());
     }
-    let scope = runs::in_scope(tx, &agent.id, &task_key_of(request)).await?;
-    view.scope = scope.into_iter().map(|(id, status, stopping)| ScopeRun { id, status, stopping }).collect();
+    view.scope = scope(tx, agent, &task_key_of(request)).await?;
+    if let Some(issue) = issue_named(&request.context).filter(|it| wake::is_scope_of_another(&view.scope, it))
+    {
+        view.scope = scope(tx, agent, issue.as_str()).await?;
+        request.context.insert("taskKey".to_owned(), issue.0.into());
+    }
     if request.source == Source::Timer && view.policy.skip_when_idle {
         view.has_work = !view.scope.is_empty() || store::issues::has_work(tx, &agent.id).await?;
     }
@@ -185,9 +189,23 @@ async fn look(
     Ok(door)
 }
 
+async fn scope(tx: &mut Tx<'_>, agent: &Agent, task_key: &str) -> Result<Vec<ScopeRun>, StoreError> {
+    let found = runs::in_scope(tx, &agent.id, task_key).await?.into_iter();
+    let of = |(id, status, stopping, issue): (_, _, _, Option<String>)| ScopeRun {
+        id,
+        status,
+        stopping,
+        issue: issue.map(IssueId),
+    };
+    Ok(found.map(of).collect())
+}
+
 fn issue_named(context: &Map<String, Json>) -> Option<IssueId> {
     context.get("issueId").and_then(Json::as_str).filter(|id| !id.trim().is_empty()).map(IssueId::from)
 }
+
+/// Where the record of a wake keeps which budget refused it: a repeated request gets the same answer.
+const BLOCKED_BY: &str = "budgetBlock";
 
 async fn replay(tx: &mut Tx<'_>, earlier: Option<Wake>, id: WakeId) -> Result<Fate, StoreError> {
     let wake = match earlier {
@@ -197,6 +215,14 @@ async fn replay(tx: &mut Tx<'_>, earlier: Option<Wake>, id: WakeId) -> Result<Fa
     let refused_by = wake.error.as_deref().and_then(AgentStatus::parse);
     if let (WakeStatus::Failed, None, Some(status)) = (wake.status, &wake.run_id, refused_by) {
         return Ok(Fate::Refused { refusal: Refusal::NotInvokable(status) });
+    }
+    if let (WakeStatus::Skipped, None, Some(scope)) =
+        (wake.status, &wake.run_id, wake.payload.get(BLOCKED_BY))
+    {
+        let text = |key: &str| scope[key].as_str().unwrap_or_default().to_owned();
+        let reason = wake.error.clone().unwrap_or_default();
+        let block = BudgetBlock { reason, scope_type: text("scopeType"), scope_id: text("scopeId") };
+        return Ok(Fate::Refused { refusal: Refusal::Budget(block) });
     }
     let run = match &wake.run_id {
         Some(run) => runs::get(tx, run).await?.map(Box::new),
@@ -239,8 +265,12 @@ impl Ask<'_> {
             Refusal::NotInvokable(status) => status.as_str().to_owned(),
             Refusal::Budget(block) => block.reason.clone(),
         };
-        let wake =
+        let mut wake =
             Wake { reason: Some(reason.into()), error: Some(error), ..self.record(request, status, None) };
+        if let (Refusal::Budget(block), Json::Object(payload)) = (&refusal, &mut wake.payload) {
+            let scope = json!({ "scopeType": block.scope_type, "scopeId": block.scope_id });
+            payload.insert(BLOCKED_BY.to_owned(), scope);
+        }
         self.save(tx, &wake).await?;
         self.look_later(tx).await?;
         Ok(Fate::Refused { refusal })
@@ -296,8 +326,14 @@ impl Ask<'_> {
             Wake { coalesced_count: 1, reason, ..self.record(request, WakeStatus::Coalesced, Some(into)) };
         self.save(tx, &wake).await?;
         let existing = run.context.as_object().cloned().unwrap_or_default();
-        run.context = Json::Object(wake::merge_context(&existing, &request.context));
-        runs::replace_context(tx, into, &run.context, self.admission.now).await?;
+        let merged = wake::merge_context(&existing, &request.context);
+        if run.issue_id.is_none() {
+            // It was asked for without an issue until now.
+            run.issue_id = issue_named(&merged).map(|issue| issue.0);
+            run.project_id = wake::project_of(&merged, None).or(run.project_id);
+        }
+        run.context = Json::Object(merged);
+        runs::replace_context(tx, &run, self.admission.now).await?;
         Ok(Some(Fate::Merged { run: Box::new(run) }))
     }
 

@@ -26,6 +26,7 @@ mod interactions;
 mod issue_views;
 pub mod issues;
 mod keepers;
+mod monthly;
 mod orders;
 mod people;
 mod processes;
@@ -130,6 +131,7 @@ pub(crate) struct Inner {
     /// A pause, a hold or a budget was lifted: deferred wakes may go on.
     pub(crate) deferrals: Notify,
     pub(crate) dependents: Notify,
+    pub(crate) orphans: Notify,
     /// An issue may have been left by everybody.
     pub(crate) stranded: Notify,
     pub(crate) graph: Notify,
@@ -195,6 +197,7 @@ impl Engine {
             orders: Notify::new(),
             deferrals: Notify::new(),
             dependents: Notify::new(),
+            orphans: Notify::new(),
             stranded: Notify::new(),
             graph: Notify::new(),
             silence: Notify::new(),
@@ -270,6 +273,7 @@ impl Engine {
         self.inner.orders.notify_one();
         self.inner.deferrals.notify_one();
         self.inner.dependents.notify_one();
+        self.inner.orphans.notify_one();
         self.inner.stranded.notify_one();
         self.inner.graph.notify_one();
         self.inner.silence.notify_one();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ids::{AgentId, CompanyId, IssueId, RunId};
+use domain::ids::{AgentId, CompanyId, IssueId, RunId, WakeId};
 use domain::issue::notices::Notice;
 use domain::moment::Moment;
 use domain::recovery;
@@ -20,6 +20,7 @@ use store::orders::{self, NewOrder, Order};
 use store::wakes::{self, Wake};
 use store::{StoreError, Tx, issues};
 
+use crate::activity::Scribe;
 use crate::intake::{self, Admission, Fate, body_hash};
 use crate::unwritten::{in_words, is_refusal};
 use crate::wakes::Admitted;
@@ -126,7 +127,14 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
         let outcomes: Vec<Result<(), StoreError>> = stream::iter(of_agents.into_values())
             .map(|orders| async move {
                 for order in &orders {
-                    engine.deliver(order).await?;
+                    match engine.deliver(order).await {
+                        Ok(_) => {}
+                        // Not even its failure can be written: it comes again, and keeps no other from its turn.
+                        Err(error) if is_refusal(&error) => {
+                            tracing::error!(order = order.id, %error, "cannot put the wake off");
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Ok(())
             })
@@ -274,15 +282,20 @@ async fn fail(
     if order.wake_id.is_some() {
         return Ok(());
     }
-    let wake = Wake {
-        id: admission.wake_id,
+    wakes::insert(tx, &undelivered(order, admission.wake_id, WakeStatus::Failed, words, now)).await
+}
+
+/// The record of an order that ends without a run.
+fn undelivered(order: Order, id: WakeId, status: WakeStatus, words: &str, now: Moment) -> Wake {
+    Wake {
+        id,
         company_id: order.company_id,
         agent_id: order.agent_id,
         source: order.source,
         trigger_detail: order.trigger_detail,
         reason: Some(order.reason),
         payload: order.payload,
-        status: WakeStatus::Failed,
+        status,
         coalesced_count: 0,
         actor_kind: order.actor_kind,
         actor_id: Some(order.actor_id).filter(|id| !id.is_empty()),
@@ -294,8 +307,41 @@ async fn fail(
         finished_at: Some(now),
         error: Some(words.to_owned()),
         issue_id: order.issue_id,
-    };
-    wakes::insert(tx, &wake).await
+    }
+}
+
+/// Ends what an agent was to be woken for and has come to no run: orders and deferred wakes (D1). The agent is locked, and
+/// so nobody delivers or promotes any of it meanwhile.
+pub(crate) async fn end_all_of(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    words: &str,
+    scribe: &mut Scribe,
+) -> Result<(), StoreError> {
+    let now = scribe.now;
+    loop {
+        let open = orders::of_agent(tx, agent, BATCH).await?;
+        let is_last = (open.len() as i64) < BATCH;
+        for order in open {
+            // A promotion stands for a deferred wake, which ends below.
+            if let Some(order) = orders::take(tx, order.id).await?.filter(|order| order.wake_id.is_none()) {
+                let wake = undelivered(order, WakeId(scribe.id()), WakeStatus::Cancelled, words, now);
+                wakes::insert(tx, &wake).await?;
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    loop {
+        let deferred = wakes::deferred_of_agent(tx, agent, BATCH).await?;
+        for wake in &deferred {
+            wakes::end_without_run(tx, &wake.id, WakeStatus::Cancelled, Some(words), now).await?;
+        }
+        if (deferred.len() as i64) < BATCH {
+            return Ok(());
+        }
+    }
 }
 
 fn object(value: Json) -> Map<String, Json> {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use domain::agent::{AgentStatus, HeartbeatPolicy, PauseReason};
 use domain::cancel::{Fate, Stop, fate};
-use domain::ids::{AgentId, RunId};
+use domain::ids::{AgentId, IssueId, RunId};
 use domain::moment::Moment;
 use domain::recovery::looks;
 use domain::run::RunStatus;
@@ -19,10 +19,11 @@ use serde_json::json;
 use store::agents::Agent;
 use store::audit::{self, AuditRecord};
 use store::runs::Run;
-use store::{StoreError, Tx, agents, inbox, keys, leases, runs, wakes};
+use store::{StoreError, Tx, agents, inbox, keys, leases, locks, runs, wakes};
 
+use crate::activity::{Author, Scribe};
 use crate::run_task::Handle;
-use crate::{Engine, EngineError, Inner, signals};
+use crate::{Engine, EngineError, Inner, orders, signals};
 
 /// What a stop did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,12 +50,17 @@ impl Engine {
         let words = words.unwrap_or_else(|| Stop::CancelRun.message().to_owned());
         let (agent, id, said, actor, now) =
             (found.agent_id, run.clone(), words.clone(), actor.clone(), self.now());
+        let issue = found.issue_id.map(IssueId);
         let (run, report) = inner
             .store
             .write(move |tx| {
                 let (agent, id, said, actor) = (agent.clone(), id.clone(), said.clone(), actor.clone());
+                let issue = issue.clone();
                 Box::pin(async move {
                     agents::lock(tx, &agent).await?;
+                    if let Some(issue) = &issue {
+                        store::issues::lock(tx, issue).await?;
+                    }
                     let mut report = StopReport::default();
                     if let Some(run) = runs::lock(tx, &id).await? {
                         stop_one(tx, Stop::CancelRun, &run, &said, &mut report, now).await?;
@@ -85,8 +91,15 @@ impl Engine {
     ) -> Result<Agent, EngineError> {
         let now = self.now();
         let paused = self.inner.stop_agent(agent, Stop::PauseAgent, actor, move |agent| {
-            if agent.status == AgentStatus::Terminated {
-                return Err("Cannot pause terminated agent");
+            match agent.status {
+                AgentStatus::Terminated => return Err("Cannot pause terminated agent"),
+                // Resuming it would let it in.
+                AgentStatus::PendingApproval => return Err("Pending approval agents cannot be paused"),
+                AgentStatus::Paused
+                | AgentStatus::Active
+                | AgentStatus::Idle
+                | AgentStatus::Running
+                | AgentStatus::Error => {}
             }
             agent.status = AgentStatus::Paused;
             agent.pause_reason = Some(reason);
@@ -100,8 +113,7 @@ impl Engine {
     /// Terminates an agent: all its work is cancelled, and it is never woken again.
     pub async fn terminate_agent(&self, agent: &AgentId, actor: &Actor) -> Result<Agent, EngineError> {
         let terminated = self.inner.stop_agent(agent, Stop::TerminateAgent, actor, |agent| {
-            agent.status = AgentStatus::Terminated;
-            agent.next_timer_at = None;
+            end(agent);
             Ok(())
         });
         Ok(terminated.await?.0)
@@ -200,6 +212,63 @@ impl Engine {
     }
 }
 
+fn end(agent: &mut Agent) {
+    agent.status = AgentStatus::Terminated;
+    agent.next_timer_at = None;
+}
+
+/// Ends an agent whose row is locked, with all its work. The caller says afterwards that runs are to stop.
+pub(crate) async fn end_agent(
+    tx: &mut Tx<'_>,
+    agent: &mut Agent,
+    actor: &Actor,
+    scribe: &mut Scribe,
+) -> Result<(), StoreError> {
+    end(agent);
+    stop_work(tx, agent, Stop::TerminateAgent, actor, scribe).await.map(drop)
+}
+
+/// Writes an agent whose row is locked, as it was changed, and stops its work.
+async fn stop_work(
+    tx: &mut Tx<'_>,
+    agent: &mut Agent,
+    stop: Stop,
+    actor: &Actor,
+    scribe: &mut Scribe,
+) -> Result<StopReport, StoreError> {
+    let (id, now) = (agent.id.clone(), scribe.now);
+    agent.updated_at = now;
+    agents::update(tx, agent).await?;
+    if stop == Stop::TerminateAgent {
+        store::issues::check_all_of_agent(tx, &id, now).await?;
+        inbox::resolve_of(tx, id.as_str(), Some(looks::PAUSED), "terminated", now).await?;
+    }
+    let mut report = StopReport::default();
+    let live = runs::live_of_agent(tx, &id).await?;
+    let issues: BTreeSet<&String> = live.iter().filter_map(|run| run.issue_id.as_ref()).collect();
+    for issue in issues {
+        store::issues::lock(tx, &issue.as_str().into()).await?;
+    }
+    for run in &live {
+        stop_one(tx, stop, run, stop.message(), &mut report, now).await?;
+    }
+    if stop.ends_wakes() {
+        orders::end_all_of(tx, &id, stop.message(), scribe).await?;
+    }
+    if stop == Stop::TerminateAgent {
+        keys::revoke_all_of_agent(tx, &id, now).await?;
+    }
+    tell_status(tx, agent, now).await?;
+    let action = match stop {
+        Stop::PauseAgent => "agent.paused",
+        Stop::TerminateAgent => "agent.terminated",
+        Stop::CancelWork | Stop::CancelRun => "agent.work_cancelled",
+    };
+    let record = record(&agent.company_id, actor, action, id.as_str(), stop.message(), now);
+    audit::append(tx, record).await?;
+    Ok(report)
+}
+
 /// A stop of everything looks this often for runs that came to it meanwhile.
 const COMES_WITHIN: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -212,11 +281,13 @@ impl Inner {
         actor: &Actor,
         change: impl Fn(&mut Agent) -> Result<(), &'static str> + Send + Sync + Clone + 'static,
     ) -> Result<(Agent, StopReport), EngineError> {
-        let (id, actor, now) = (agent.clone(), actor.clone(), self.clock.now());
+        let scribe = self.scribe(&Author::System { part: "stops" });
+        let (id, actor) = (agent.clone(), actor.clone());
         let (agent, report) = self
             .store
             .write(move |tx| {
                 let (id, actor, change) = (id.clone(), actor.clone(), change.clone());
+                let mut scribe = scribe.clone();
                 Box::pin(async move {
                     let Some(mut agent) = agents::lock(tx, &id).await? else {
                         return Ok(Err(EngineError::NotFound("Agent")));
@@ -224,30 +295,7 @@ impl Inner {
                     if let Err(message) = change(&mut agent) {
                         return Ok(Err(conflict(message)));
                     }
-                    agent.updated_at = now;
-                    agents::update(tx, &agent).await?;
-                    if stop == Stop::TerminateAgent {
-                        store::issues::check_all_of_agent(tx, &id, now).await?;
-                        inbox::resolve_of(tx, id.as_str(), Some(looks::PAUSED), "terminated", now).await?;
-                    }
-                    let mut report = StopReport::default();
-                    for run in runs::live_of_agent(tx, &id).await? {
-                        stop_one(tx, stop, &run, stop.message(), &mut report, now).await?;
-                    }
-                    if stop == Stop::TerminateAgent {
-                        keys::revoke_all_of_agent(tx, &id, now).await?;
-                    }
-                    tell_status(tx, &agent, now).await?;
-                    let action = match stop {
-                        Stop::PauseAgent => "agent.paused",
-                        Stop::TerminateAgent => "agent.terminated",
-                        Stop::CancelWork | Stop::CancelRun => "agent.work_cancelled",
-                    };
-                    audit::append(
-                        tx,
-                        record(&agent.company_id, &actor, action, id.as_str(), stop.message(), now),
-                    )
-                    .await?;
+                    let report = stop_work(tx, &mut agent, stop, &actor, &mut scribe).await?;
                     Ok(Ok((agent, report)))
                 })
             })
@@ -256,6 +304,14 @@ impl Inner {
         self.stranded.notify_one();
         self.after_stop(&Some(agent.id.clone()), &report, stop.message());
         Ok((agent, report))
+    }
+
+    /// Runs may have been asked to stop in a commit that told nobody which: their tasks look at the record.
+    pub(crate) fn after_end(&self) {
+        self.feed.ring();
+        self.stop_unheard.store(true, Ordering::SeqCst);
+        self.stop_orders.notify_one();
+        self.stranded.notify_one();
     }
 
     pub(crate) fn after_stop(self: &Arc<Self>, agent: &Option<AgentId>, report: &StopReport, words: &str) {
@@ -339,7 +395,7 @@ pub(crate) async fn stop_for_budget(
     stop_one(tx, Stop::PauseAgent, run, words, report, now).await
 }
 
-/// Ends a run that has not started.
+/// Ends a run that has not started. Its agent and issue are locked.
 pub(crate) async fn withdraw(
     tx: &mut Tx<'_>,
     run: &Run,
@@ -353,6 +409,9 @@ pub(crate) async fn withdraw(
     let event =
         signals::lifecycle("warn", "run cancelled before it started", Some(json!({ "reason": words })));
     signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now).await?;
+    if let Some(issue) = run.issue_id.clone().map(IssueId) {
+        locks::unpoint(tx, &issue, &run.id).await?;
+    }
     let ended = Run {
         status: RunStatus::Cancelled,
         error: Some(words.to_owned()),

@@ -85,63 +85,96 @@ fn from_place(before: Option<Place>) -> Place {
     before.unwrap_or((Moment::from_micros(i64::MAX), "~".to_owned()))
 }
 
-/// Returns the entries of a company, newest first, before a place; those of one agent or kind of entity, if given.
-/// Entries of hidden issues are left out.
+/// Which entries of a company are wanted: those that fit in everything that is given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    pub agent: Option<&'a AgentId>,
+    pub entity_type: Option<&'a str>,
+    pub entity_id: Option<&'a str>,
+}
+
+/// The end of each statement about `activity_log a`: those before the place $2, $3, at most $5, without entries of hidden
+/// issues.
+macro_rules! newest_of_a {
+    () => {
+        "(a.created_at, a.id) < ($2, $3) AND (a.entity_type <> 'issue' OR NOT EXISTS (SELECT 1 FROM issues i WHERE i.id = a.entity_id \
+              AND i.hidden_at IS NOT NULL)) ORDER BY a.created_at DESC, a.id DESC LIMIT $5"
+    };
+}
+
+/// Returns the entries of a company, newest first, before a place. Entries of hidden issues are left out.
 pub async fn of_company(
     tx: &mut Tx<'_>,
     company: &CompanyId,
-    agent: Option<&AgentId>,
-    entity_type: Option<&str>,
+    wanted: Wanted<'_>,
     before: Option<Place>,
     limit: i64,
 ) -> Result<Vec<Activity>, StoreError> {
     let (at, id) = from_place(before);
-    let Some(agent) = agent else {
+    let Wanted { agent, entity_type, entity_id } = wanted;
+    // One thing has fewer entries than an agent, and an agent fewer than a company: each has its index.
+    if let Some(entity_id) = entity_id {
+        // A kind that is known gives the entries in their order.
+        let sql = match entity_type {
+            Some(_) => sql!(concat!(
+                "SELECT ",
+                columns_of_a!(),
+                " FROM activity_log a WHERE a.entity_id = $6 AND a.entity_type = $4 \
+                 AND a.company_id || '' = $1 AND (CAST($7 AS text) IS NULL OR a.agent_id = $7) AND ",
+                newest_of_a!()
+            )),
+            None => sql!(concat!(
+                "SELECT ",
+                columns_of_a!(),
+                " FROM activity_log a WHERE a.entity_id = $6 AND (CAST($4 AS text) IS NULL OR a.entity_type = $4) \
+                 AND a.company_id || '' = $1 AND (CAST($7 AS text) IS NULL OR a.agent_id = $7) AND ",
+                newest_of_a!()
+            )),
+        };
+        return tx.rows_as(sql, p![company, at, id, entity_type, limit, entity_id, agent]).await;
+    }
+    if let Some(agent) = agent {
         return tx
             .rows_as(
                 sql!(concat!(
                     "SELECT ",
                     columns_of_a!(),
-                    " FROM activity_log a WHERE a.company_id = $1 AND (a.created_at, a.id) < ($2, $3) \
-                     AND (CAST($4 AS text) IS NULL OR a.entity_type = $4) \
-                     AND (a.entity_type <> 'issue' OR NOT EXISTS (SELECT 1 FROM issues i WHERE i.id = a.entity_id \
-                          AND i.hidden_at IS NOT NULL)) ORDER BY a.created_at DESC, a.id DESC LIMIT $5"
+                    " FROM activity_log a WHERE a.agent_id = $6 AND a.company_id || '' = $1 \
+                     AND (CAST($4 AS text) IS NULL OR a.entity_type = $4) AND ",
+                    newest_of_a!()
                 )),
-                p![company, at, id, entity_type, limit],
+                p![company, at, id, entity_type, limit, agent],
             )
             .await;
-    };
+    }
     tx.rows_as(
         sql!(concat!(
             "SELECT ",
             columns_of_a!(),
-            " FROM activity_log a WHERE a.agent_id = $6 AND a.company_id || '' = $1 \
-             AND (a.created_at, a.id) < ($2, $3) AND (CAST($4 AS text) IS NULL OR a.entity_type = $4) \
-             AND (a.entity_type <> 'issue' OR NOT EXISTS (SELECT 1 FROM issues i WHERE i.id = a.entity_id \
-                  AND i.hidden_at IS NOT NULL)) ORDER BY a.created_at DESC, a.id DESC LIMIT $5"
+            " FROM activity_log a WHERE a.company_id = $1 \
+             AND (CAST($4 AS text) IS NULL OR a.entity_type = $4) AND ",
+            newest_of_a!()
         )),
-        p![company, at, id, entity_type, limit, agent],
+        p![company, at, id, entity_type, limit],
     )
     .await
 }
 
-/// Returns the entries about one thing, newest first, before a place.
+/// Returns all entries about one thing, newest first, whether it is hidden or not.
 pub async fn of_entity(
     tx: &mut Tx<'_>,
     company: &CompanyId,
     (entity_type, entity_id): (&str, &str),
-    before: Option<Place>,
     limit: i64,
 ) -> Result<Vec<Activity>, StoreError> {
-    let (at, id) = from_place(before);
     tx.rows_as(
         sql!(concat!(
             "SELECT ",
             columns!(),
             " FROM activity_log WHERE entity_id = $1 AND entity_type = $2 AND company_id || '' = $3 \
-             AND (created_at, id) < ($4, $5) ORDER BY created_at DESC, id DESC LIMIT $6"
+             ORDER BY created_at DESC, id DESC LIMIT $4"
         )),
-        p![entity_id, entity_type, company, at, id, limit],
+        p![entity_id, entity_type, company, limit],
     )
     .await
 }

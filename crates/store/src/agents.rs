@@ -188,9 +188,9 @@ pub async fn named(
     .await
 }
 
-/// Writes everything that a patch may change; returns false when the short name is taken by another agent.
-pub async fn update(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> {
-    let taken = tx
+/// Whether another agent of the company has the short name.
+pub async fn is_taken(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> {
+    let other = tx
         .one(
             sql!(
                 "SELECT 1 FROM agents WHERE company_id = $1 AND url_key = $2 AND id <> $3 AND status <> 'terminated' \
@@ -198,9 +198,13 @@ pub async fn update(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> 
             ),
             p![&agent.company_id, &agent.url_key, &agent.id],
         )
-        .await?
-        .is_some();
-    if taken {
+        .await?;
+    Ok(other.is_some())
+}
+
+/// Writes everything that a patch may change; returns false when the short name is taken by another agent.
+pub async fn update(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> {
+    if is_taken(tx, agent).await? {
         return Ok(false);
     }
     tx.run(

@@ -169,6 +169,7 @@ pub async fn next_epoch(
             sql!(
                 "UPDATE runs SET lease_epoch = lease_epoch + 1, boot_id = $4, updated_at = $5, log_offset = 0, \
                  process_pid = NULL, process_group_id = NULL, process_started_at = NULL, \
+                 session_before = CASE WHEN $6 THEN NULL ELSE session_before END, \
                  session_after = CASE WHEN $6 THEN NULL ELSE session_after END, \
                  fresh_start_used = CASE WHEN $6 THEN TRUE ELSE fresh_start_used END, event_seq = event_seq + 1 \
                  WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 AND status = 'running' \

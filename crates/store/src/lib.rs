@@ -72,7 +72,7 @@ use store::retry_after;
 
 /// The schema of the store, oldest first.
 pub const MIGRATIONS: &[Migration] =
-    &[GROUND, ENGINE, ISSUES, MONEY_AND_PEOPLE, WATCH, DISMISSALS, QUESTIONS];
+    &[GROUND, ENGINE, ISSUES, MONEY_AND_PEOPLE, WATCH, DISMISSALS, QUESTIONS, TURNED_AWAY];
 
 /// What the event log and the audit chain stand on.
 pub const GROUND: Migration =
@@ -104,6 +104,10 @@ const DISMISSALS: Migration =
 /// What waits for an answer of a person.
 const QUESTIONS: Migration =
     Migration { version: 7, name: "questions", text: include_str!("../migrations/0007_questions.sql") };
+
+/// Wakes that were turned away.
+const TURNED_AWAY: Migration =
+    Migration { version: 8, name: "turned_away", text: include_str!("../migrations/0008_turned_away.sql") };
 
 /// What a panic said.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

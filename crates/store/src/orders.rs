@@ -173,6 +173,15 @@ pub async fn of_issue(tx: &mut Tx<'_>, issue: &IssueId, limit: i64) -> Result<Ve
     .await
 }
 
+/// Returns the open orders of an agent, oldest first.
+pub async fn of_agent(tx: &mut Tx<'_>, agent: &AgentId, limit: i64) -> Result<Vec<Order>, StoreError> {
+    tx.rows_as(
+        sql!(concat!("SELECT ", columns!(), " FROM wake_orders WHERE agent_id = $1 ORDER BY id LIMIT $2")),
+        p![agent, limit],
+    )
+    .await
+}
+
 /// Returns which of these issues have open orders.
 pub async fn waiting_for(tx: &mut Tx<'_>, issues: &[IssueId]) -> Result<Vec<IssueId>, StoreError> {
     let rows = tx

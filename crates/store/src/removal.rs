@@ -175,6 +175,10 @@ pub async fn last(tx: &mut Tx<'_>, company: &CompanyId, now: Moment) -> Result<b
         ),
         sql!("DELETE FROM runtime_states WHERE company_id = $1"),
         sql!("DELETE FROM task_sessions WHERE company_id = $1"),
+        // Nobody elsewhere should report into it; who does is no reason to keep it.
+        sql!(
+            "UPDATE agents SET reports_to = NULL WHERE reports_to IN (SELECT id FROM agents WHERE company_id = $1)"
+        ),
         sql!("UPDATE agents SET reports_to = NULL WHERE company_id = $1"),
         sql!("DELETE FROM agents WHERE company_id = $1"),
     ];

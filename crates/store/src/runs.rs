@@ -281,15 +281,16 @@ pub async fn lock(tx: &mut Tx<'_>, id: &RunId) -> Result<Option<Run>, StoreError
     tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM runs WHERE id = $1 /*+for_update*/")), p![id]).await
 }
 
-/// Returns the runs of an agent that are not over, in one scope, newest first.
+/// Returns the runs of an agent that are not over, in one scope, newest first: id, status, whether it is asked to stop, and
+/// its issue.
 pub async fn in_scope(
     tx: &mut Tx<'_>,
     agent: &AgentId,
     task_key: &str,
-) -> Result<Vec<(RunId, RunStatus, bool)>, StoreError> {
+) -> Result<Vec<(RunId, RunStatus, bool, Option<String>)>, StoreError> {
     tx.rows_as(
         sql!(
-            "SELECT id, status, CASE WHEN stop_asked_at IS NULL THEN 0 ELSE 1 END FROM runs \
+            "SELECT id, status, CASE WHEN stop_asked_at IS NULL THEN 0 ELSE 1 END, issue_id FROM runs \
              WHERE agent_id = $1 AND task_key = $2 AND status IN ('queued', 'scheduled_retry', 'running') \
              ORDER BY +created_at DESC, id DESC"
         ),
@@ -338,19 +339,16 @@ pub async fn set_session_before(
         .await
 }
 
-/// Replaces the context of a run that has not started; returns false when it has.
-pub async fn replace_context(
-    tx: &mut Tx<'_>,
-    id: &RunId,
-    context: &Json,
-    now: Moment,
-) -> Result<bool, StoreError> {
+/// Replaces the context of a run that has not started, and the issue and project that come with it; returns false when it
+/// has.
+pub async fn replace_context(tx: &mut Tx<'_>, run: &Run, now: Moment) -> Result<bool, StoreError> {
     let changed = tx
         .exec(
             sql!(
-                "UPDATE runs SET context = $2, updated_at = $3 WHERE id = $1 AND status IN ('queued', 'scheduled_retry')"
+                "UPDATE runs SET context = $2, issue_id = $3, project_id = $4, updated_at = $5 \
+                 WHERE id = $1 AND status IN ('queued', 'scheduled_retry')"
             ),
-            p![id, context, now],
+            p![&run.id, &run.context, &run.issue_id, &run.project_id, now],
         )
         .await?;
     Ok(changed == 1)

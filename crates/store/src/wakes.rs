@@ -204,6 +204,25 @@ pub async fn deferred_on(tx: &mut Tx<'_>, issue: &IssueId, limit: i64) -> Result
     .await
 }
 
+/// Returns the wakes of an agent on an issue that were asked for after `since` and started nothing, newest first.
+pub async fn without_effect(
+    tx: &mut Tx<'_>,
+    (issue, agent): (&IssueId, &AgentId),
+    since: Moment,
+    limit: i64,
+) -> Result<Vec<Wake>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM wakes WHERE issue_id = $1 AND run_id IS NULL AND status IN ('skipped', 'failed') \
+             AND agent_id = $2 AND requested_at > $3 ORDER BY requested_at DESC, id DESC LIMIT $4"
+        )),
+        p![issue, agent, since, limit],
+    )
+    .await
+}
+
 /// Writes what became of a deferred wake when a later one was merged into it; returns false when it is not deferred any
 /// more. Who asked first, why and when stays.
 pub async fn merge_deferred(tx: &mut Tx<'_>, id: &WakeId, payload: &Json) -> Result<bool, StoreError> {
@@ -424,7 +443,8 @@ pub async fn remove_idle(
     tx.exec(
         sql!(
             "DELETE FROM wakes WHERE id IN (SELECT id FROM wakes WHERE finished_at IS NOT NULL AND finished_at < $1 \
-             AND status IN ('skipped', 'coalesced') AND (idempotency_key IS NULL OR finished_at < $2) LIMIT $3)"
+             AND (status IN ('skipped', 'coalesced') OR (run_id IS NULL AND status IN ('failed', 'cancelled'))) \
+             AND (idempotency_key IS NULL OR finished_at < $2) LIMIT $3)"
         ),
         p![before, keys_before, limit],
     )

@@ -202,6 +202,40 @@ fn every_mistake_in_a_configuration_is_found_with_its_path() {
 }
 
 #[test]
+fn a_configuration_with_marks_of_what_is_not_shown_is_not_saved() {
+    let mark = adapters::REDACTED;
+    let plain = json!({ "type": "plain", "value": mark });
+    for (kind, config, path, key) in [
+        ("process", json!({ "command": "sh", "env": { "KEY": mark } }), "env.KEY", "KEY"),
+        ("process", json!({ "command": "sh", "env": { "KEY": plain } }), "env.KEY", "KEY"),
+        ("scripted", json!({ "script": "env", "env": { "KEY": plain } }), "env.KEY", "KEY"),
+        (
+            "http",
+            json!({ "url": "http://a/", "headers": { "Authorization": mark } }),
+            "headers.Authorization",
+            "Authorization",
+        ),
+    ] {
+        let problems = adapter(kind).check(&config);
+        let told: Vec<(&str, &str)> =
+            problems.iter().map(|problem| (problem.path.as_str(), problem.message.as_str())).collect();
+        let message = format!("Refusing to persist redacted placeholder for key: {key}");
+        assert_eq!(told, [(format!("adapterConfig.{path}").as_str(), message.as_str())], "{kind} {config}");
+    }
+    let spoken = json!({ "command": "sh", "env": { "KEY": format!("not {mark}") } });
+    assert_eq!(adapter("process").check(&spoken), []);
+}
+
+#[test]
+fn a_configuration_is_saved_up_to_a_quarter_of_a_mebibyte() {
+    let config = |length: usize| json!({ "command": "sh", "notes": "x".repeat(length) });
+    let rest = config(0).to_string().len();
+    assert_eq!(adapter("process").check(&config(262_144 - rest)), []);
+    let told = adapter("process").check(&config(262_145 - rest));
+    assert_eq!(told.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["adapterConfig"]);
+}
+
+#[test]
 fn the_servers_environment_passes_only_by_the_list() {
     let server = [
         ("PATH", "/bin"),

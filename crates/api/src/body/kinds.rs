@@ -9,11 +9,15 @@ use serde_json::{Map, Value};
 use super::Fields;
 #[cfg(test)]
 use crate::errors::ApiError;
+use crate::errors::Mistakes;
+
+/// The longest list of any field (D20); most have a smaller bound of their own.
+const LONGEST_ARRAY: usize = 1_000;
 
 impl Fields {
     /// Reads an object that is a part of a body; its mistakes are named from there.
     pub(crate) fn of(map: Map<String, Value>) -> Fields {
-        Fields { map, issues: Vec::new() }
+        Fields { map, issues: Mistakes::default() }
     }
 
     /// A flag that is off unless it is set.
@@ -114,7 +118,7 @@ impl Fields {
         for (index, text) in texts.into_iter().enumerate() {
             let mut one = Fields::of(Map::from_iter([("word".to_owned(), Value::String(text))]));
             words.extend(one.word("word", all, &name));
-            for issue in one.issues {
+            for issue in one.issues.into_parts().0 {
                 self.mistake(issue.code, &format!("{key}.{index}"), issue.message);
             }
         }
@@ -135,9 +139,14 @@ impl Fields {
         self.word(key, all, name)
     }
 
-    /// A list of anything.
+    /// A list of anything. One that is too long is refused before anybody looks at what is in it.
     pub(crate) fn array(&mut self, key: &str) -> Option<Vec<Value>> {
         match self.take(key)? {
+            Value::Array(items) if items.len() > LONGEST_ARRAY => {
+                let message = format!("Array must contain at most {LONGEST_ARRAY} element(s)");
+                self.mistake("too_big", key, message);
+                None
+            }
             Value::Array(items) => Some(items),
             other => {
                 self.wrong_type(key, "array", &other);
@@ -233,9 +242,11 @@ impl Fields {
 
     /// Notes the mistakes of a part that was read on its own.
     pub(crate) fn take_mistakes(&mut self, prefix: &str, part: Fields) {
-        for issue in part.issues {
+        let (told, untold) = part.issues.into_parts();
+        for issue in told {
             self.mistake(issue.code, &format!("{prefix}.{}", issue.path.join(".")), issue.message);
         }
+        self.issues.count(untold);
     }
 
     /// Ends the reading of a body of which nothing is dropped and nothing refused.

@@ -166,18 +166,19 @@ pub(crate) async fn show(
     Ok(Json(detail(&state.engine, agent, shows_configuration).await?))
 }
 
-/// The managers above an agent, the nearest first.
+/// The managers above an agent, the nearest first; no further than its company.
 async fn chain_of(engine: &Engine, agent: &rows::Agent) -> Result<Vec<rows::Agent>, ApiError> {
-    let (first, start) = (agent.reports_to.clone(), agent.id.clone());
+    let (first, start, home) = (agent.reports_to.clone(), agent.id.clone(), agent.company_id.clone());
     let managers = engine.store().read(move |tx| {
-        let (mut next, mut seen) = (first.clone(), vec![start.clone()]);
+        let (mut next, mut seen, home) = (first.clone(), vec![start.clone()], home.clone());
         Box::pin(async move {
             let mut managers = Vec::new();
             while let Some(id) = next.take() {
                 if managers.len() == LONGEST_CHAIN || seen.contains(&id) {
                     break;
                 }
-                let Some(manager) = rows::get(tx, &id).await? else { break };
+                let manager = rows::get(tx, &id).await?.filter(|manager| manager.company_id == home);
+                let Some(manager) = manager else { break };
                 next.clone_from(&manager.reports_to);
                 seen.push(id);
                 managers.push(manager);

@@ -190,7 +190,12 @@ pub(crate) async fn change(
         read.require_board_approval_for_new_agents = fields.boolean("requireBoardApprovalForNewAgents");
         fields.drop_rest()?
     };
-    let company = lookup::company(&state.engine, &caller, &id).await?.id;
+    let row = lookup::company(&state.engine, &caller, &id).await?;
+    let company = row.id;
+    if row.require_approval && read.require_board_approval_for_new_agents == Some(false) {
+        // It decides all approvals that would come.
+        caller.person(&company)?;
+    }
     if let Actor::Agent(agent) = caller.who()
         && agent.role != Role::Ceo
     {

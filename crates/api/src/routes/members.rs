@@ -115,10 +115,7 @@ fn administrator(caller: &Caller) -> Result<Author, ApiError> {
 /// Without a company, what only a person may do: keys act as people, so that being on this machine is not enough.
 fn proven(caller: &Caller) -> Result<(), ApiError> {
     match caller.board()?.proof {
-        domain::access::Proof::LocalImplicit => {
-            Err(ApiError::from(domain::access::Refusal::BoardTokenRequired)
-                .hint("the command line sends the token by itself; it is in board.token of the data folder"))
-        }
+        domain::access::Proof::LocalImplicit => Err(domain::access::Refusal::BoardTokenRequired.into()),
         _ => Ok(()),
     }
 }

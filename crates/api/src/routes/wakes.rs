@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use domain::ids::{AgentId, IssueId, WakeId, looks_like_id};
+use domain::ids::{AgentId, CompanyId, IssueId, WakeId, looks_like_id};
 use domain::wake::{ActorKind, Source, TriggerDetail, WakeRequest};
 use engine::{EngineError, Woken};
 use serde::Deserialize;
@@ -163,11 +163,10 @@ pub(crate) async fn wakeup(
     let key = key_of(&headers, read.idempotency_key.take())?;
     let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
     caller.waker(&agent.company_id, &agent.id)?;
-    let agent = agent.id;
-    let answer = match wake(&state, &agent, read.request(key, &caller)).await? {
+    let answer = match wake(&state, &agent.id, read.request(key, &caller)).await? {
         Ok(run) => WakeAnswer::Run(run),
         Err(skipped) => {
-            let execution = execution(&state, issue_of(&skipped.wake)).await?;
+            let execution = execution(&state, &agent.company_id, issue_of(&skipped.wake)).await?;
             WakeAnswer::Skipped(WakeupSkipped::new(skipped, execution))
         }
     };
@@ -218,13 +217,19 @@ async fn wake(
     }
 }
 
-/// The run that an issue points to.
-async fn execution(state: &ApiState, issue: Option<&str>) -> Result<Option<Execution>, ApiError> {
+/// The run that an issue of the company points to. What a payload names may be of another one.
+async fn execution(
+    state: &ApiState,
+    company: &CompanyId,
+    issue: Option<&str>,
+) -> Result<Option<Execution>, ApiError> {
     let Some(issue) = issue.filter(|issue| looks_like_id(issue)).map(IssueId::from) else { return Ok(None) };
+    let company = company.clone();
     let found = state.engine.store().read(move |tx| {
-        let issue = issue.clone();
+        let (issue, company) = (issue.clone(), company.clone());
         Box::pin(async move {
-            let Some(issue) = issues::get(tx, &issue).await? else { return Ok(None) };
+            let found = issues::get(tx, &issue).await?;
+            let Some(issue) = found.filter(|issue| issue.company_id == company) else { return Ok(None) };
             let Some(run) = issue.lock_run_id.or(issue.execution_run_id) else { return Ok(None) };
             let Some(run) = runs::get(tx, &run).await? else { return Ok(None) };
             let agent = agents::get(tx, &run.agent_id).await?;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Stands in the place of a secret.
-pub(crate) const REDACTED: &str = "***REDACTED***";
+pub(crate) use adapters::REDACTED;
 
 /// Parts of keys whose values are secrets, in lower case without separators.
 const SECRET_KEYS: [&str; 14] = [

@@ -78,6 +78,30 @@ async fn a_request_shows_who_asks_and_hides_what_is_secret() {
 }
 
 #[tokio::test]
+async fn a_payload_that_was_read_with_marks_is_not_sent_back_with_them() {
+    let world = Asked::new().await;
+    let config = |value: Value| json!({"command": "true", "env": {"API_KEY": value}});
+    let ask =
+        |config: Value| json!({"type": "hire_agent", "payload": {"name": "New", "adapterConfig": config}});
+    let made = world.ask(ask(config(json!("k")))).await;
+    let shown = made["payload"].clone();
+    assert_eq!(shown["adapterConfig"]["env"]["API_KEY"], "***REDACTED***");
+    let path = format!("/api/companies/{}/approvals", world.company);
+    let words = "Refusing to persist redacted placeholder for key: API_KEY";
+    for value in [json!("***REDACTED***"), json!({"type": "plain", "value": "***REDACTED***"})] {
+        let refused = world.stage.post(&path, ask(config(value))).await.refusal();
+        assert_eq!((refused.0, refused.2.as_str()), (422, words));
+    }
+    let approval = id_of(&made);
+    world.decide(&approval, "request-revision", json!({})).await.good();
+    let again = format!("/api/approvals/{approval}/resubmit");
+    let refused =
+        world.stage.with_key("POST", &again, (&world.key, None), json!({ "payload": shown })).await.refusal();
+    assert_eq!((refused.0, refused.2.as_str()), (422, words));
+    world.stage.end().await;
+}
+
+#[tokio::test]
 async fn an_agent_asks_in_its_own_name_only() {
     let world = Asked::new().await;
     let other = world.stage.agent(&world.company, "Other", 1).await;
@@ -193,6 +217,8 @@ async fn a_company_that_wants_to_decide_hires_with_an_approval() {
         assert_eq!(hired["approval"]["payload"]["adapterConfig"]["env"]["API_KEY"], "***REDACTED***");
         let key = world.stage.post(&format!("/api/agents/{agent}/keys"), json!({})).await.refusal();
         assert_eq!((key.0, key.2.as_str()), (409, "Cannot create keys for pending approval agents"));
+        let pause = world.stage.post(&format!("/api/agents/{agent}/pause"), json!({})).await.refusal();
+        assert_eq!((pause.0, pause.2.as_str()), (409, "Pending approval agents cannot be paused"));
         world.decide(&approval, verdict, json!({})).await.good();
         let found = world.stage.get(&format!("/api/agents/{agent}")).await.good();
         assert_eq!(found["status"], status);

@@ -91,6 +91,8 @@ async fn anybody_here_tightens_a_budget_and_only_a_person_loosens_it() {
                 "{path} {looser}"
             );
         }
+        let refused = stage.patch(&path, json!({"budgetMonthlyCents": 600})).await.json();
+        assert!(refused["hint"].as_str().is_some_and(|hint| hint.contains("board.token")), "{refused}");
         let raised = stage.person("PATCH", &path, json!({"budgetMonthlyCents": 600})).await.good();
         assert_eq!(raised["budgetMonthlyCents"], 600, "{path}");
         for missing in [json!({}), json!({"budgetMonthlyCents": null})] {
@@ -250,5 +252,66 @@ async fn activity_tells_who_did_what() {
     let cursor = first.header("bugle-cursor").unwrap().to_owned();
     let rest = stage.get(&format!("{path}?limit=2&cursor={cursor}")).await.good();
     assert_eq!(rest[0]["action"], "company.created");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_report_that_names_things_of_others_or_more_than_sums_bear_is_refused() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme Corp").await;
+    let agent = stage.agent(&company, "One", 1).await;
+    let rival = stage.company("Rival").await;
+    let secret = json!({"name": "Secret Project"});
+    let project = id_of(&stage.post(&format!("/api/companies/{rival}/projects"), secret).await.good());
+    let path = format!("/api/companies/{company}/cost-events");
+    let mut body = now_cost(&stage, &agent, 1);
+    body["projectId"] = json!(project);
+    let refused = stage.post(&path, body).await.refusal();
+    assert_eq!((refused.0, refused.2.as_str()), (422, "Project does not belong to company"));
+    let refused = stage.post(&path, now_cost(&stage, &agent, 100_000_001)).await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(
+        (&refused.json()["details"][0]["path"], &refused.json()["details"][0]["message"]),
+        (&json!(["costCents"]), &json!("must be between 0 and 100000000"))
+    );
+    stage.post(&path, now_cost(&stage, &agent, 100_000_000)).await.good();
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn pages_of_activity_go_on_however_much_else_was_done() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme Corp").await;
+    let (one, two) = (stage.agent(&company, "One", 1).await, stage.agent(&company, "Two", 1).await);
+    let path = format!("/api/companies/{company}/activity");
+    let add = async |about: &str, agent: &str, action: String| {
+        let body = json!({
+            "actorId": "cron", "action": action, "entityType": "thing", "entityId": about, "agentId": agent,
+        });
+        stage.post(&path, body).await.good();
+    };
+    for number in 0..4 {
+        add("rare", &one, format!("rare.{number}")).await;
+    }
+    for number in 0..8 {
+        add("busy", &one, format!("busy.{number}")).await;
+        add("rare", &two, format!("noise.{number}")).await;
+    }
+    let by_one = format!("entityId=rare&agentId={one}");
+    for query in [by_one.clone(), format!("{by_one}&entityType=thing")] {
+        let (mut told, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = stage.get(&format!("{path}?{query}&limit=3{cursor}")).await;
+            let listed = page.json();
+            told.extend(
+                listed.as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap().to_owned()),
+            );
+            match page.header("bugle-cursor") {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(told, ["rare.3", "rare.2", "rare.1", "rare.0"], "{query}");
+    }
     stage.end().await;
 }

@@ -331,6 +331,77 @@ async fn companies_are_changed_and_archived_by_people_and_named_by_a_chief() {
 }
 
 #[tokio::test]
+async fn an_agent_does_not_make_itself_a_chief_with_rights() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme Corp").await;
+    let agent = stage.agent(&company, "Engineer", 1).await;
+    let path = format!("/api/agents/{agent}");
+    let budget = json!({"heartbeat": {"enabled": false}, "budget": {"messageCents": 50}});
+    stage.patch(&path, json!({ "runtimeConfig": budget })).await.good();
+    let key = stage.agent_key(&agent).await;
+    for (body, words) in [
+        (json!({"role": "ceo"}), "Agents cannot change their own role: it says what they may do"),
+        (
+            json!({"runtimeConfig": {}}),
+            "Agents cannot change their own runtimeConfig.budget: it limits what they may spend",
+        ),
+    ] {
+        let refused = stage.with_key("PATCH", &path, (&key, None), body).await.refusal();
+        assert_eq!((refused.0, refused.2.as_str()), (403, words));
+    }
+    let rights = json!({"canCreateAgents": true, "canAssignTasks": true});
+    let rights = stage.with_key("PATCH", &format!("{path}/permissions"), (&key, None), rights).await;
+    assert_eq!(rights.refusal().2, "Only CEO can manage permissions");
+    let same = json!({"role": "general", "title": "x", "runtimeConfig": budget});
+    assert_eq!(stage.with_key("PATCH", &path, (&key, None), same).await.good()["title"], "x");
+    assert_eq!(stage.patch(&path, json!({"role": "ceo"})).await.good()["role"], "ceo");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn only_a_person_gives_up_to_decide_on_hires() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme Corp").await;
+    let path = format!("/api/companies/{company}");
+    let wants = |wants: bool| json!({ "requireBoardApprovalForNewAgents": wants });
+    assert_eq!(stage.patch(&path, wants(false)).await.status, 200, "it was off");
+    stage.patch(&path, wants(true)).await.good();
+    let refused = stage.patch(&path, wants(false)).await;
+    assert_eq!(refused.refusal(), (403, "forbidden".into(), "Local board token required".into()));
+    assert!(refused.json()["hint"].as_str().unwrap().contains("board.token"));
+    assert_eq!(stage.get(&path).await.good()["requireBoardApprovalForNewAgents"], true);
+    let off = stage.person("PATCH", &path, wants(false)).await.good();
+    assert_eq!(off["requireBoardApprovalForNewAgents"], false);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_chain_of_command_ends_at_the_door_of_its_company() {
+    let stage = Stage::new().await;
+    let (home, other) = (stage.company("Acme").await, stage.company("Rival").await);
+    let (boss, agent) = (stage.agent(&home, "Boss", 1).await, stage.agent(&home, "Engineer", 1).await);
+    let stranger = stage.agent(&other, "Stranger", 1).await;
+    let path = format!("/api/agents/{agent}");
+    stage.patch(&path, json!({ "reportsTo": boss })).await.good();
+    // Of an older store, where this was not looked at.
+    let (id, manager) = (domain::ids::AgentId(boss.clone()), domain::ids::AgentId(stranger));
+    let forced = stage.engine.store().write(move |tx| {
+        let (id, manager) = (id.clone(), manager.clone());
+        Box::pin(async move {
+            let mut row = store::agents::lock(tx, &id).await?.expect("an agent of that id");
+            row.reports_to = Some(manager);
+            store::agents::update(tx, &row).await
+        })
+    });
+    assert!(forced.await.unwrap());
+    let shown = stage.get(&path).await.good();
+    let chain: Vec<&Value> = shown["chainOfCommand"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+    assert_eq!(chain, [&json!(boss)]);
+    assert_eq!(stage.get(&format!("/api/agents/{boss}")).await.good()["chainOfCommand"], json!([]));
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_company_is_deleted_with_its_work_by_its_owners() {
     let stage = Stage::new().await;
     let (company, agent, run) = stage.with_run().await;

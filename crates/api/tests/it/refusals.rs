@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, id_of};
 
 const NOBODY: &str = "0192f7a0-0000-4000-8000-00000000000a";
 
@@ -241,6 +241,81 @@ async fn an_agent_that_cannot_be_is_refused_by_rule() {
     assert_eq!((status, error.as_str()), (400, "Validation error"));
     let own = stage.patch(&format!("/api/agents/{agent}"), json!({"reportsTo": agent})).await;
     assert_eq!((own.status, own.refusal().2.as_str()), (422, "Agent cannot report to itself"));
+    let below = stage.agent(&company, "B", 1).await;
+    stage.patch(&format!("/api/agents/{below}"), json!({ "reportsTo": agent })).await.good();
+    for (manager, status, error) in [
+        (NOBODY, 404, "Manager not found"),
+        (&stranger, 422, "Manager must belong to same company"),
+        (&below, 422, "Reporting relationship would create cycle"),
+    ] {
+        let (is, _, words) =
+            stage.patch(&format!("/api/agents/{agent}"), json!({ "reportsTo": manager })).await.refusal();
+        assert_eq!((is, words.as_str()), (status, error));
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_secret_is_not_replaced_by_the_mark_that_hides_it() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme").await;
+    let (agents, hires) =
+        (format!("/api/companies/{company}/agents"), format!("/api/companies/{company}/agent-hires"));
+    let body =
+        |key: Value| json!({"name": "A", "adapterConfig": {"command": "true", "env": {"API_KEY": key}}});
+    let agent = id_of(&stage.post(&agents, body(json!("secret"))).await.good());
+    let agent = format!("/api/agents/{agent}");
+    let shown = stage.get(&format!("{agent}/configuration")).await.good()["adapterConfig"].clone();
+    assert!(shown.to_string().contains("***REDACTED***"), "{shown}");
+    let words = "Refusing to persist redacted placeholder for key: API_KEY";
+    for value in [json!("***REDACTED***"), json!({"type": "plain", "value": "***REDACTED***"})] {
+        for path in [&agents, &hires] {
+            let refused = stage.post(path, body(value.clone())).await.refusal();
+            assert_eq!((refused.0, refused.2.as_str()), (422, words), "{path}");
+        }
+        let refused = stage.patch(&agent, body(value)).await.refusal();
+        assert_eq!((refused.0, refused.2.as_str()), (422, words));
+    }
+    let refused = stage.patch(&agent, json!({ "adapterConfig": shown })).await.refusal();
+    assert_eq!((refused.0, refused.2.as_str()), (422, words), "as it was shown");
+    stage.patch(&agent, json!({"adapterConfig": {"command": "false"}})).await.good();
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_is_kept_as_it_comes_is_bounded() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme").await;
+    let agents = format!("/api/companies/{company}/agents");
+    let long = || "x".repeat(262_144);
+    let too_big = "is larger than 262144 bytes";
+    let with = |field: &str, value: Value| {
+        let mut body = json!({"name": "A", "adapterConfig": {"command": "true"}});
+        body[field] = value;
+        body
+    };
+    for (body, field, message) in [
+        (with("metadata", json!({"a": long()})), "metadata", too_big),
+        (with("adapterConfig", json!({"command": "true", "a": long()})), "adapterConfig", too_big),
+        (with("runtimeConfig", json!({"a": long()})), "runtimeConfig", too_big),
+        (with("title", json!("x".repeat(1_001))), "title", "is longer than 1000 characters"),
+        (with("capabilities", json!(long())), "capabilities", "is longer than 20000 characters"),
+    ] {
+        let refused = stage.post(&agents, body).await;
+        assert_eq!(refused.status, 400, "{field}");
+        let mistake = &refused.json()["details"][0];
+        assert_eq!((&mistake["path"], &mistake["message"]), (&json!([field]), &json!(message)));
+    }
+    let agent = id_of(&stage.post(&agents, with("title", json!("Engineer"))).await.good());
+    let path = format!("/api/agents/{agent}/wakeup");
+    let refused = stage.post(&path, json!({"payload": {"a": long()}})).await;
+    assert_eq!((refused.status, &refused.json()["details"][0]["path"]), (400, &json!(["payload"])));
+    // A change is merged into what is stored: many small ones make no large one.
+    let agent = format!("/api/agents/{agent}");
+    let half = |key: &str| json!({"adapterConfig": {key: "x".repeat(140_000)}});
+    stage.patch(&agent, half("one")).await.good();
+    let refused = stage.patch(&agent, half("two")).await;
+    assert_eq!((refused.status, &refused.json()["details"][0]["path"]), (422, &json!(["adapterConfig"])));
     stage.end().await;
 }
 

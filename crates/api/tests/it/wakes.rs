@@ -191,3 +191,24 @@ async fn a_wake_behind_another_agents_run_is_deferred_and_says_behind_whose() {
     );
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_wake_that_names_an_issue_of_another_company_hears_nothing_of_it() {
+    let stage = Stage::new().await;
+    let rival = stage.company("Rival").await;
+    let worker = stage.agent(&rival, "Secret Worker", 1).await;
+    let issue = json!({"title": "Do it", "assigneeAgentId": worker, "status": "todo"});
+    let issue = id_of(&stage.post(&format!("/api/companies/{rival}/issues"), issue).await.good());
+    stage.run_of_issue(&issue).await;
+    let company = stage.company("Acme").await;
+    let agent = stage.agent(&company, "Engineer", 1).await;
+    let quiet = json!({"runtimeConfig": {"heartbeat": {"wakeOnDemand": false}}});
+    stage.patch(&format!("/api/agents/{agent}"), quiet).await.good();
+    let body = json!({"payload": {"issueId": issue}});
+    let skipped = stage.post(&format!("/api/agents/{agent}/wakeup"), body).await.good();
+    assert_eq!((&skipped["status"], &skipped["issueId"]), (&json!("skipped"), &json!(issue)));
+    for field in ["executionRunId", "executionAgentId", "executionAgentName"] {
+        assert_eq!(skipped[field], json!(null), "{field}");
+    }
+    stage.end().await;
+}

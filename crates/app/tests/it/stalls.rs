@@ -45,12 +45,12 @@ impl Measure {
                 width: 1,
                 patience: seconds(60),
             },
-            // The children of all who are at it together have to find room on two processors.
+            // The children of all who are at it together, forty of them, have to find room on two processors.
             Some(times) => Measure {
                 stall: seconds(60),
                 late: seconds(5),
                 builds: seconds(600),
-                work: (100, 900),
+                work: (40, 960),
                 cap: seconds(1200),
                 times,
                 width: 10,

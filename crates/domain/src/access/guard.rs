@@ -98,6 +98,47 @@ pub fn agent_editor(actor: &Actor, of: &CompanyId, target: &AgentId) -> Result<(
     if may { Ok(()) } else { Err(Refusal::CannotEditAgent) }
 }
 
+/// What a change of an agent does to what that agent may do and spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RightsChange {
+    /// The role it has, and the one it is to have.
+    pub role: (Role, Role),
+    /// Its head-room (`runtimeConfig.budget`) becomes another.
+    pub changes_budget: bool,
+}
+
+/// Lets those through who may change an agent in this way: no agent gives itself more than it was given. What repeats
+/// changes nothing. Asked beside [`agent_editor`].
+pub fn agent_rights(
+    actor: &Actor,
+    of: &CompanyId,
+    target: &AgentId,
+    change: &RightsChange,
+) -> Result<(), Refusal> {
+    agent_editor(actor, of, target)?;
+    let Actor::Agent(agent) = actor else { return Ok(()) };
+    let (before, after) = change.role;
+    let is_itself = agent.agent == *target;
+    if before != after {
+        if is_itself {
+            return Err(Refusal::OwnRole);
+        }
+        chief(actor, after)?;
+    }
+    if is_itself && change.changes_budget {
+        return Err(Refusal::OwnBudget);
+    }
+    Ok(())
+}
+
+/// Lets those through who may give an agent this role: a chief may everything that an agent can, so no agent makes one.
+pub fn chief(actor: &Actor, role: Role) -> Result<(), Refusal> {
+    match actor {
+        Actor::Agent(_) if role == Role::Ceo => Err(Refusal::MakesCeo),
+        Actor::Agent(_) | Actor::Board(_) | Actor::Nobody => Ok(()),
+    }
+}
+
 /// Lets those through who may say who works on what. Asked only when a request sets an assignee.
 pub fn assign(actor: &Actor, of: &CompanyId) -> Result<(), Refusal> {
     company(actor, of, Access::Write)?;
@@ -444,6 +485,55 @@ mod tests {
         assert_eq!(company_creator(&member), Err(Refusal::InstanceAdminRequiredShort));
         let invite = Err(Refusal::MissingGrant(Grant::InviteUsers));
         assert_eq!(people_manager(&member, &home(), Grant::InviteUsers), invite);
+    }
+
+    #[test]
+    fn no_agent_gives_itself_more_than_it_was_given() {
+        use Role::{Ceo, Engineer, General};
+        let (own, boss, other) = (AgentId::from("a1"), AgentId::from("boss"), AgentId::from("a9"));
+        let (same, up, aside) = ((Engineer, Engineer), (Engineer, Ceo), (Engineer, General));
+        let rows = [
+            ("board", local(), &own, up, true, None),
+            ("owner", member(MemberRole::Owner), &own, up, true, None),
+            (
+                "member",
+                member(MemberRole::Member),
+                &own,
+                same,
+                false,
+                Some(Refusal::MissingGrant(Grant::CreateAgents)),
+            ),
+            ("itself, the same", plain(), &own, same, false, None),
+            ("itself, a chief", plain(), &own, up, false, Some(Refusal::OwnRole)),
+            ("itself, aside", plain(), &own, aside, false, Some(Refusal::OwnRole)),
+            ("itself, its budget", plain(), &own, same, true, Some(Refusal::OwnBudget)),
+            ("itself, hiring", hiring(), &own, aside, false, Some(Refusal::OwnRole)),
+            ("itself, hiring, its budget", hiring(), &own, same, true, Some(Refusal::OwnBudget)),
+            ("a chief itself, the same", ceo(), &boss, (Ceo, Ceo), false, None),
+            ("a chief itself, down", ceo(), &boss, (Ceo, General), false, Some(Refusal::OwnRole)),
+            ("a chief itself, its budget", ceo(), &boss, (Ceo, Ceo), true, Some(Refusal::OwnBudget)),
+            ("a colleague", plain(), &other, aside, false, Some(Refusal::CannotEditAgent)),
+            ("a chief of another", ceo(), &other, aside, true, None),
+            ("a chief makes a chief", ceo(), &other, up, false, Some(Refusal::MakesCeo)),
+            ("hiring, another", hiring(), &other, aside, true, None),
+            ("hiring makes a chief", hiring(), &other, up, false, Some(Refusal::MakesCeo)),
+            ("hiring, a chief as it is", hiring(), &other, (Ceo, Ceo), false, None),
+            ("granted, another", granted(Grant::CreateAgents), &other, aside, false, None),
+        ];
+        for (name, actor, target, role, changes_budget, refused) in rows {
+            let change = RightsChange { role, changes_budget };
+            assert_eq!(agent_rights(&actor, &home(), target, &change).err(), refused, "{name}");
+        }
+        let change = RightsChange { role: same, changes_budget: false };
+        assert_eq!(agent_rights(&ceo(), &there(), &other, &change), Err(Refusal::ForeignAgent));
+        for (actor, role, refused) in [
+            (ceo(), Ceo, Some(Refusal::MakesCeo)),
+            (hiring(), Ceo, Some(Refusal::MakesCeo)),
+            (hiring(), Engineer, None),
+            (local(), Ceo, None),
+        ] {
+            assert_eq!(chief(&actor, role).err(), refused, "{actor:?} {role}");
+        }
     }
 
     #[test]

@@ -163,6 +163,12 @@ pub enum Refusal {
     MissingGrant(Grant),
     CannotReadConfiguration,
     CannotEditAgent,
+    /// An agent does not say what it is itself.
+    OwnRole,
+    /// An agent does not say what it may spend itself.
+    OwnBudget,
+    /// Only people make chiefs.
+    MakesCeo,
     OnlyItself,
     OnlyOwnCosts,
     OnlyOwnCheckout,
@@ -209,6 +215,9 @@ impl Refusal {
             | Refusal::MissingGrant(_)
             | Refusal::CannotReadConfiguration
             | Refusal::CannotEditAgent
+            | Refusal::OwnRole
+            | Refusal::OwnBudget
+            | Refusal::MakesCeo
             | Refusal::OnlyItself
             | Refusal::OnlyOwnCosts
             | Refusal::OnlyOwnCheckout
@@ -241,6 +250,11 @@ impl Refusal {
             Refusal::MissingGrant(grant) => return format!("Missing permission: {grant}"),
             Refusal::CannotReadConfiguration => "Missing permission: can create agents",
             Refusal::CannotEditAgent => "Only CEO or agent creators can modify other agents",
+            Refusal::OwnRole => "Agents cannot change their own role: it says what they may do",
+            Refusal::OwnBudget => {
+                "Agents cannot change their own runtimeConfig.budget: it limits what they may spend"
+            }
+            Refusal::MakesCeo => "Agents cannot give the role ceo to an agent: only people may",
             Refusal::OnlyItself => "Agent can only invoke itself",
             Refusal::OnlyOwnCosts => "Agent can only report its own costs",
             Refusal::OnlyOwnCheckout => "Agent can only checkout as itself",
@@ -325,6 +339,13 @@ mod tests {
             (Refusal::MissingGrant(Grant::AssignTasks), Forbidden, "Missing permission: tasks:assign"),
             (Refusal::CannotReadConfiguration, Forbidden, "Missing permission: can create agents"),
             (Refusal::CannotEditAgent, Forbidden, "Only CEO or agent creators can modify other agents"),
+            (Refusal::OwnRole, Forbidden, "Agents cannot change their own role: it says what they may do"),
+            (
+                Refusal::OwnBudget,
+                Forbidden,
+                "Agents cannot change their own runtimeConfig.budget: it limits what they may spend",
+            ),
+            (Refusal::MakesCeo, Forbidden, "Agents cannot give the role ceo to an agent: only people may"),
             (Refusal::OnlyItself, Forbidden, "Agent can only invoke itself"),
             (Refusal::OnlyOwnCosts, Forbidden, "Agent can only report its own costs"),
             (Refusal::OnlyOwnCheckout, Forbidden, "Agent can only checkout as itself"),

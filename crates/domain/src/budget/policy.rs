@@ -122,7 +122,9 @@ pub fn upsert(draft: &Draft, view: &UpsertView<'_>) -> Result<Upserted, Refusal>
         is_active: amount > 0 && draft.is_active.unwrap_or(true),
     };
     let (lift, crossing) = set(&policy, view.counter.clone(), view.scope, view.incidents, view.others);
-    Ok(Upserted { mirror: mirror(&policy), loosens: loosens(kept, &policy), policy, lift, crossing })
+    let lets_go = lift.as_ref().is_some_and(|lift| lets_go(lift, view.incidents));
+    let loosens = loosens(kept, &policy) || lets_go;
+    Ok(Upserted { mirror: mirror(&policy), loosens, policy, lift, crossing })
 }
 
 /// What follows from a policy that was set: what it lifts, and which line is behind the window already.
@@ -175,6 +177,14 @@ pub(super) fn mirror(policy: &Policy) -> Option<i64> {
     is_shown.then_some(policy.amount)
 }
 
+/// A stopped scope works again, or what stopped it is settled: also where the amount itself was not raised.
+fn lets_go(lift: &Lift, incidents: &[Incident]) -> bool {
+    let is_stop = |id: &String| {
+        incidents.iter().any(|it| it.id == *id && it.is_open() && it.threshold == super::Threshold::Hard)
+    };
+    lift.resume || lift.resolve.iter().any(is_stop)
+}
+
 fn loosens(before: Option<&Policy>, after: &Policy) -> bool {
     match (before.and_then(Policy::stop_limit), after.stop_limit()) {
         (None, _) => false,
@@ -187,7 +197,7 @@ fn loosens(before: Option<&Policy>, after: &Policy) -> bool {
 mod tests {
     use super::super::crossing::Record;
     use super::super::samples::{account, agent_scope, incident, now, policy};
-    use super::super::{IncidentStatus, Threshold};
+    use super::super::{Incident, IncidentStatus, Threshold};
     use super::*;
     use crate::agent::{AgentStatus, PauseReason};
 
@@ -222,6 +232,27 @@ mod tests {
             counter: account(spent, 0).counter,
             incidents: &[],
             others: &[],
+        }
+    }
+
+    #[test]
+    fn what_lets_a_stopped_scope_go_loosens_whatever_the_amount() {
+        let home = home();
+        let before = policy();
+        let hard = [incident(Threshold::Hard, IncidentStatus::Open)];
+        let soft = [incident(Threshold::Soft, IncidentStatus::Open)];
+        let over = [incident(Threshold::Hard, IncidentStatus::Resolved)];
+        let rows: [(&str, ScopeState, i64, &[Incident], bool); 6] = [
+            ("nothing is stopped", WORKS, 10, &[], false),
+            ("its warning is over", WORKS, 10, &soft, false),
+            ("its stop was settled before", WORKS, 10, &over, false),
+            ("it would work again", STOPPED, 10, &[], true),
+            ("its stop would be settled", WORKS, 10, &hard, true),
+            ("it is spent still", STOPPED, 50 * 10_000, &hard, false),
+        ];
+        for (name, scope, spent, incidents, expected) in rows {
+            let view = UpsertView { existing: Some(&before), incidents, ..view(&home, scope, spent) };
+            assert_eq!(upsert(&draft(50), &view).expect("set").loosens, expected, "{name}");
         }
     }
 

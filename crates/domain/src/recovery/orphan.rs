@@ -2,12 +2,14 @@
 //!
 //! Only while that helps: twice at most, and never under a hold. Blockers with an owner are `graph`'s.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::agent::AgentStatus;
 use crate::ids::{AgentId, IssueId};
 use crate::issue::IssueStatus;
-use crate::recovery::{self, Cause, WakeOrder, object};
+use crate::recovery::{self, Cause, WakeOrder, looks, object};
 
 /// `source` of the activity.
 pub const ACTIVITY_SOURCE: &str = "recovery.reconcile_unassigned_blocking_issue";
@@ -30,6 +32,8 @@ pub struct OrphanView {
     pub held: bool,
     /// Attempts counted under [`Cause::OrphanBlocker`].
     pub attempts: u32,
+    /// So long nobody changed it: whoever made it a moment ago may be about to give it to somebody.
+    pub untouched_for: Duration,
 }
 
 /// The issue gets its maker as assignee; its status stays.
@@ -47,6 +51,7 @@ pub fn decide(view: &OrphanView) -> Option<Adoption> {
     let (creator, status) = view.creator.as_ref()?;
     let waits = matches!(view.status, IssueStatus::Todo | IssueStatus::Blocked);
     let wanted = waits && !view.assigned && !view.blocks.is_empty() && !view.held;
+    let wanted = wanted && view.untouched_for >= looks::AFTER;
     if !wanted || !status.is_invokable() || !recovery::may_try(view.attempts) {
         return None;
     }
@@ -95,6 +100,7 @@ mod tests {
             blocks: vec!["ACM-3".into()],
             held: false,
             attempts: 0,
+            untouched_for: looks::AFTER,
         }
     }
 
@@ -130,6 +136,7 @@ mod tests {
             ),
             ("blocks nothing open", OrphanView { blocks: vec![], ..orphan() }, false),
             ("held", OrphanView { held: true, ..orphan() }, false),
+            ("made a moment ago", OrphanView { untouched_for: looks::AFTER / 2, ..orphan() }, false),
             ("tried once", OrphanView { attempts: 1, ..orphan() }, true),
             ("tried twice", OrphanView { attempts: 2, ..orphan() }, false),
             ("blocked", OrphanView { status: IssueStatus::Blocked, ..orphan() }, true),

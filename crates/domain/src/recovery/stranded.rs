@@ -45,6 +45,8 @@ pub struct StrandedView {
     /// The agent is woken for more than its timer (`wakeOnDemand`).
     pub takes_wakes: bool,
     pub last_run: Option<LastRun>,
+    /// The agent was to be woken for it since that run, and was turned away by what is over (`wake::is_turned_away`).
+    pub turned_away: bool,
     /// The run that checked the issue out.
     pub checkout_run: Option<RunId>,
     /// A live run other than the one that ended, a deferred wake or an ordered wake is there for the issue.
@@ -139,7 +141,9 @@ pub fn decide(view: &StrandedView) -> Stranded {
             return Stranded::Rest(rest);
         }
     }
-    let end = view.last_run.as_ref().map(|run| run.end);
+    // What was asked for since the last run does not depend on how that run ended.
+    let turned_away = view.turned_away && !after_run;
+    let end = view.last_run.as_ref().filter(|_| !turned_away).map(|run| run.end);
     match end {
         Some(LastEnd::Cancelled) => return Stranded::Rest(Rest::Cancelled),
         Some(LastEnd::PermissionRefused) => {
@@ -168,7 +172,8 @@ pub fn decide(view: &StrandedView) -> Stranded {
         _ => (Cause::Stranded, view.stranded_attempts),
     };
     // Neither a pause nor a parked account is the work's fault.
-    let free = was_turned_away || matches!(end, Some(LastEnd::Interrupted | LastEnd::AccountParked));
+    let free =
+        was_turned_away || turned_away || matches!(end, Some(LastEnd::Interrupted | LastEnd::AccountParked));
     if !free && !recovery::may_try(attempts) {
         return Stranded::Block(block(view, cause, Why::UsedUp));
     }
@@ -283,6 +288,7 @@ mod tests {
             agent: Some(AgentStatus::Idle),
             takes_wakes: true,
             last_run: Some(run(LastEnd::Failed)),
+            turned_away: false,
             checkout_run: None,
             carried_on: false,
             held: false,
@@ -397,6 +403,41 @@ mod tests {
                 rest(Rest::NotBegun),
             ),
             ("todo, succeeded", ended(Todo, LastEnd::Succeeded), rest(Rest::NotBegun)),
+            (
+                "todo, succeeded, opened again while it was held back",
+                StrandedView { turned_away: true, ..ended(Todo, LastEnd::Succeeded) },
+                ("issue_assignment_recovery", "free"),
+            ),
+            (
+                "todo, succeeded, still held back",
+                StrandedView { turned_away: true, held: true, ..ended(Todo, LastEnd::Succeeded) },
+                rest(Rest::Held),
+            ),
+            (
+                "todo, cancelled, asked for again while it was held back",
+                StrandedView { turned_away: true, ..ended(Todo, LastEnd::Cancelled) },
+                ("issue_assignment_recovery", "free"),
+            ),
+            (
+                "todo, given up, asked for again while it was held back",
+                StrandedView { turned_away: true, stranded_attempts: 2, ..failed(Todo) },
+                ("issue_assignment_recovery", "free"),
+            ),
+            (
+                "todo, asked for again, comes by its timer",
+                StrandedView { turned_away: true, takes_wakes: false, ..ended(Todo, LastEnd::Succeeded) },
+                rest(Rest::NotBegun),
+            ),
+            (
+                "in progress, asked for again while it was held back",
+                StrandedView {
+                    turned_away: true,
+                    checkout_run: Some("c".into()),
+                    continuation_attempts: 2,
+                    ..ended(InProgress, LastEnd::Succeeded)
+                },
+                ("issue_continuation_needed", "free"),
+            ),
             ("todo, failed", failed(Todo), TODO),
             ("todo, failed after one attempt", StrandedView { stranded_attempts: 1, ..failed(Todo) }, TODO),
             ("todo, attempts used up", StrandedView { stranded_attempts: 2, ..failed(Todo) }, BLOCKED),

@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn run(id: &str, status: RunStatus) -> ScopeRun {
-        ScopeRun { id: id.into(), status, stopping: false }
+        ScopeRun { id: id.into(), status, stopping: false, issue: None }
     }
 
     fn merged(into: &str) -> Decision {

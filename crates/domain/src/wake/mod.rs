@@ -17,7 +17,7 @@ pub use issue::{IssueFacts, IssueView, LockHolder, StaleRetry, WaitingRetry};
 use serde_json::{Map, Value};
 
 use crate::agent::{AgentStatus, HeartbeatPolicy};
-use crate::ids::{RunId, WakeId};
+use crate::ids::{IssueId, RunId, WakeId};
 use crate::run::{Outcome, RunStatus};
 use crate::words;
 
@@ -112,6 +112,14 @@ pub struct ScopeRun {
     pub status: RunStatus,
     /// Somebody asked to stop it.
     pub stopping: bool,
+    /// The issue it works on.
+    pub issue: Option<IssueId>,
+}
+
+/// True when the scope is that of another issue: two that were given one `taskKey` never share a run. Such a wake gets
+/// the issue itself for a key.
+pub fn is_scope_of_another(scope: &[ScopeRun], issue: &IssueId) -> bool {
+    scope.iter().any(|run| run.issue.as_ref().is_some_and(|other| other != issue))
 }
 
 /// An earlier wake with the same idempotency key.
@@ -176,6 +184,12 @@ impl Refusal {
             Refusal::NotInvokable(_) => ("agent.not_invokable", WakeStatus::Failed),
         }
     }
+}
+
+/// True for the reasons of wakes that were turned away by what is over some day: a pause, a budget, a hold. The work that
+/// they asked for is still to be done then.
+pub fn is_turned_away(reason: &str) -> bool {
+    ["budget.blocked", "agent.not_invokable", SkipReason::TreeHold.as_str()].contains(&reason)
 }
 
 /// What becomes of a wake.
@@ -319,8 +333,25 @@ mod tests {
 
     fn scope(runs: &[(&str, RunStatus)]) -> Vec<ScopeRun> {
         runs.iter()
-            .map(|(id, status)| ScopeRun { id: (*id).into(), status: *status, stopping: false })
+            .map(|(id, status)| ScopeRun { id: (*id).into(), status: *status, stopping: false, issue: None })
             .collect()
+    }
+
+    #[test]
+    fn two_issues_never_share_a_scope() {
+        let of = |issue: Option<&str>| ScopeRun {
+            issue: issue.map(IssueId::from),
+            ..scope(&[("r", RunStatus::Queued)])[0].clone()
+        };
+        let here = IssueId::from("i");
+        for (runs, expected) in [
+            (vec![], false),
+            (vec![of(None)], false),
+            (vec![of(Some("i"))], false),
+            (vec![of(Some("i")), of(Some("j"))], true),
+        ] {
+            assert_eq!(is_scope_of_another(&runs, &here), expected, "{runs:?}");
+        }
     }
 
     fn block() -> BudgetBlock {
@@ -442,7 +473,7 @@ mod tests {
             ),
             (
                 "joins the queued run",
-                WakeView { scope: scope(&[("r", Queued)]), ..quiet() },
+                WakeView { scope: scope(&[("r", RunStatus::Queued)]), ..quiet() },
                 Source::OnDemand,
                 into("r"),
             ),
@@ -485,7 +516,7 @@ mod tests {
             (
                 "a timer does not fold into a run that is being stopped",
                 WakeView {
-                    scope: vec![ScopeRun { id: "r".into(), status: Running, stopping: true }],
+                    scope: vec![ScopeRun { id: "r".into(), status: Running, stopping: true, issue: None }],
                     ..quiet()
                 },
                 Source::Timer,

@@ -128,3 +128,15 @@ pub(crate) fn status_at_claim(agent: &store::agents::Agent) -> AgentStatus {
     let state = ScopeState::Agent { status: agent.status, reason: agent.pause_reason };
     if state.is_paused_for_budget() { AgentStatus::Idle } else { agent.status }
 }
+
+/// A budget of its own stops a project.
+pub(crate) async fn limits_project(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    project: &str,
+    now: Moment,
+) -> Result<bool, StoreError> {
+    let scope = Scope { kind: ScopeKind::Project, id: project.to_owned() };
+    let accounts = of_scope(tx, company, &scope, now).await?;
+    Ok(accounts.iter().any(|account| account.policy.is_active && account.policy.hard_stop))
+}

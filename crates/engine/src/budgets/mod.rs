@@ -19,7 +19,7 @@ pub use door::Shortage;
 pub use policies::{BudgetOverview, IncidentSummary, PolicySummary};
 pub use reports::{CostReport, WindowSpend};
 
-pub(crate) use accounts::status_at_claim;
+pub(crate) use accounts::{limits_project, status_at_claim};
 pub(crate) use door::{block, reserve, shortage, shortages};
 pub(crate) use policies::save as save_policy;
 pub(crate) use spending::{Charged, charge, meter, release, settle};

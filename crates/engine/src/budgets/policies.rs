@@ -234,7 +234,16 @@ pub(crate) async fn save(
         others: &others,
     };
     // Asked once for the refusals, before anything is written, and once with what the ledger says.
-    let planned = match rule::upsert(draft, &view(Counter::empty(kind.at(now)), &[])) {
+    let standing = match &existing {
+        Some(policy) => accounts::lock(tx, &policy.id, now).await?,
+        None => None,
+    };
+    let open = match &existing {
+        Some(policy) => accounts::open_incidents(tx, &policy.id).await?,
+        None => Vec::new(),
+    };
+    let counter = standing.map_or_else(|| Counter::empty(kind.at(now)), |account| account.counter);
+    let planned = match rule::upsert(draft, &view(counter, &open)) {
         Ok(planned) => planned,
         Err(refusal) => return Ok(Err(unprocessable(refusal.text()))),
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::budget::meter::Consumed;
+use domain::budget::money;
 use domain::ids::{AgentId, CompanyId, IssueId, RunId};
 use domain::issue::refusal::Kind;
 use domain::moment::Moment;
@@ -12,12 +13,14 @@ use store::costs::reports::{
     self, OfAgent, OfAgentModel, OfBiller, OfProject, OfProvider, OfWindow, Span, Total,
 };
 use store::costs::{self, CostEvent};
-use store::{StoreError, Tx, agents, companies};
+use store::projects::Project;
+use store::{StoreError, Tx, agents, companies, goals, issues, projects, runs};
 
 use super::policies::MOST_LISTED;
 use super::spending::normal_billing_type;
 use super::{accounts, crossing};
 use crate::activity::{Author, Scribe};
+use crate::agents::problem;
 use crate::{Engine, EngineError};
 
 /// A cost that somebody reports by hand.
@@ -49,10 +52,13 @@ pub struct WindowSpend {
     pub providers: Vec<OfWindow>,
 }
 
+/// The longest name or code.
+const NAME: usize = 255;
 /// The spans of `window-spend`.
 const SPANS: [(&str, u32); 3] = [("5h", 5), ("24h", 24), ("7d", 168)];
-/// What one report may say at most: far above anything real, and sums stay numbers.
-const MOST: i64 = 1_000_000_000_000_000;
+/// What one report may say at most, in micro-dollars (a million dollars) and in tokens: far above anything real, and the
+/// sums of millions of reports stay numbers.
+const MOST: i64 = 1_000_000_000_000;
 
 impl Engine {
     /// Takes a cost into the ledger that somebody reports by hand; it counts against budgets at once.
@@ -144,9 +150,11 @@ impl Engine {
             Box::pin(async move {
                 let spent = reports::by_project(tx, &company, span, MOST_LISTED).await?;
                 let ids: Vec<String> = spent.iter().map(|row| row.project_id.clone()).collect();
-                let projects = store::projects::some(tx, &ids).await?;
+                let projects = projects::some(tx, &ids).await?;
                 let named = spent.into_iter().map(|row| {
-                    let project = projects.iter().find(|project| project.id == row.project_id);
+                    let is_it =
+                        |project: &&Project| project.id == row.project_id && project.company_id == company;
+                    let project = projects.iter().find(is_it);
                     let name = project.map(|project| project.name.clone());
                     (row, name)
                 });
@@ -177,7 +185,7 @@ impl Engine {
     pub async fn spent_this_month(&self, agents: &[AgentId]) -> Result<Vec<(AgentId, i64)>, EngineError> {
         let month = domain::budget::WindowKind::CalendarMonthUtc.at(self.now());
         let read = self.inner.read(agents.to_vec(), move |tx, agents| {
-            Box::pin(async move { reports::spent_by(tx, &agents, Span::since(month.start)).await })
+            Box::pin(async move { reports::spent_by(tx, &agents, Span::of(month)).await })
         });
         Ok(read.await?)
     }
@@ -185,7 +193,7 @@ impl Engine {
     /// What a company spent in the month of now, in micro-dollars.
     pub async fn company_spent_this_month(&self, company: &CompanyId) -> Result<i64, EngineError> {
         let month = domain::budget::WindowKind::CalendarMonthUtc.at(self.now());
-        Ok(self.cost_summary(company, Span::since(month.start)).await?.0.cost_micros)
+        Ok(self.cost_summary(company, Span::of(month)).await?.0.cost_micros)
     }
 
     /// Counters of a company that are not what their parts say: there never should be one.
@@ -201,20 +209,57 @@ fn problems(report: &CostReport) -> Vec<adapters::Problem> {
     let mut problems = Vec::new();
     for (path, text) in [("provider", &report.provider), ("model", &report.model)] {
         if text.trim().is_empty() {
-            problems.push(crate::agents::problem(path, "must not be empty", "say who was paid for what"));
+            problems.push(problem(path, "must not be empty", "say who was paid for what"));
         }
     }
-    for (path, number) in [
-        ("costCents", report.cost_micros),
-        ("inputTokens", report.input_tokens),
-        ("cachedInputTokens", report.cached_input_tokens),
-        ("outputTokens", report.output_tokens),
+    for (path, text) in [
+        ("provider", Some(&report.provider)),
+        ("model", Some(&report.model)),
+        ("biller", report.biller.as_ref()),
+        ("billingType", report.billing_type.as_ref()),
+        ("billingCode", report.billing_code.as_ref()),
+    ] {
+        if text.is_some_and(|text| text.chars().nth(NAME).is_some()) {
+            problems.push(problem(path, &format!("is longer than {NAME} characters"), "make it shorter"));
+        }
+    }
+    for (path, number, most) in [
+        ("costCents", report.cost_micros, money::cents(MOST)),
+        ("inputTokens", report.input_tokens, MOST),
+        ("cachedInputTokens", report.cached_input_tokens, MOST),
+        ("outputTokens", report.output_tokens, MOST),
     ] {
         if !(0..=MOST).contains(&number) {
-            problems.push(crate::agents::problem(path, "is out of range", "a whole number from 0 on"));
+            let message = format!("must be between 0 and {most}");
+            problems.push(problem(path, &message, "report more than that in parts"));
         }
     }
     problems
+}
+
+/// A report names nothing of another company: its names would be read there.
+async fn foreign(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    report: &CostReport,
+) -> Result<Option<&'static str>, StoreError> {
+    let is_ours = |found: Option<CompanyId>| found.as_ref() == Some(company);
+    if let Some(project) = &report.project_id
+        && !is_ours(projects::get(tx, project).await?.map(|row| row.company_id))
+    {
+        return Ok(Some("Project does not belong to company"));
+    }
+    if let Some(goal) = &report.goal_id
+        && !is_ours(goals::get(tx, goal).await?.map(|row| row.company_id))
+    {
+        return Ok(Some("Goal does not belong to company"));
+    }
+    if let Some(run) = &report.run_id
+        && !is_ours(runs::get(tx, run).await?.map(|row| row.company_id))
+    {
+        return Ok(Some("Heartbeat run does not belong to company"));
+    }
+    Ok(None)
 }
 
 async fn take(
@@ -230,14 +275,20 @@ async fn take(
     if agent.company_id != *company {
         return Ok(Err(EngineError::refused(Kind::Unprocessable, "Agent does not belong to company")));
     }
-    let project = match (&report.project_id, &report.issue_id) {
-        (Some(project), _) => Some(project.clone()),
-        (None, Some(issue)) => store::issues::get(tx, issue)
-            .await?
-            .filter(|issue| issue.company_id == *company)
-            .and_then(|issue| issue.project_id),
-        (None, None) => None,
+    if let Some(text) = foreign(tx, company, &report).await? {
+        return Ok(Err(EngineError::refused(Kind::Unprocessable, text)));
+    }
+    let of_issue = match &report.issue_id {
+        None => None,
+        Some(issue) => match issues::get(tx, issue).await?.filter(|issue| issue.company_id == *company) {
+            Some(issue) => issue.project_id,
+            None => {
+                let text = "Issue does not belong to company";
+                return Ok(Err(EngineError::refused(Kind::Unprocessable, text)));
+            }
+        },
     };
+    let project = report.project_id.clone().or(of_issue);
     let spent = Consumed {
         micros: report.cost_micros,
         tokens: report.input_tokens + report.cached_input_tokens + report.output_tokens,
@@ -284,7 +335,7 @@ async fn take(
     };
     costs::record(tx, &event).await?;
     let details = json!({
-        "agentId": event.agent_id, "model": event.model, "costCents": domain::budget::money::cents(event.cost_micros),
+        "agentId": event.agent_id, "model": event.model, "costCents": money::cents(event.cost_micros),
     });
     scribe.tell(tx, company, "cost.reported", ("cost_event", &event.id), details).await?;
     let origin = (event.id.as_str(), "report");

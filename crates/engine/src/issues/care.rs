@@ -130,7 +130,7 @@ pub(crate) async fn agent_actor(
 const MOST_GRANTS: i64 = 100;
 
 /// For questions that do not depend on how the agent proved itself.
-const ANY_PROOF: AgentProof = AgentProof::Key { key_id: String::new(), run: None };
+pub(crate) const ANY_PROOF: AgentProof = AgentProof::Key { key_id: String::new(), run: None };
 
 async fn agent_may_assign(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> {
     let actor = access::Actor::Agent(agent_actor(tx, agent, ANY_PROOF).await?);

@@ -36,7 +36,7 @@ pub use lists::{DEFAULT_LISTED, Detail, Include, Listed, LiteItem, RunRef, Touch
 pub use products::{ProductDraft, ProductPatch};
 pub use reading::{Marked, ReadMark};
 
-pub(crate) use care::{Custodian, agent_in, agent_may_hire, guard};
+pub(crate) use care::{ANY_PROOF, Custodian, agent_actor, agent_in, agent_may_hire, guard};
 pub(crate) use create::{Made, Place, Source, check, plan, write};
 pub(crate) use facts::{Attempt, Locked, Locks, dependents, open_blockers};
 pub(crate) use products::is_absolute_url;

@@ -101,6 +101,10 @@ impl Sheet {
         if text.contains("\\u0000") {
             self.wrong(path, "must not contain NUL characters", "leave them out");
         }
+        // The configuration of an agent to be hired, or of one task: read with marks in it, it must not be kept with them.
+        if let Some(config) = object.get("adapterConfig") {
+            self.0.extend(adapters::placeholders(&format!("{path}.adapterConfig"), config));
+        }
     }
 
     /// Ends the list: nothing was wrong, or all that was.
@@ -132,9 +136,28 @@ mod tests {
         sheet.word("mode", "stop", &["pause", "cancel"]);
         sheet.object("metadata", Some(&json!([1])));
         sheet.object("payload", Some(&json!({"a": "\0"})));
+        sheet.object(
+            "payload",
+            Some(&json!({"adapterConfig": {"env": {"KEY": {"type": "plain", "value": adapters::REDACTED}}}})),
+        );
+        sheet.object("payload", Some(&json!({"text": adapters::REDACTED})));
         let Err(EngineError::Invalid(problems)) = sheet.finish() else { panic!("nothing was wrong") };
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
-        assert_eq!(paths, ["title", "body", "name", "parentId", "labelIds.1", "mode", "metadata", "payload"]);
+        assert_eq!(
+            paths,
+            [
+                "title",
+                "body",
+                "name",
+                "parentId",
+                "labelIds.1",
+                "mode",
+                "metadata",
+                "payload",
+                "payload.adapterConfig.env.KEY"
+            ]
+        );
+        assert_eq!(problems[8].message, "Refusing to persist redacted placeholder for key: KEY");
         assert!(Sheet::default().finish().is_ok());
         assert_eq!(cut("äöü", 2), "äö");
     }

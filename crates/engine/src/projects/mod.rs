@@ -22,7 +22,7 @@ pub use workspaces::WorkspaceDraft;
 
 use crate::activity::{Author, Scribe};
 use crate::issues::{Attempt, Locks, Sheet, agent_in};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, budgets};
 
 /// The longest name of a project, a workspace or a goal.
 const NAME: usize = 255;
@@ -211,6 +211,10 @@ impl Engine {
                 let project = projects::lock(tx, &id).await?.ok_or(EngineError::NotFound("Project"))?;
                 let company = project.company_id.clone();
                 agent_in(tx, &scribe, &company).await?;
+                if !scribe.by.is_board() && budgets::limits_project(tx, &company, &id, scribe.now).await? {
+                    let text = "A project with a budget is deleted by a person";
+                    return Err(EngineError::refused(Kind::Forbidden, text));
+                }
                 let card = card(tx, project).await?;
                 projects::remove(tx, &id).await?;
                 let details = json!({ "name": card.project.name });

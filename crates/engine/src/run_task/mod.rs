@@ -141,7 +141,12 @@ struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        lock(&self.engine.tended).remove(&self.run);
+        let mut tended = lock(&self.engine.tended);
+        // Another task may have come for the run meanwhile.
+        if tended.get(&self.run).is_some_and(|handle| Arc::ptr_eq(handle, &self.handle)) {
+            tended.remove(&self.run);
+        }
+        drop(tended);
         self.handle.ended.cancel();
         self.handle.log.notify_waiters();
     }

@@ -169,7 +169,9 @@ pub(super) async fn settle(
     }
     save_liveness(tx, ended, &found).await?;
     write_summary(tx, ended, &mut work, &found, former, now).await?;
-    if ended.outcome == Outcome::Succeeded && !is_given_up {
+    // Somebody who was only mentioned says nothing of how the assignee fares.
+    let is_assignee = issue.assignee_agent_id.as_ref() == Some(&ended.run.agent_id);
+    if ended.outcome == Outcome::Succeeded && is_assignee && !is_given_up {
         counts.after_success(tx, &issue.id, found.state).await?;
         resolve_items(tx, ended, now).await?;
     }
@@ -405,7 +407,7 @@ async fn continuation_view(
     if !matches!(found.state, LivenessState::PlanOnly | LivenessState::EmptyResponse) {
         return Ok(view);
     }
-    view.carried_on |= stranded::is_carried_on(tx, &issue.id).await?;
+    view.carried_on |= stranded::is_carried_on(tx, issue, now).await?;
     if let Some(of) = &mut view.issue {
         of.held = crate::issue_views::pause_hold(tx, &issue.id).await?.is_some();
         of.blocked_by_others = !relations::is_ready(tx, &issue.id).await?;

@@ -32,7 +32,7 @@ use store::runs_of_issues::{self, Leftovers};
 use store::sessions::{self, RunSummary, TaskSession};
 use store::{StoreError, Tx, agents, inbox, issues, runs, wakes};
 
-use crate::intake::{self, Admission, Chain};
+use crate::intake::{self, Admission, Chain, Fate};
 use crate::processes::ExitFacts;
 use crate::run_task::Tending;
 use crate::unwritten::{Unwritten, in_words};
@@ -521,8 +521,11 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
     let retried = follow_up.is_some();
     if let Some((request, admission)) = follow_up {
         let retry_at = admission.chain.retry_at;
-        intake::admit(tx, &agent, &request, &Admission { now, ..admission }).await?;
-        tell_retry(tx, &run, settlement.follow_up, retry_at, now).await?;
+        let fate = intake::admit(tx, &agent, &request, &Admission { now, ..admission }).await?;
+        // One that joined a run which waits already comes with that run.
+        if matches!(fate, Fate::Queued { .. }) {
+            tell_retry(tx, &run, settlement.follow_up, retry_at, now).await?;
+        }
     }
     if let (Some(work), Some(issue)) = (work, &issue) {
         let ended = issue::Ended {

@@ -24,9 +24,9 @@ use store::{
 };
 
 use super::stranded::awaits_decision;
-use crate::Inner;
 use crate::activity::Scribe;
 use crate::attempts::{self, AUTHOR, Counts};
+use crate::{Inner, promotions};
 
 /// Issues per page, and pages per pass.
 const PAGE: i64 = 100;
@@ -171,7 +171,7 @@ async fn reconcile(
 ) -> Result<Vec<Write>, StoreError> {
     let settings = settings(tx).await?;
     let wanted: BTreeSet<IssueId> = sources.iter().map(|issue| issue.id.clone()).collect();
-    let graph = load(tx, company, sources).await?;
+    let graph = load(tx, company, sources, now).await?;
     let mut found = graph::findings(&graph);
     found.retain(|finding| wanted.contains(&finding.source));
     let (known, items) = known(tx, company, &wanted, &found, settings).await?;
@@ -246,7 +246,12 @@ async fn settings(tx: &mut Tx<'_>) -> Result<GraphSettings, StoreError> {
 }
 
 /// The sources with everything above them, and with what they block themselves.
-async fn load(tx: &mut Tx<'_>, company: &CompanyId, sources: Vec<Issue>) -> Result<Graph, StoreError> {
+async fn load(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    sources: Vec<Issue>,
+    now: Moment,
+) -> Result<Graph, StoreError> {
     let ids: Vec<IssueId> = sources.iter().map(|issue| issue.id.clone()).collect();
     let mut blocks: BTreeSet<(IssueId, IssueId)> = relations::above(tx, &ids, MOST_EDGES)
         .await?
@@ -270,9 +275,13 @@ async fn load(tx: &mut Tx<'_>, company: &CompanyId, sources: Vec<Issue>) -> Resu
             live.insert(lock.issue_id);
         }
     }
-    let mut woken: BTreeSet<IssueId> =
-        wakes::deferred_on_some(tx, &ids).await?.into_iter().map(|(issue, _)| issue).collect();
-    woken.extend(orders::waiting_for(tx, &ids).await?);
+    let mut woken: BTreeSet<IssueId> = orders::waiting_for(tx, &ids).await?.into_iter().collect();
+    for (id, _) in wakes::deferred_on_some(tx, &ids).await? {
+        // One that is kept carries nothing on; one behind a live run is that run's business.
+        if !woken.contains(&id) && promotions::look(tx, all.get(&id), now).await?.promoted().is_some() {
+            woken.insert(id);
+        }
+    }
     let held: BTreeSet<IssueId> = holds::held(tx, &ids).await?.into_iter().map(|(issue, _)| issue).collect();
     let entities: Vec<String> = ids.iter().map(|id| id.0.clone()).collect();
     let shown = inbox::with_open(tx, InboxKind::StrandedIssue.as_str(), &entities).await?;
@@ -317,7 +326,7 @@ pub(crate) async fn show(tx: &mut Tx<'_>, scribe: &mut Scribe, issue: &Issue) ->
         return Ok(());
     }
     let company = &issue.company_id;
-    let graph = load(tx, company, vec![issue.clone()]).await?;
+    let graph = load(tx, company, vec![issue.clone()], scribe.now).await?;
     let mut found = graph::findings(&graph);
     found.retain(|finding| finding.source == issue.id && finding.leaf == issue.id);
     // Told before, it is not told again: the inbox has one open item of a thing and cause.

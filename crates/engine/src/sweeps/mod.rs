@@ -9,6 +9,7 @@ pub(crate) mod expiry;
 pub(crate) mod graph;
 pub(crate) mod housekeeping;
 pub(crate) mod orders;
+pub(crate) mod orphans;
 pub(crate) mod recovery;
 pub(crate) mod retries;
 pub(crate) mod silence;
@@ -40,6 +41,7 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     tasks.spawn(crate::orders::run(Arc::clone(engine)));
     tasks.spawn(orders::run(Arc::clone(engine)));
     tasks.spawn(dependents::run(Arc::clone(engine)));
+    tasks.spawn(orphans::run(Arc::clone(engine)));
     tasks.spawn(stranded::run(Arc::clone(engine)));
     tasks.spawn(graph::run(Arc::clone(engine)));
     tasks.spawn(silence::run(Arc::clone(engine)));

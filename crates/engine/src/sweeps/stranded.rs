@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::activity::Scribe;
 use crate::attempts::{self, AUTHOR, Counts};
 use crate::settlement::ties;
-use crate::{Inner, budgets, issue_views};
+use crate::{Inner, budgets, issue_views, promotions};
 
 /// Issues looked at in one pass.
 const BATCH: i64 = 50;
@@ -36,6 +36,9 @@ const BETWEEN_PAGES: Duration = Duration::from_secs(2);
 const WALK_AGAIN: Duration = Duration::from_secs(6 * 3600);
 /// The longest sleep: a clock may jump, another node may plan a look.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// Of so many wakes that started nothing since the last run it is asked what turned them away.
+const MOST_ASKED: i64 = 20;
 
 pub(crate) async fn run(engine: Arc<Inner>) {
     let mut walk = Walk { after: String::new(), next: Instant::now() };
@@ -258,6 +261,7 @@ pub(crate) async fn view(
             HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type).wake_on_demand
         }),
         last_run: last.as_ref().map(|(run, _)| run.clone()),
+        turned_away: false,
         checkout_run: issue.checkout_run_id.clone(),
         carried_on: false,
         held: false,
@@ -272,7 +276,7 @@ pub(crate) async fn view(
     if !in_work {
         return Ok(view);
     }
-    view.carried_on = is_carried_on(tx, &issue.id).await?;
+    view.carried_on = is_carried_on(tx, issue, now).await?;
     if view.carried_on {
         return Ok(view);
     }
@@ -289,17 +293,26 @@ pub(crate) async fn view(
             Some(_) | None => false,
         };
     }
+    if let (Asked::BySweep, Some(agent), Some((_, ended))) = (asked, &issue.assignee_agent_id, &last) {
+        let since = ended.finished_at.unwrap_or(ended.created_at);
+        let idle = wakes::without_effect(tx, (&issue.id, agent), since, MOST_ASKED).await?;
+        view.turned_away =
+            idle.iter().any(|wake| wake.reason.as_deref().is_some_and(domain::wake::is_turned_away));
+    }
     let counts = Counts::read(tx, &issue.id).await?;
     view.stranded_attempts = counts.of(Cause::Stranded);
     view.continuation_attempts = counts.of(Cause::Continuation);
     Ok(view)
 }
 
-/// Something is known to carry the issue on: a run that is not over, a wake that is ordered or deferred.
-pub(crate) async fn is_carried_on(tx: &mut Tx<'_>, issue: &IssueId) -> Result<bool, StoreError> {
-    Ok(runs_of_issues::has_live(tx, issue).await?
-        || !orders::of_issue(tx, issue, 1).await?.is_empty()
-        || !wakes::deferred_on(tx, issue, 1).await?.is_empty())
+/// Something is known to carry the issue on: a run that is not over, also of another issue that has taken this one, a
+/// wake that is ordered, or a deferred one that may go on. What is deferred for an agent that is kept from its work
+/// carries nothing on.
+pub(crate) async fn is_carried_on(tx: &mut Tx<'_>, issue: &Issue, now: Moment) -> Result<bool, StoreError> {
+    Ok(runs_of_issues::has_live(tx, &issue.id).await?
+        || !orders::of_issue(tx, &issue.id, 1).await?.is_empty()
+        || locks::holder(tx, &issue.id).await?.is_some_and(|holder| holder.is_live)
+        || promotions::look(tx, Some(issue), now).await?.promoted().is_some())
 }
 
 /// A person was asked something about the issue and has not answered.

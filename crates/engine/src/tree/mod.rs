@@ -134,6 +134,7 @@ impl Engine {
         if mode != Mode::Cancel {
             // What a hold kept may start now.
             self.inner.lifted();
+            self.inner.look_again(&held.hold.company_id).await;
         }
         Ok((held, preview))
     }

@@ -11,6 +11,7 @@ use domain::ids::{AgentId, CompanyId, RunId};
 use domain::moment::Moment;
 use domain::run::RunStatus;
 use domain::telling::{AgentEvent, Usage};
+use domain::wake::WakeRequest;
 use engine::{AgentDraft, Author, BudgetOverview, CostReport, Engine, EngineError, ProcessId, Settings};
 use serde_json::json;
 use store::costs::CostEvent;
@@ -247,6 +248,12 @@ both_stores! {
         let [incident] = &stopped.incidents[..] else { panic!("one incident is open: {:?}", stopped.incidents) };
         assert_eq!((incident.threshold, incident.status), (Threshold::Hard, IncidentStatus::Open));
         assert_eq!(incident.approval_status.as_deref(), Some("pending"));
+        // Asked again with the same key, it is the same answer.
+        let keyed = WakeRequest { idempotency_key: Some("k".to_owned()), ..World::request("keyed") };
+        for _ in 0..2 {
+            let refused = engine.wake(&runs[0].0.agent_id, keyed.clone()).await;
+            assert!(matches!(&refused, Err(EngineError::Budget(it)) if it.scope_id == company.as_str()), "{refused:?}");
+        }
         let refused = engine.wake(&runs[0].0.agent_id, World::request("new")).await;
         assert!(matches!(&refused, Err(EngineError::Budget(block)) if block.scope_type == "company"), "{refused:?}");
         let row = world.run(&waiting.id).await;
@@ -588,16 +595,113 @@ both_stores! {
         let company = world.company(&engine).await;
         let actor = domain::wake::Actor::local_board();
         let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
-        // Thirty million dollars a piece: three thousand million cents, more than fits into 32 bits.
-        let report = CostReport { input_tokens: 3_000_000_000, output_tokens: 1, ..report(&world, &agent, 30_000_000_000_000) };
-        for _ in 0..3 {
+        // A million dollars a piece, the most of one report: five thousand million cents, more than fits into 32 bits.
+        let report = CostReport { input_tokens: 3_000_000_000, output_tokens: 1, ..report(&world, &agent, 1_000_000_000_000) };
+        for _ in 0..50 {
             engine.report_cost(&company, report.clone(), &board()).await.unwrap();
         }
         let all = store::costs::reports::Span::ALL;
         let (total, _) = engine.cost_summary(&company, all).await.unwrap();
-        assert_eq!((total.cost_micros, total.events), (90_000_000_000_000, 3));
+        assert_eq!((total.cost_micros, total.events), (50_000_000_000_000, 50));
         let by_agent = engine.costs_by_agent(&company, all).await.unwrap();
-        assert_eq!((by_agent[0].usage.cost_micros, by_agent[0].usage.input_tokens), (90_000_000_000_000, 9_000_000_000));
+        assert_eq!((by_agent[0].usage.cost_micros, by_agent[0].usage.input_tokens), (50_000_000_000_000, 150_000_000_000));
+    }
+
+    async fn one_report_says_no_more_than_sums_can_bear(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
+        let name = || "x".repeat(256);
+        let most = CostReport {
+            biller: Some(name()),
+            billing_type: Some(name()),
+            billing_code: Some(name()),
+            provider: name(),
+            model: name(),
+            input_tokens: 1_000_000_000_001,
+            ..report(&world, &agent, 1_000_000_000_001)
+        };
+        let Err(EngineError::Invalid(problems)) = engine.report_cost(&company, most, &board()).await else { panic!() };
+        let told: Vec<_> = problems.iter().map(|it| (it.path.as_str(), it.message.as_str())).collect();
+        let long = "is longer than 255 characters";
+        assert_eq!(told, [
+            ("provider", long), ("model", long), ("biller", long), ("billingType", long), ("billingCode", long),
+            ("costCents", "must be between 0 and 100000000"), ("inputTokens", "must be between 0 and 1000000000000"),
+        ]);
+    }
+
+    async fn a_report_names_only_what_is_of_the_company(world) {
+        let engine = world.engine().await;
+        let (company, rival) = (world.company(&engine).await, world.company(&engine).await);
+        let actor = domain::wake::Actor::local_board();
+        let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
+        let theirs = engine.create_agent(&rival, naive("Two"), &actor).await.unwrap();
+        let (run, _) = world.start(&engine, &theirs.id, "a").await;
+        let secret = project(&world, &rival, &engine.new_id()).await;
+        let goal = engine::GoalDraft { title: "Win".into(), ..engine::GoalDraft::default() };
+        let goal = engine.create_goal(&rival, goal, &board()).await.unwrap();
+        let issue = engine::issues::IssueDraft { title: "Secret".into(), ..engine::issues::IssueDraft::default() };
+        let issue = engine.create_issue(&rival, issue, &board()).await.unwrap();
+        let ours = report(&world, &agent, 1);
+        for (foreign, words) in [
+            (CostReport { project_id: Some(secret.clone()), ..ours.clone() }, "Project does not belong to company"),
+            (CostReport { project_id: Some(engine.new_id()), ..ours.clone() }, "Project does not belong to company"),
+            (CostReport { goal_id: Some(goal.id), ..ours.clone() }, "Goal does not belong to company"),
+            (CostReport { run_id: Some(run.id), ..ours.clone() }, "Heartbeat run does not belong to company"),
+            (CostReport { issue_id: Some(issue.id), ..ours.clone() }, "Issue does not belong to company"),
+        ] {
+            let refused = engine.report_cost(&company, foreign, &board()).await;
+            assert!(matches!(&refused, Err(EngineError::Refused { message, .. }) if message == words), "{refused:?}");
+        }
+        let all = store::costs::reports::Span::ALL;
+        assert_eq!(engine.costs_by_project(&company, all).await.unwrap(), []);
+        // One that an earlier version took in shows no name.
+        let old = engine.report_cost(&company, ours, &board()).await.unwrap();
+        let old = CostEvent { id: engine.new_id(), project_id: Some(secret.clone()), ..old };
+        let recorded = world.store.write(move |tx| {
+            let old = old.clone();
+            Box::pin(async move { store::costs::record(tx, &old).await })
+        });
+        recorded.await.unwrap();
+        let named = engine.costs_by_project(&company, all).await.unwrap();
+        assert_eq!(named.iter().map(|(row, name)| (&row.project_id, name)).collect::<Vec<_>>(), [(&secret, &None)]);
+    }
+
+    async fn a_month_counts_neither_what_was_before_nor_what_comes_after_it(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let actor = domain::wake::Actor::local_board();
+        let agent = engine.create_agent(&company, naive("One"), &actor).await.unwrap();
+        let month = WindowKind::CalendarMonthUtc.at(world.clock_now());
+        for (at, amount) in [
+            (Moment::from_micros(month.start.micros() - 1), 1),
+            (month.start, 10),
+            (Moment::from_micros(month.end.micros() - 1), 100),
+            (month.end, 1_000),
+            (Moment::parse("2999-01-01T00:00:00Z").unwrap(), 10_000),
+        ] {
+            let report = CostReport { occurred_at: at, ..report(&world, &agent, amount) };
+            engine.report_cost(&company, report, &board()).await.unwrap();
+        }
+        assert_eq!(engine.spent_this_month(std::slice::from_ref(&agent.id)).await.unwrap(), [(agent.id, 110)]);
+        assert_eq!(engine.company_spent_this_month(&company).await.unwrap(), 110);
+        assert_eq!(engine.dashboard(&company).await.unwrap().month_spent, 110);
+    }
+
+    async fn a_project_with_a_budget_is_not_deleted_by_an_agent(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let agent =
+            engine.create_agent(&company, naive("One"), &domain::wake::Actor::local_board()).await.unwrap();
+        let author = Author::agent(&agent.id, None);
+        let free = project(&world, &company, &engine.new_id()).await;
+        engine.delete_project(&free, &author).await.unwrap();
+        let capped = project(&world, &company, &engine.new_id()).await;
+        engine.set_budget(&company, cents(ScopeKind::Project, &capped, 5), &board(), true).await.unwrap();
+        let refused = engine.delete_project(&capped, &author).await;
+        assert!(matches!(&refused, Err(EngineError::Refused { .. })), "{refused:?}");
+        engine.delete_project(&capped, &board()).await.unwrap();
     }
 
     async fn a_project_stops_its_own_runs(world) {

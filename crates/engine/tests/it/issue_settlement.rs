@@ -279,6 +279,57 @@ both_stores! {
         assert_eq!(world.runs_of(&ada.id).await.len(), 1, "what was cancelled is not started again");
     }
 
+    async fn what_was_deferred_for_an_agent_ends_with_its_work(world) {
+        let board = Board::new(&world).await;
+        let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
+        let local = domain::wake::Actor::local_board();
+        let (issue, run, process) = assigned(&board, &ada).await;
+        defer(&board, &bob, &issue).await;
+        board.engine.pause_agent(&bob.id, domain::agent::PauseReason::Manual, &local).await.unwrap();
+        assert_eq!(world.wakes_of(&bob.id).await[0].status, WakeStatus::Deferred, "a pause holds");
+        board.engine.resume_agent(&bob.id, &local).await.unwrap();
+        board.engine.cancel_work(&bob.id, &local).await.unwrap();
+        let ended = world.wakes_of(&bob.id).await.remove(0);
+        assert_eq!((ended.status, ended.run_id), (WakeStatus::Cancelled, None));
+        assert_eq!(ended.error.as_deref(), Some("Cancelled with all work of the agent"));
+        say_result(&world.model, &process, Some("Over to nobody."), false);
+        world.over(&run.id).await;
+        board.engine.deliver_now(&issue.id).await.unwrap();
+        assert_eq!(world.runs_of(&bob.id).await.len(), 0);
+    }
+
+    async fn what_was_ordered_for_an_agent_ends_with_its_work_and_is_on_record(world) {
+        let board = Board::new(&world).await;
+        let bob = board.agent("Bob").await;
+        let issue = board.quiet("Look at it", IssueStatus::Backlog, None).await;
+        let (company, agent, now) = (board.company.clone(), bob.id.clone(), board.engine.now());
+        let about = issue.id.clone();
+        // Ordered a moment ago and not delivered yet.
+        let placed = world.store.write(move |tx| {
+            let order = store::orders::NewOrder {
+                company_id: company.clone(),
+                agent_id: agent.clone(),
+                issue_id: Some(about.clone()),
+                wake_id: None,
+                source: domain::wake::Source::Automation,
+                trigger_detail: None,
+                reason: "issue_commented".to_owned(),
+                payload: serde_json::json!({}),
+                context: serde_json::json!({}),
+                actor_kind: domain::wake::ActorKind::User,
+                actor_id: "local-board".to_owned(),
+                idempotency_key: None,
+            };
+            Box::pin(async move { store::orders::place(tx, &order, now.plus(Duration::from_secs(3600))).await })
+        });
+        assert!(placed.await.unwrap().is_some());
+        board.engine.terminate_agent(&bob.id, &domain::wake::Actor::local_board()).await.unwrap();
+        let ended = world.wakes_of(&bob.id).await.remove(0);
+        assert_eq!((ended.status, ended.reason.as_deref()), (WakeStatus::Cancelled, Some("issue_commented")));
+        assert_eq!(ended.issue_id, Some(issue.id));
+        assert_eq!(world.read(|tx| Box::pin(store::orders::count(tx))).await, 0);
+    }
+
     async fn plans_are_continued_twice_and_then_a_person_is_asked(world) {
         let board = Board::new(&world).await;
         let ada = board.agent("Ada").await;

@@ -291,6 +291,63 @@ both_stores! {
         assert_eq!(board.row(&issue.id).await.lock_run_id, Some(own.id));
     }
 
+    async fn two_issues_under_one_key_get_a_run_each(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let one = board.quiet("one", IssueStatus::Todo, Some(&ada)).await;
+        let two = board.quiet("two", IssueStatus::Todo, Some(&ada)).await;
+        let with_key = |issue: &Issue| {
+            let mut wake = about(&issue.id, "issue_assigned");
+            wake.context.insert("taskKey".to_owned(), json!("release"));
+            wake
+        };
+        let first = World::ran(board.engine.wake(&ada.id, with_key(&one)).await);
+        let second = World::ran(board.engine.wake(&ada.id, with_key(&two)).await);
+        let again = World::ran(board.engine.wake(&ada.id, with_key(&two)).await);
+        assert_eq!((first.task_key.as_str(), first.issue_id.as_deref()), ("release", Some(one.id.as_str())));
+        assert_eq!((second.task_key.as_str(), second.issue_id.as_deref()), (two.id.as_str(), Some(two.id.as_str())));
+        assert_ne!(first.id, second.id);
+        assert_eq!(again.issue_id.as_deref(), Some(two.id.as_str()));
+    }
+
+    async fn a_run_that_waits_without_an_issue_gets_the_one_that_joins_it(world) {
+        let board = Board::new(&world).await;
+        let only = AgentDraft { name: "Ada".to_owned(), ..World::scripted(1) };
+        let ada = board.engine.create_agent(&board.company, only, &Actor::local_board()).await.unwrap();
+        let issue = board.quiet("one", IssueStatus::Todo, Some(&ada)).await;
+        // Its only place is taken.
+        let (busy, process) = world.start(&board.engine, &ada.id, "else").await;
+        let mut early = World::request("");
+        early.context.insert("taskKey".to_owned(), json!(issue.id));
+        let waits = World::ran(board.engine.wake(&ada.id, early).await);
+        assert_eq!((waits.status, waits.issue_id.as_deref()), (RunStatus::Queued, None));
+        let joined = World::ran(board.engine.wake(&ada.id, about(&issue.id, "issue_assigned")).await);
+        assert_eq!((&joined.id, joined.issue_id.as_deref()), (&waits.id, Some(issue.id.as_str())));
+        board.finish((&busy, &process)).await;
+        world.until(&waits.id, RunStatus::Running).await;
+        assert_eq!(board.row(&issue.id).await.lock_run_id, Some(waits.id), "it works under the lock of the issue");
+    }
+
+    async fn a_run_that_was_cancelled_before_it_started_is_not_shown_as_the_one_that_comes(world) {
+        let board = Board::new(&world).await;
+        let only = AgentDraft { name: "Ada".to_owned(), ..World::scripted(1) };
+        let ada = board.engine.create_agent(&board.company, only, &Actor::local_board()).await.unwrap();
+        let issue = board.quiet("one", IssueStatus::Todo, Some(&ada)).await;
+        world.start(&board.engine, &ada.id, "else").await;
+        for by_agent in [false, true] {
+            let waits = World::ran(board.engine.wake(&ada.id, about(&issue.id, "issue_assigned")).await);
+            assert_eq!(waits.status, RunStatus::Queued);
+            assert_eq!(board.row(&issue.id).await.execution_run_id, Some(waits.id.clone()));
+            if by_agent {
+                board.engine.cancel_work(&ada.id, &Actor::local_board()).await.unwrap();
+            } else {
+                board.engine.cancel_run(&waits.id, None, &Actor::local_board()).await.unwrap();
+            }
+            assert_eq!(world.over(&waits.id).await.status, RunStatus::Cancelled);
+            assert_eq!(board.row(&issue.id).await.execution_run_id, None);
+        }
+    }
+
     async fn what_a_pause_keeps_deferred_goes_on_when_it_ends(world) {
         let board = Board::new(&world).await;
         let (ada, bob, eve) = (board.agent("Ada").await, board.agent("Bob").await, board.agent("Eve").await);

@@ -3,6 +3,7 @@
 // Helpers of tests are tests to people, not to the lint.
 #![allow(clippy::unwrap_used)]
 
+mod agents;
 mod approvals;
 mod board;
 mod budgets;

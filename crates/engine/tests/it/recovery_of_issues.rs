@@ -7,7 +7,7 @@ use domain::ids::IssueId;
 use domain::issue::IssueStatus;
 use domain::run::RunStatus;
 use domain::telling::ErrorClass;
-use domain::wake::Actor;
+use domain::wake::{Actor, WakeStatus};
 use serde_json::json;
 use store::agents::Agent;
 use store::issues::Issue;
@@ -92,6 +92,28 @@ async fn until_turned_away(board: &Board, agent: &Agent, reason: &str) {
         .eventually("a wake that started nothing", || async {
             let wakes = board.world.wakes_of(&agent.id).await;
             wakes.iter().any(|wake| wake.reason.as_deref() == Some(reason)).then_some(())
+        })
+        .await;
+}
+
+/// Waits until an agent was started so many times more for what failed.
+async fn until_tried(board: &Board, agent: &Agent, again: usize) {
+    board
+        .world
+        .eventually("another try", || async {
+            board.engine.nudge();
+            (board.world.runs_of(&agent.id).await.len() > again).then_some(())
+        })
+        .await;
+}
+
+/// Waits until a wake of an agent waits behind somebody's run.
+async fn until_deferred(board: &Board, agent: &Agent) {
+    board
+        .world
+        .eventually("a deferred wake", || async {
+            let wakes = board.world.wakes_of(&agent.id).await;
+            wakes.iter().any(|wake| wake.status == WakeStatus::Deferred).then_some(())
         })
         .await;
 }
@@ -391,6 +413,33 @@ both_stores! {
         assert_eq!(run.issue_id.as_deref(), Some(below.id.as_str()));
     }
 
+    async fn work_that_is_asked_for_again_while_it_is_held_back_begins_afterwards(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let (issue, run, process) = assigned(&board, &ada).await;
+        board.move_to(&issue.id, IssueStatus::Done).await;
+        say_result(&world.model, &process, Some("It is done."), false);
+        assert_eq!(world.over(&run.id).await.status, RunStatus::Succeeded);
+        board.engine.pause_agent(&ada.id, PauseReason::Manual, &Actor::local_board()).await.unwrap();
+        // Somebody is not content.
+        board.move_to(&issue.id, IssueStatus::Todo).await;
+        until_turned_away(&board, &ada, "agent.not_invokable").await;
+        until_looked_at(&board, &issue.id, 30).await;
+        assert_eq!(world.runs_of(&ada.id).await.len(), 1);
+        board.engine.resume_agent(&ada.id, &Actor::local_board()).await.unwrap();
+        let (next, process) = under_way(&world, &ada.id).await;
+        assert_eq!(next.context["wakeReason"], "issue_assignment_recovery");
+        assert_eq!(counts(&board, &issue.id).await, []);
+        // What was asked for is done now; nothing begins a third time.
+        board.move_to(&issue.id, IssueStatus::Done).await;
+        say_result(&world.model, &process, Some("Now it is."), false);
+        world.over(&next.id).await;
+        for _ in 0..3 {
+            later(&board, 3600).await;
+        }
+        assert_eq!(world.runs_of(&ada.id).await.len(), 2);
+    }
+
     async fn work_of_a_terminated_agent_is_blocked_though_it_never_began(world) {
         let board = Board::new(&world).await;
         let ada = board.agent("Ada").await;
@@ -458,6 +507,70 @@ both_stores! {
         world.eventually("a resolved item", || async {
             board.engine.nudge();
             items(&board, waits.id.as_str()).await.is_empty().then_some(())
+        }).await;
+    }
+
+    async fn what_waits_for_a_paused_helper_does_not_keep_failed_work_from_being_tried_again(world) {
+        let board = Board::new(&world).await;
+        let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
+        let (issue, run, process) = assigned(&board, &ada).await;
+        board.say(&issue.id, "@Bob have a look", &in_run(&ada, &run.id)).await.unwrap();
+        until_deferred(&board, &bob).await;
+        board.engine.pause_agent(&bob.id, PauseReason::Manual, &Actor::local_board()).await.unwrap();
+        fail(&world.model, &process);
+        world.over(&run.id).await;
+        let again = world.eventually("another try", || async {
+            board.engine.nudge();
+            world.runs_of(&ada.id).await.into_iter().find(|next| next.id != run.id)
+        }).await;
+        assert_eq!(again.issue_id.as_deref(), Some(issue.id.as_str()));
+        assert_eq!(world.wakes_of(&bob.id).await[0].status, WakeStatus::Deferred, "it still waits for Bob");
+    }
+
+    async fn who_helps_does_not_count_for_the_assignee(world) {
+        let board = Board::new(&world).await;
+        let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
+        let (issue, run, process) = assigned(&board, &ada).await;
+        board.say(&issue.id, "Begun.", &in_run(&ada, &run.id)).await.unwrap();
+        fail(&world.model, &process);
+        world.over(&run.id).await;
+        until_tried(&board, &ada, 1).await;
+        let (again, process) = under_way(&world, &ada.id).await;
+        board.say(&issue.id, "@Bob have a look", &in_run(&ada, &again.id)).await.unwrap();
+        until_deferred(&board, &bob).await;
+        fail(&world.model, &process);
+        world.over(&again.id).await;
+        let (helps, process) = under_way(&world, &bob.id).await;
+        let counted = counts(&board, &issue.id).await;
+        assert!(!counted.is_empty());
+        say_result(&world.model, &process, Some("It is the lexer."), false);
+        assert_eq!(world.over(&helps.id).await.status, RunStatus::Succeeded);
+        assert_eq!(counts(&board, &issue.id).await, counted);
+    }
+
+    async fn a_blocker_that_belongs_to_nobody_goes_back_to_the_agent_that_made_it(world) {
+        let board = Board::new(&world).await;
+        let (ada, bob) = (board.agent("Ada").await, board.agent("Bob").await);
+        let waits = board.quiet("waits", IssueStatus::Todo, Some(&bob)).await;
+        let (work, _) = board.running(&ada, &board.quiet("plan", IssueStatus::Todo, Some(&ada)).await).await;
+        let made = engine::issues::IssueDraft { status: IssueStatus::Todo, ..board.draft("a part of it", None) };
+        let made = board.engine.create_issue(&board.company, made, &in_run(&ada, &work.id)).await.unwrap();
+        block(&board, &made, &waits).await;
+        for _ in 0..3 {
+            board.engine.nudge();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(board.row(&made.id).await.assignee_agent_id, None, "it was made a moment ago");
+        world.clock.advance(Duration::from_secs(60));
+        world.eventually("the blocker has an owner", || async {
+            board.engine.nudge();
+            (board.row(&made.id).await.assignee_agent_id.as_ref() == Some(&ada.id)).then_some(())
+        }).await;
+        let said = comments(&board, &made.id).await;
+        assert!(said[0].body.contains(&waits.identifier), "{}", said[0].body);
+        world.eventually("it is worked on", || async {
+            let runs = world.runs_of(&ada.id).await;
+            runs.into_iter().find(|run| run.issue_id.as_deref() == Some(made.id.as_str()))
         }).await;
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A report goes through the events of its span once, by the index of its company. Sums are exact integers.
 
+use domain::budget::Window;
 use domain::ids::{AgentId, CompanyId};
 use domain::moment::Moment;
 
@@ -19,9 +20,9 @@ impl Span {
     /// All time.
     pub const ALL: Span = Span { from: Moment::from_micros(i64::MIN), to: Moment::from_micros(i64::MAX) };
 
-    /// From a moment on.
-    pub const fn since(from: Moment) -> Span {
-        Span { from, to: Moment::from_micros(i64::MAX) }
+    /// A window, whose end does not belong to it.
+    pub const fn of(window: Window) -> Span {
+        Span { from: window.start, to: Moment::from_micros(window.end.micros() - 1) }
     }
 }
 

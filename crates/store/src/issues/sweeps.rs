@@ -37,6 +37,23 @@ pub async fn stuck(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Issue
     .await
 }
 
+/// Returns the ids of issues that an agent made, that belong to nobody and block an open issue, by id, after `after`.
+pub async fn orphans(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<IssueId>, StoreError> {
+    let rows = tx
+        .rows(
+            sql!(
+                "SELECT i.id FROM issues i WHERE i.assignee_agent_id IS NULL AND i.assignee_user_id IS NULL \
+                 AND i.created_by_agent_id IS NOT NULL AND i.status IN ('todo', 'blocked') AND i.id > $1 \
+                 AND EXISTS (SELECT 1 FROM issue_relations e JOIN issues b ON b.id = e.blocked_id \
+                             WHERE e.blocker_id = i.id AND b.status NOT IN ('done', 'cancelled')) \
+                 ORDER BY i.id LIMIT $2"
+            ),
+            p![after, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 /// Returns issues that are due to be looked at, the longest due first.
 pub async fn to_check(tx: &mut Tx<'_>, now: Moment, limit: i64) -> Result<Vec<Issue>, StoreError> {
     tx.rows_as(

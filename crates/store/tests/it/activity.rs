@@ -1,7 +1,7 @@
 //! The activity log: newest first, in pages, without what is hidden.
 
 use serde_json::json;
-use store::activity::{self, Activity, Place};
+use store::activity::{self, Activity, Place, Wanted};
 use store::issues::Issue;
 
 use crate::both_stores;
@@ -58,16 +58,32 @@ both_stores! {
             .read(move |tx| {
                 let before = before.clone();
                 Box::pin(async move {
-                    let (company, ada) = (company(), "ada".into());
+                    let (company, ada, bob) = (company(), "ada".into(), "bob".into());
+                    let any = Wanted::default();
+                    let of_agents = Wanted { entity_type: Some("agent"), ..any };
+                    let of_ada = Wanted { agent: Some(&ada), ..any };
+                    let about_i = Wanted { entity_id: Some("i"), ..any };
+                    let issue_i = Wanted { entity_type: Some("issue"), ..about_i };
+                    let hidden = Wanted { entity_id: Some("hidden"), ..any };
                     Ok([
-                        activity::of_company(tx, &company, None, None, None, 10).await?,
-                        activity::of_company(tx, &company, None, None, None, 2).await?,
-                        activity::of_company(tx, &company, None, None, before.clone(), 10).await?,
-                        activity::of_company(tx, &company, None, Some("agent"), None, 10).await?,
-                        activity::of_company(tx, &company, Some(&ada), None, None, 10).await?,
-                        activity::of_company(tx, &company, Some(&ada), Some("agent"), None, 10).await?,
-                        activity::of_entity(tx, &company, ("issue", "i"), None, 10).await?,
-                        activity::of_entity(tx, &company, ("issue", "i"), before, 10).await?,
+                        activity::of_company(tx, &company, any, None, 10).await?,
+                        activity::of_company(tx, &company, any, None, 2).await?,
+                        activity::of_company(tx, &company, any, before.clone(), 10).await?,
+                        activity::of_company(tx, &company, of_agents, None, 10).await?,
+                        activity::of_company(tx, &company, of_ada, None, 10).await?,
+                        activity::of_company(tx, &company, Wanted { agent: Some(&ada), ..of_agents }, None, 10).await?,
+                        activity::of_company(tx, &company, issue_i, None, 10).await?,
+                        activity::of_company(tx, &company, issue_i, before.clone(), 10).await?,
+                        activity::of_company(tx, &company, Wanted { agent: Some(&ada), ..issue_i }, None, 1).await?,
+                        activity::of_company(tx, &company, Wanted { agent: Some(&bob), ..issue_i }, None, 10).await?,
+                        activity::of_company(tx, &company, about_i, None, 1).await?,
+                        activity::of_company(tx, &company, about_i, before, 10).await?,
+                        activity::of_company(tx, &company, Wanted { agent: Some(&ada), ..about_i }, None, 1).await?,
+                        activity::of_company(tx, &company, Wanted { entity_type: Some("agent"), ..about_i }, None, 10).await?,
+                        activity::of_company(tx, &company, hidden, None, 10).await?,
+                        activity::of_company(tx, &company, Wanted { entity_type: Some("issue"), ..hidden }, None, 10).await?,
+                        activity::of_entity(tx, &company, ("issue", "i"), 10).await?,
+                        activity::of_entity(tx, &company, ("issue", "hidden"), 10).await?,
                         activity::of_run(tx, &"r1".into(), 10).await?,
                     ])
                 })
@@ -75,8 +91,9 @@ both_stores! {
             .await
             .unwrap();
         assert_eq!(found.each_ref().map(|part| ids(part)), [
-            vec!["6", "4", "3", "1"], vec!["6", "4"], vec!["3", "1"], vec!["3"], vec!["1"], vec![], vec!["4", "1"],
-            vec!["1"], vec!["1", "2", "6"],
+            vec!["6", "4", "3", "1"], vec!["6", "4"], vec!["3", "1"], vec!["3"], vec!["1"], vec![],
+            vec!["4", "1"], vec!["1"], vec!["1"], vec![], vec!["4"], vec!["1"], vec!["1"], vec![], vec![], vec![],
+            vec!["4", "1"], vec!["2"], vec!["1", "2", "6"],
         ]);
         assert_eq!(found[3][0], all[2]);
         let counted = store

@@ -193,7 +193,7 @@ both_stores! {
     async fn the_spending_of_many_agents_comes_in_one_call(store: Store) {
         ledger(&store).await;
         let agents: Vec<AgentId> = ["ada", "bob", "idle", "one", "two"].map(AgentId::from).into();
-        let mut spent = tx!(store, [agents], |tx| reports::spent_by(tx, &agents, Span::since(at(10))));
+        let mut spent = tx!(store, [agents], |tx| reports::spent_by(tx, &agents, Span { from: at(10), ..Span::ALL }));
         spent.sort();
         assert_eq!(spent, [("ada".into(), 51), ("bob".into(), 500)]);
     }

@@ -108,6 +108,12 @@ pub(crate) struct Records {
 }
 
 impl Records {
+    /// Nothing keeps an agent from its work, as far as the agent goes, and no tree is held.
+    pub(crate) fn works(&self, agent: &str) -> bool {
+        let is_able = |status: &str| matches!(status, "active" | "idle" | "running" | "error");
+        self.holds.is_empty() && self.agents.iter().any(|(id, status)| id == agent && is_able(status))
+    }
+
     pub(crate) fn run(&self, id: &str) -> Option<&RunRow> {
         self.at.get(id).map(|at| &self.runs[*at])
     }

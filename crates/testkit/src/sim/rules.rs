@@ -261,7 +261,12 @@ fn stranded(records: &Records, issue: &super::records::IssueRow) -> Option<Strin
         .max_by_key(|wake| wake.requested_at);
     // The last wake was refused, and says why; or a person ended its run. The clock jumps: the last wake counts, too.
     let is_closed = wake.is_some_and(|wake| match wake.run.as_ref().and_then(|run| records.run(run)) {
-        None => matches!(wake.status.as_str(), "skipped" | "failed" | "cancelled"),
+        None => {
+            // What a budget, a pause or a hold turned away begins when that is over.
+            let waits =
+                wake.reason.as_deref().is_some_and(domain::wake::is_turned_away) && records.works(agent);
+            !waits && matches!(wake.status.as_str(), "skipped" | "failed" | "cancelled")
+        }
         Some(run) => run.status == "cancelled",
     });
     let is_excused = match last {
@@ -270,7 +275,11 @@ fn stranded(records: &Records, issue: &super::records::IssueRow) -> Option<Strin
         Some(run) if run.status == "cancelled" => true,
         Some(run) if run.error_code.as_deref() == Some("auth_required") => true,
         // It was looked at, if only by somebody else, and nobody said that there is work to do now.
-        _ if issue.status == "todo" && anybodys.is_some_and(|run| run.status == "succeeded") => true,
+        _ if issue.status == "todo"
+            && [last, anybodys].into_iter().flatten().any(|run| run.status == "succeeded") =>
+        {
+            true
+        }
         Some(_) | None => false,
     };
     (!is_excused).then(|| format!("stranded: {issue:?}; its last run {last:?}; its last wake {wake:?}"))

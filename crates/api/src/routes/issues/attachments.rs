@@ -145,7 +145,7 @@ pub(crate) async fn create(
         Some(id) if looks_like_id(&id) => Some(CommentId(id.to_ascii_lowercase())),
         Some(_) => {
             let mistake = Mistake::new("invalid_string", "issueCommentId", "Invalid uuid");
-            return Err(ApiError::validation(vec![mistake]));
+            return Err(ApiError::validation(mistake));
         }
     };
     let draft = AttachmentDraft { comment, ..file };

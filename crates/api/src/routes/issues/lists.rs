@@ -82,7 +82,7 @@ pub(crate) async fn inbox_lite(reach: Reach) -> Result<Json<Vec<InboxLiteItem>>,
 pub(crate) async fn inbox_mine(reach: Reach, asked: Asked) -> Result<Response, ApiError> {
     let Some(user) = text_of(&asked, "userId")? else {
         let mistake = crate::errors::Issue::new("invalid_type", "userId", "Required");
-        return Err(ApiError::validation(vec![mistake]));
+        return Err(ApiError::validation(mistake));
     };
     let company = reach.caller.agent()?.company.clone();
     let statuses = text_of(&asked, "status")?.unwrap_or_else(|| OF_PERSON.to_owned());
