@@ -194,7 +194,7 @@ impl Engine {
         });
         let (mut changed, policy) = changed.await?;
         if let Some(policy) = policy {
-            self.after_monthly(&changed.company_id, &policy, &by).await?;
+            self.after_policy(&changed.company_id, policy).await?;
             let found =
                 self.inner.read(agent.clone(), |tx, id| Box::pin(async move { agents::get(tx, &id).await }));
             changed = found.await?.ok_or(EngineError::NotFound("Agent"))?;

@@ -95,7 +95,7 @@ impl Engine {
         );
         let (mut row, mut pause, policy) = changed.await?;
         if let Some(policy) = policy {
-            self.after_monthly(company, &policy, by).await?;
+            self.after_policy(company, policy).await?;
             let found = self.inner.read(company.clone(), |tx, id| {
                 Box::pin(
                     async move { Ok((companies::get(tx, &id).await?, pauses::of_company(tx, &id).await?)) },

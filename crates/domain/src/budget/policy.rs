@@ -185,6 +185,12 @@ fn lets_go(lift: &Lift, incidents: &[Incident]) -> bool {
     lift.resume || lift.resolve.iter().any(is_stop)
 }
 
+/// A monthly amount that is patched changes nothing: it is shown, and stops the scope where it is spent: one that is switched off does not hold.
+pub fn monthly_holds(shown: i64, known: Option<&Policy>, cents: i64) -> bool {
+    let limit = (cents > 0).then(|| Metric::BilledCents.inner(cents));
+    shown == cents && known.and_then(Policy::stop_limit) == limit
+}
+
 fn loosens(before: Option<&Policy>, after: &Policy) -> bool {
     match (before.and_then(Policy::stop_limit), after.stop_limit()) {
         (None, _) => false,
@@ -521,6 +527,35 @@ mod tests {
         ] {
             let set = upsert(&draft, &UpsertView { existing, ..view(&home, WORKS, 0) }).expect("set");
             assert_eq!(set.loosens, expected, "{draft:?}");
+        }
+    }
+
+    #[test]
+    fn an_amount_holds_when_it_is_shown_and_stops() {
+        let policy = |amount, hard_stop, is_active| Policy {
+            id: "p1".into(),
+            scope: agent_scope(),
+            metric: Metric::BilledCents,
+            window: WindowKind::CalendarMonthUtc,
+            amount,
+            warn_percent: 80,
+            hard_stop,
+            notify: true,
+            is_active,
+        };
+        for (shown, known, cents, expected) in [
+            (0, None, 0, true),
+            (0, None, 5, false),
+            (5, None, 5, false),
+            (5, Some(policy(5, true, true)), 5, true),
+            (5, Some(policy(5, true, true)), 6, false),
+            (5, Some(policy(5, true, false)), 5, false),
+            (5, Some(policy(5, false, true)), 5, false),
+            // Shown, though it is off: 0 takes it from view.
+            (5, Some(policy(5, true, false)), 0, false),
+            (0, Some(policy(0, true, false)), 0, true),
+        ] {
+            assert_eq!(monthly_holds(shown, known.as_ref(), cents), expected, "{shown} {known:?} {cents}");
         }
     }
 }

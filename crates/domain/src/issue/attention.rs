@@ -157,4 +157,30 @@ mod tests {
             assert_eq!(judge(Todo, &blockers, &at_work, child), Attention::default());
         }
     }
+
+    #[test]
+    fn blockers_are_counted_and_the_first_of_the_worst_is_named() {
+        use IssueStatus::{Backlog, Blocked, Cancelled, Done, InProgress, InReview, Todo};
+        let at_work = BTreeSet::new();
+        let told = |blockers: &[Blocker]| {
+            let seen = judge(Blocked, blockers, &at_work, false);
+            let counts = [seen.unresolved, seen.covered, seen.stalled, seen.attention];
+            (counts, seen.sample, seen.sample_stalled)
+        };
+        let name = |name: &str| Some(name.to_owned());
+        let mixed = [
+            blocker("done", Done, true),
+            blocker("a", InProgress, true),
+            blocker("b", Todo, true),
+            blocker("c", InReview, true),
+            blocker("d", InReview, true),
+            blocker("e", Backlog, true),
+            blocker("f", Cancelled, true),
+            blocker("g", Todo, false),
+        ];
+        assert_eq!(told(&mixed), ([7, 2, 2, 3], name("E"), name("C")));
+        let owned = [blocker("done", Done, true), blocker("a", InProgress, true), blocker("b", Todo, true)];
+        assert_eq!(told(&owned), ([2, 2, 0, 0], name("A"), None));
+        assert_eq!(told(&owned[..1]), ([0, 0, 0, 0], None, None));
+    }
 }

@@ -652,6 +652,11 @@ mod tests {
         let cancel = tree.preview(Mode::Cancel);
         assert_eq!(codes(&cancel), ["running_runs_present", "queued_runs_present"]);
         assert_eq!(cancel.warnings[1].message, "Runs that wait are cancelled");
+        tree.runs.push(run("r4", "leaf", "a3", Running));
+        let more = tree.preview(Mode::Pause);
+        assert_eq!((more.running_runs(), more.waiting_runs()), (2, 2));
+        tree.runs.pop();
+        let preview = tree.preview(Mode::Pause);
         // Nothing is stopped by these.
         assert_eq!(codes(&tree.preview(Mode::Restore)), ["no_affected_issues"]);
         let counts: Vec<_> = preview.counts_by_status().into_iter().collect();

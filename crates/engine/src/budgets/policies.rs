@@ -102,6 +102,15 @@ impl Engine {
                 Box::pin(async move { save(tx, &company, &draft, scribe, is_proven).await })
             })
             .await??;
+        self.after_policy(company, saved).await
+    }
+
+    /// What follows the commit of a policy: it is counted, and stops its scope at once where the amount is spent.
+    pub(crate) async fn after_policy(
+        &self,
+        company: &CompanyId,
+        saved: Policy,
+    ) -> Result<PolicySummary, EngineError> {
         // What settled while the first count was made is in this one.
         let now = self.now();
         let counted = self
