@@ -172,7 +172,18 @@ impl Board {
         calls.filter(|(_, of)| of.as_ref() == Some(issue)).map(|(reason, _)| reason).collect()
     }
 
+    /// How often an agent was called until now. All of that has arrived: what comes later does not join it by chance.
     pub(crate) async fn count(&self, agent: &Agent) -> usize {
+        let id = &agent.id;
+        let delivered = || async move {
+            let id = id.clone();
+            let open = self.world.read(move |tx| {
+                let id = id.clone();
+                Box::pin(async move { store::orders::of_agent(tx, &id, 1).await })
+            });
+            open.await.is_empty().then_some(())
+        };
+        self.world.eventually("an empty outbox", delivered).await;
         self.calls(&agent.id).await.len()
     }
 
