@@ -30,7 +30,10 @@ both_stores! {
         assert!(world.model.is_archived(&process) && !world.model.is_removed(&process));
         world.clock.advance(DAY * 91);
         engine.nudge();
-        world.eventually("it is gone", || async { world.find_run(&run.id).await.is_none().then_some(()) }).await;
+        world.eventually("it is gone", || async {
+            engine.nudge();
+            world.find_run(&run.id).await.is_none().then_some(())
+        }).await;
         assert!(world.model.is_removed(&process));
         assert!(world.events(&run.id).await.is_empty());
         let wakes = world.wakes_of(&agent.id).await;
@@ -98,7 +101,10 @@ both_stores! {
         let left = |id: &'static str| world.read(move |tx| Box::pin(store::inbox::get(tx, id)));
         world.clock.advance(DAY * 91);
         engine.nudge();
-        world.eventually("it is gone", || async { left("over").await.is_none().then_some(()) }).await;
+        world.eventually("it is gone", || async {
+            engine.nudge();
+            left("over").await.is_none().then_some(())
+        }).await;
         assert!(left("open").await.is_some());
         world.eventually("the login is gone", || async {
             let count = world.read(|tx| Box::pin(store::challenges::count_unexpired(tx, Moment::from_micros(0)))).await;

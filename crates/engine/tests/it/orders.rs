@@ -84,7 +84,10 @@ both_stores! {
         let issue = board.quiet("one", IssueStatus::Todo, Some(&ada)).await;
         place(&board, &ada, Some(&issue), "issue_assigned").await;
         let runs = board.engine.deliver_now(&issue.id).await.unwrap();
-        assert_eq!(runs, [world.runs_of(&ada.id).await[0].id.clone()]);
+        let all = world.runs_of(&ada.id).await;
+        assert_eq!(all.len(), 1);
+        // The deliverer may have been faster; what was delivered here is named.
+        assert!(runs.is_empty() || runs == [all[0].id.clone()], "{runs:?}");
         assert!(board.engine.deliver_now(&issue.id).await.unwrap().is_empty());
     }
 

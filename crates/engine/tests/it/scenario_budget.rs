@@ -177,8 +177,9 @@ async fn once(world: &World, engine: &Engine, case: Case) {
 
     // Whoever watches sees the warning, and then the stop; what is set aside can stop before there is anything to warn of.
     let (warned_at, _) = watch(world, engine, &company, "a warning", |it| !it.incidents.is_empty()).await;
-    let (stopped_at, overview) =
-        watch(world, engine, &company, "a hard stop", |it| it.policies[0].status == Level::HardStop).await;
+    // Once all runs are over, nothing is set aside any more and only the pause tells of it.
+    let is_stopped = |it: &BudgetOverview| it.policies[0].status == Level::HardStop || it.policies[0].paused;
+    let (stopped_at, overview) = watch(world, engine, &company, "a hard stop", is_stopped).await;
     let mut all = Vec::new();
     let mut gone = stopped_at;
     for program in programs {
