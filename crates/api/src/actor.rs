@@ -9,9 +9,8 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::access::guard::Access;
-use domain::access::{Actor, AgentProof};
+use domain::access::{Actor, AgentProof, RefusalKind};
 use domain::ids::{RunId, looks_like_id};
-use domain::issue::refusal::Kind;
 use domain::wake::{self, ActorKind};
 use engine::EngineError;
 use sha2::{Digest, Sha256};
@@ -89,9 +88,11 @@ pub(crate) async fn caller_with(
     let is_local = token.is_some_and(|token| is_board_token(token, options.board_token.as_deref()));
     let found = state.engine.authenticate(options.mode, token, is_local, run).await;
     let mut who = found.map_err(|error| match error {
-        EngineError::Refused { kind: Kind::Unauthenticated, .. } => ApiError::unauthorized(
-            "the token is unknown, revoked or expired; on the command line: bugle login",
-        ),
+        EngineError::Denied(refusal) if refusal.kind() == RefusalKind::Unauthenticated => {
+            ApiError::unauthorized(
+                "the token is unknown, revoked or expired; on the command line: bugle login",
+            )
+        }
         other => other.into(),
     })?;
     if let Actor::Agent(agent) = &mut who

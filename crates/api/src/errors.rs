@@ -275,15 +275,11 @@ impl From<EngineError> for ApiError {
                 error
             }
             EngineError::Refused { kind, message, details } => {
-                // The engine finds out by itself that a change needs a person (D19), and says so in the same words.
-                let needs_person = message == Refusal::BoardTokenRequired.text();
                 let mut error = of_kind(kind, message);
                 error.0.details = details;
-                match hint_of(&Refusal::BoardTokenRequired).filter(|_| needs_person) {
-                    Some(hint) => error.hint(hint),
-                    None => error,
-                }
+                error
             }
+            EngineError::Denied(refusal) => refusal.into(),
             EngineError::Invalid(problems) => of_problems(&problems),
             EngineError::Closing => {
                 ApiError::unavailable("closing", "Server is shutting down", Duration::from_secs(2))
@@ -486,12 +482,7 @@ mod tests {
     #[test]
     fn what_needs_a_person_is_refused_with_one_hint_whoever_refuses_it() {
         let guarded = ApiError::from(Refusal::BoardTokenRequired);
-        let text = Refusal::BoardTokenRequired.text();
-        let found = ApiError::from(EngineError::Refused {
-            kind: Kind::Forbidden,
-            message: text.to_owned(),
-            details: None,
-        });
+        let found = ApiError::from(EngineError::Denied(Refusal::BoardTokenRequired));
         assert!(guarded.0.hint.as_ref().is_some_and(|hint| hint.contains("board.token")));
         assert_eq!(found, guarded);
         let other = EngineError::Refused { kind: Kind::Forbidden, message: "No".to_owned(), details: None };

@@ -11,7 +11,6 @@ use domain::access::reporting::{self, MAX_LEVELS, ManagerMissing};
 use domain::agent::{AgentStatus, HeartbeatPolicy, Role, issue_prefix, url_key};
 use domain::budget::{Policy, Scope, ScopeKind};
 use domain::ids::{AgentId, CompanyId};
-use domain::issue::refusal::Kind;
 use domain::moment::Moment;
 use domain::schedule;
 use domain::wake::{Actor, ActorKind};
@@ -227,7 +226,7 @@ async fn change(
             role: (before.role, agent.role),
             changes_budget: head_room(&before) != head_room(&agent),
         };
-        guard::agent_rights(&editor, &before.company_id, &before.id, &change).map_err(forbidden)?;
+        guard::agent_rights(&editor, &before.company_id, &before.id, &change)?;
     }
     if agent.reports_to != before.reports_to
         && let Some(manager) = &agent.reports_to
@@ -270,10 +269,6 @@ pub(crate) async fn acting_agent(
     let Some(id) = scribe.by.agent_id() else { return Ok(None) };
     let row = agents::get(tx, &id).await?.ok_or(EngineError::NotFound("Agent"))?;
     Ok(Some(access::Actor::Agent(agent_actor(tx, &row, ANY_PROOF).await?)))
-}
-
-pub(crate) fn forbidden(refusal: access::Refusal) -> EngineError {
-    EngineError::refused(Kind::Forbidden, refusal.text())
 }
 
 /// What a person says that a message of the agent may cost.

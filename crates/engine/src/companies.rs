@@ -13,7 +13,7 @@ use store::users::{self, Membership};
 use store::{StoreError, Tx, audit, overview};
 
 use crate::activity::{Author, Scribe};
-use crate::agents::{forbidden, problem};
+use crate::agents::problem;
 use crate::issues::{Attempt, Locks};
 use crate::monthly::{self, Monthly};
 use crate::{Engine, EngineError, budgets, hiring, stops};
@@ -198,7 +198,7 @@ async fn change(
     let found = companies::get(tx, id).await?.ok_or(EngineError::NotFound("Company"))?;
     if found.require_approval && patch.require_approval == Some(false) && !patch.is_proven {
         // It is a decision on all approvals that would come.
-        return Err(forbidden(access::Refusal::BoardTokenRequired));
+        return Err(access::Refusal::BoardTokenRequired.into());
     }
     let mut policy = None;
     if let Some(cents) = patch.budget_monthly_cents {

@@ -1,6 +1,7 @@
 //! What may go wrong in the engine, named for what the caller can do about it. HTTP statuses are not assigned here.
 
 use adapters::Problem;
+use domain::access;
 use domain::agent::AgentStatus;
 use domain::issue::refusal::{Kind, Refusal};
 use domain::wake::BudgetBlock;
@@ -31,6 +32,9 @@ pub enum EngineError {
     /// A rule is against it; clients match on the message.
     #[error("{message}")]
     Refused { kind: Kind, message: String, details: Option<Json> },
+    /// Whoever asks may not do this.
+    #[error("{}", .0.text())]
+    Denied(access::Refusal),
     /// The request makes no sense; each field is named.
     #[error("invalid request")]
     Invalid(Vec<Problem>),
@@ -63,5 +67,11 @@ impl From<Refusal> for EngineError {
             message: refusal.text().to_owned(),
             details: refusal.details(),
         }
+    }
+}
+
+impl From<access::Refusal> for EngineError {
+    fn from(refusal: access::Refusal) -> EngineError {
+        EngineError::Denied(refusal)
     }
 }

@@ -16,7 +16,7 @@ use store::users::{self, Membership, Principal};
 use store::{StoreError, Tx, audit, companies};
 
 use crate::activity::{Author, Scribe};
-use crate::agents::{AgentDraft, acting_agent, drafted, forbidden, insert_numbered};
+use crate::agents::{AgentDraft, acting_agent, drafted, insert_numbered};
 use crate::approvals::ApprovalVerdict;
 use crate::issues::{Attempt, Locks, of_company};
 use crate::{Engine, EngineError, budgets, stops};
@@ -251,7 +251,7 @@ pub(crate) async fn take_in(
     if agent.status != AgentStatus::PendingApproval
         && let Some(actor) = acting_agent(tx, scribe).await?
     {
-        guard::chief(&actor, agent.role).map_err(forbidden)?;
+        guard::chief(&actor, agent.role)?;
     }
     let agent = insert_numbered(tx, agent).await??;
     let_assign(tx, scribe, &agent).await?;

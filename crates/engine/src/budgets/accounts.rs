@@ -138,5 +138,5 @@ pub(crate) async fn limits_project(
 ) -> Result<bool, StoreError> {
     let scope = Scope { kind: ScopeKind::Project, id: project.to_owned() };
     let accounts = of_scope(tx, company, &scope, now).await?;
-    Ok(accounts.iter().any(|account| account.policy.is_active && account.policy.hard_stop))
+    Ok(accounts.iter().any(|account| account.policy.stop_limit().is_some()))
 }

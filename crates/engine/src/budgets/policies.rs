@@ -47,7 +47,7 @@ pub struct PolicySummary {
 impl PolicySummary {
     /// What is spent stops the scope.
     fn stops(&self) -> bool {
-        self.policy.is_active && self.policy.hard_stop && self.status == Level::HardStop
+        self.policy.stop_limit().is_some() && self.status == Level::HardStop
     }
 }
 
@@ -257,10 +257,7 @@ pub(crate) async fn save(
         Err(refusal) => return Ok(Err(unprocessable(refusal.text()))),
     };
     if planned.loosens && !is_proven {
-        return Ok(Err(EngineError::refused(
-            Kind::Forbidden,
-            domain::access::Refusal::BoardTokenRequired.text(),
-        )));
+        return Ok(Err(domain::access::Refusal::BoardTokenRequired.into()));
     }
     let Some(found) = &found else { return Ok(Err(EngineError::NotFound("Budget scope"))) };
     store_policy(tx, company, &planned.policy, &scribe.by, now).await?;

@@ -11,30 +11,9 @@ mod members;
 pub use challenges::{ChallengeDraft, ChallengeView, NewChallenge};
 pub use keys::MadeKey;
 
-use domain::access::{Refusal, RefusalKind};
-use domain::issue::refusal::Kind;
 use sha2::{Digest, Sha256};
 
-use crate::{EngineError, Inner};
-
-impl From<Refusal> for EngineError {
-    fn from(refusal: Refusal) -> EngineError {
-        let kind = match refusal.kind() {
-            RefusalKind::Invalid => Kind::Invalid,
-            RefusalKind::Unauthenticated => Kind::Unauthenticated,
-            RefusalKind::Forbidden => Kind::Forbidden,
-            RefusalKind::NotFound => Kind::NotFound,
-            RefusalKind::Conflict => Kind::Conflict,
-        };
-        let details = match &refusal {
-            Refusal::CheckedOut { issue, assignee, actor } => Some(serde_json::json!({
-                "issueId": issue, "assigneeAgentId": assignee, "actorAgentId": actor,
-            })),
-            _ => None,
-        };
-        EngineError::Refused { kind, message: refusal.text(), details }
-    }
-}
+use crate::Inner;
 
 /// The SHA-256 of a key's text, as 64 hexadecimal digits: what is stored of it.
 pub fn hash(text: &str) -> String {

@@ -124,11 +124,11 @@ fn words_of(panic: &(dyn Any + Send)) -> &str {
 /// `adapter.invoke`: what was started, for people. Values of the environment are never in it.
 fn invoke_event(kind: &'static str, command: &adapters::Command) -> NewRunEvent<'static> {
     let names: serde_json::Map<String, Json> =
-        command.env.iter().map(|(name, _)| (name.clone(), Json::from("***REDACTED***"))).collect();
+        command.env.iter().map(|(name, _)| (name.clone(), Json::from(adapters::REDACTED))).collect();
     let hide = |text: &str| {
         let mut text = text.to_owned();
         for secret in &command.secrets {
-            text = text.replace(secret.as_str(), "***REDACTED***");
+            text = text.replace(secret.as_str(), adapters::REDACTED);
         }
         text
     };

@@ -212,6 +212,7 @@ pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, EngineError>) -> (S
         Err(EngineError::Refused { kind, message, details }) => {
             (format!("{kind:?}"), message, details.unwrap_or_default())
         }
+        Err(EngineError::Denied(refusal)) => (format!("{:?}", refusal.kind()), refusal.text(), Json::Null),
         Err(EngineError::NotFound(thing)) => {
             ("NotFound".to_owned(), format!("{thing} not found"), Json::Null)
         }

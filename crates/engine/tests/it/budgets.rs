@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use domain::access::Refusal;
 use domain::agent::{AgentStatus, PauseReason};
 use domain::budget::policy::Draft;
 use domain::budget::resolution::Action;
@@ -504,7 +505,7 @@ both_stores! {
         assert_eq!(world.run(&saving.id).await.status, RunStatus::Running);
         // Lowering is anybody's, loosening needs a person who proves to be one.
         let loose = engine.set_monthly_budget(&company, of(ScopeKind::Agent, agent.id.as_str()), 500, &board(), false).await;
-        assert!(matches!(&loose, Err(EngineError::Refused { message, .. }) if message == "Local board token required"), "{loose:?}");
+        assert!(matches!(&loose, Err(EngineError::Denied(Refusal::BoardTokenRequired))), "{loose:?}");
         let off = engine.set_monthly_budget(&company, of(ScopeKind::Agent, agent.id.as_str()), 0, &board(), true).await.unwrap();
         assert!(!off.policy.is_active);
         until_paused(&world, &agent.id, None).await;
@@ -541,7 +542,7 @@ both_stores! {
         let mut loose = patch(500, false);
         loose.title = Some(None);
         let refused = engine.patch_agent(&agent.id, loose, &actor).await;
-        assert!(matches!(&refused, Err(EngineError::Refused { message, .. }) if message == "Local board token required"));
+        assert!(matches!(&refused, Err(EngineError::Denied(Refusal::BoardTokenRequired))));
         let row = world.agent_row(&agent.id).await;
         assert_eq!((row.budget_monthly_cents, row.title.as_deref()), (5, Some("Treasurer")));
         let raised = engine.patch_agent(&agent.id, patch(500, true), &actor).await.unwrap();
