@@ -15,6 +15,7 @@ use store::approvals::Approval;
 use testkit::{World, both_stores};
 
 use crate::board::{Board, refusal, wrong_fields};
+use crate::costs::report;
 
 fn person() -> Actor {
     Actor::local_board()
@@ -320,23 +321,7 @@ both_stores! {
         let board = Board::new(&world).await;
         let ada = board.agent("Ada").await;
         let (run, _) = world.start(&board.engine, &ada.id, "a").await;
-        let spent = engine::CostReport {
-            agent_id: ada.id.clone(),
-            issue_id: None,
-            project_id: None,
-            goal_id: None,
-            run_id: None,
-            billing_code: None,
-            provider: "acme".into(),
-            biller: None,
-            billing_type: None,
-            model: "m".into(),
-            input_tokens: 0,
-            cached_input_tokens: 0,
-            output_tokens: 0,
-            cost_micros: 100_000,
-            occurred_at: board.engine.now(),
-        };
+        let spent = report(&world, &ada, 100_000);
         board.engine.report_cost(&board.company, spent, &Board::person()).await.unwrap();
         let patch = AgentPatch { title: Some(Some("Spender".into())), ..costing(5) };
         let shown = board.change(&ada, patch, &person()).await.unwrap();

@@ -10,6 +10,7 @@ mod budgets;
 mod chaos;
 mod checkout;
 mod claims;
+mod costs;
 mod feed;
 mod held;
 mod housekeeping;
