@@ -423,6 +423,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Row { .. }
             | StoreError::Parameters { .. }
             | StoreError::ForeignAwait
+            | StoreError::Withdrawn
             | StoreError::Panicked { .. }
             | StoreError::TooManyEvents
             | StoreError::NewerStore { .. }

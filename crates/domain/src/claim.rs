@@ -3,7 +3,7 @@
 //! [`gate`] is asked for every start and for every `heldReason` that people see: the same rules, so the reason cannot
 //! differ from what the dispatcher does. What ends a run is asked before what holds it; a hold lasts only as long as its
 //! cause, an end is for good (D1). [`order`] ranks the candidates of one agent. Taking the lease and the issue's lock is
-//! done elsewhere; whether the lock is taken says `issue::lock::stamps`.
+//! done elsewhere, each by one statement that also sees whether it is still free.
 
 use std::time::Duration;
 

@@ -101,8 +101,6 @@ pub struct Release {
     /// In the order of the wakes; those behind the promoted one are not looked at.
     pub fates: Vec<(WakeId, DeferredFate)>,
     pub reopen: Option<Reopen>,
-    /// The promoted wake runs under a hold as an interaction: its context says so.
-    pub through_hold: bool,
 }
 
 impl Release {
@@ -127,7 +125,6 @@ pub fn release(issue: Option<&ReleasedIssue>, deferred: &[DeferredWake]) -> Rele
         let promoted = fate == DeferredFate::Promoted;
         release.fates.push((wake.id.clone(), fate));
         if promoted {
-            release.through_hold = issue.held;
             release.reopen = reopen(issue, wake);
             break;
         }
@@ -264,7 +261,6 @@ mod tests {
         for (name, issue, wake, expected) in rows {
             let found = release(Some(&issue), &[wake]);
             assert_eq!(found.fates, [("w".into(), expected.clone())], "{name}");
-            assert_eq!(found.through_hold, issue.held && expected == DeferredFate::Promoted, "{name}");
         }
     }
 

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ending::ErrorFamily;
 use crate::moment::Moment;
-use crate::run::Outcome;
 use crate::words;
 
 /// Base delays of the bounded retry, by attempt.
@@ -40,15 +38,6 @@ pub fn plan(attempts: u32, jitter: f64, not_before: Option<Moment>, now: Moment)
     Some(Retry { attempt: attempts + 1, due_at, base_delay, delay })
 }
 
-/// True when the failure is one that a delayed retry may cure.
-///
-/// The family counts wherever it is known; the two codes stand for it on rows of programs that report none.
-pub fn is_eligible(outcome: Outcome, family: Option<ErrorFamily>, error_code: Option<&str>) -> bool {
-    outcome == Outcome::Failed
-        && (family == Some(ErrorFamily::TransientUpstream)
-            || matches!(error_code, Some("codex_transient_upstream" | "claude_transient_upstream")))
-}
-
 /// What the run's event says when the retries are used up; clients look for the start of it.
 pub fn exhausted() -> String {
     format!("Bounded retry exhausted after {} attempts; no further automatic retry is queued", DELAYS.len())
@@ -79,27 +68,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_transient_failures_are_eligible() {
-        use Outcome::{Cancelled, Failed, Succeeded, TimedOut};
-        let family = Some(ErrorFamily::TransientUpstream);
-        let rows = [
-            (Failed, family, None, true),
-            (Failed, family, Some("quota_exhausted"), true),
-            (Failed, None, Some("codex_transient_upstream"), true),
-            (Failed, None, Some("claude_transient_upstream"), true),
-            (Failed, None, Some("adapter_failed"), false),
-            (Failed, None, None, false),
-            (Succeeded, family, None, false),
-            (Cancelled, family, None, false),
-            (TimedOut, family, Some("claude_transient_upstream"), false),
-        ];
-        for (outcome, family, code, eligible) in rows {
-            assert_eq!(is_eligible(outcome, family, code), eligible, "{outcome} {code:?}");
-        }
-        assert!(exhausted().starts_with("Bounded retry exhausted after 4 attempts"));
-    }
-
-    #[test]
     fn the_fallback_advances_with_the_attempt() {
         let modes = [1, 2, 3, 4, 5].map(|n| codex_fallback(n).as_str());
         let last = "fresh_session_safer_invocation";
@@ -114,6 +82,7 @@ mod tests {
             (0..5).filter_map(|n| plan(n, 0.5, None, NOON)).map(|r| r.delay.as_secs()).collect();
         assert_eq!(delays, [120, 600, 1800, 7200]);
         assert_eq!(plan(4, 0.5, None, NOON), None);
+        assert!(exhausted().starts_with("Bounded retry exhausted after 4 attempts"));
     }
 
     #[test]

@@ -17,10 +17,10 @@ use domain::wake::{Actor, ActorKind};
 use serde_json::{Map, Value as Json, json};
 use store::agents::Agent;
 use store::companies::Company;
-use store::{StoreError, Tx, agents, audit, companies};
+use store::{Tx, agents, audit, companies};
 
 use crate::activity::Scribe;
-use crate::issues::{ANY_PROOF, Attempt, Locks, agent_actor};
+use crate::issues::{ANY_PROOF, Again, Locks, agent_actor};
 use crate::monthly::{self, Monthly};
 use crate::{Author, Engine, EngineError, stops};
 
@@ -151,25 +151,19 @@ impl Engine {
         actor: &Actor,
     ) -> Result<Agent, EngineError> {
         let agent = drafted(AgentId(self.new_id()), company, draft, self.now())?;
-        let actor = actor.clone();
         let agent = self
             .inner
-            .store
-            .write(move |tx| {
-                let (agent, actor) = (agent.clone(), actor.clone());
+            .write_unless((agent, actor.clone()), |tx, (agent, actor)| {
                 Box::pin(async move {
-                    let agent = match insert_numbered(tx, agent).await? {
-                        Ok(agent) => agent,
-                        Err(error) => return Ok(Err(error)),
-                    };
+                    let agent = insert_numbered(tx, agent).await?;
                     let (id, now) = (agent.id.as_str(), agent.created_at);
                     let record =
                         stops::record(&agent.company_id, &actor, "agent.created", id, &agent.name, now);
                     audit::append(tx, record).await?;
-                    Ok(Ok(agent))
+                    Ok(agent)
                 })
             })
-            .await??;
+            .await?;
         self.inner.timers.notify_one();
         Ok(agent)
     }
@@ -188,9 +182,10 @@ impl Engine {
         };
         let locks = Locks { agents: [agent.clone()].into(), ..Locks::default() };
         let context = (agent.clone(), patch, actor.clone());
-        let changed = self.inner.change(&by, locks, context, |tx, mut scribe, locks, (id, patch, actor)| {
-            Box::pin(async move { change(tx, &mut scribe, &locks, &id, &patch, &actor).await })
-        });
+        let changed =
+            self.inner.change_widely(&by, locks, context, |tx, mut scribe, locks, (id, patch, actor)| {
+                Box::pin(async move { change(tx, &mut scribe, &locks, &id, &patch, &actor).await })
+            });
         let (mut changed, policy) = changed.await?;
         if let Some(policy) = policy {
             self.after_policy(&changed.company_id, policy).await?;
@@ -204,8 +199,7 @@ impl Engine {
     }
 }
 
-/// Changes an agent behind its lock; gives back the policy that came of it, too. Nothing is written before the last
-/// refusal.
+/// Changes an agent behind its lock; gives back the policy that came of it, too.
 async fn change(
     tx: &mut Tx<'_>,
     scribe: &mut Scribe,
@@ -213,13 +207,13 @@ async fn change(
     id: &AgentId,
     patch: &AgentPatch,
     actor: &Actor,
-) -> Result<Attempt<(Agent, Option<Policy>)>, EngineError> {
+) -> Result<(Agent, Option<Policy>), Again> {
     let locked = locks.take(tx).await?;
     let before = locked.agents.get(id).cloned().ok_or(EngineError::NotFound("Agent"))?;
     let mut agent = patched(before.clone(), patch);
     let problems = problems_of(&agent, patch.budget_monthly_cents);
     if !problems.is_empty() {
-        return Err(EngineError::Invalid(problems));
+        return Err(EngineError::Invalid(problems).into());
     }
     if let Some(editor) = acting_agent(tx, scribe).await? {
         let change = RightsChange {
@@ -235,12 +229,12 @@ async fn change(
         // As long as nobody else changes who is above whom, no two changes make a circle together.
         let wanted = Locks { agents: above, ..Locks::default() };
         if !locks.holds(&wanted) {
-            return Ok(Attempt::Wider(wanted));
+            return Err(Again::Wider(wanted));
         }
     }
     if agents::is_taken(tx, &agent).await? {
         let message = format!("Agent shortname '{}' is already in use in this company", agent.url_key);
-        return Err(EngineError::Conflict { message, details: None });
+        return Err(EngineError::Conflict { message, details: None }.into());
     }
     let mut policy = None;
     if let Some(cents) = patch.budget_monthly_cents {
@@ -258,7 +252,7 @@ async fn change(
     let (id, now) = (agent.id.as_str(), scribe.now);
     let record = stops::record(&agent.company_id, actor, "agent.updated", id, &agent.name, now);
     audit::append(tx, record).await?;
-    Ok(Attempt::Done((agent, policy)))
+    Ok((agent, policy))
 }
 
 /// The agent that asks, as the rules of access know it now; `None` for others.
@@ -358,30 +352,23 @@ pub(crate) fn drafted(
 }
 
 /// Adds an agent to a company that exists, below a manager of the same; a name that is taken gets a number.
-pub(crate) async fn insert_numbered(
-    tx: &mut Tx<'_>,
-    mut agent: Agent,
-) -> Result<Result<Agent, EngineError>, StoreError> {
+pub(crate) async fn insert_numbered(tx: &mut Tx<'_>, mut agent: Agent) -> Result<Agent, EngineError> {
     if companies::get(tx, &agent.company_id).await?.is_none() {
-        return Ok(Err(EngineError::NotFound("Company")));
+        return Err(EngineError::NotFound("Company"));
     }
     if let Some(manager) = &agent.reports_to {
-        match managed(tx, &agent, manager).await {
-            Ok(_) => {}
-            Err(EngineError::Store(error)) => return Err(error),
-            Err(refused) => return Ok(Err(refused)),
-        }
+        managed(tx, &agent, manager).await?;
     }
     let name = agent.name.clone();
     for number in 2..=100 {
         if agents::insert(tx, &agent).await? {
-            return Ok(Ok(agent));
+            return Ok(agent);
         }
         agent.name = format!("{name} {number}");
         agent.url_key = key_of(&agent.name, &agent.id);
     }
     let message = format!("Agent name '{name}' and its first hundred numbers are in use in this company");
-    Ok(Err(EngineError::Conflict { message, details: None }))
+    Err(EngineError::Conflict { message, details: None })
 }
 
 fn patched(mut agent: Agent, patch: &AgentPatch) -> Agent {

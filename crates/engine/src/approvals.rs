@@ -20,7 +20,7 @@ use store::{StoreError, Tx, agents, audit, companies};
 use crate::activity::{Author, Scribe};
 use crate::agents::drafted;
 use crate::hiring::take_in;
-use crate::issues::{Attempt, Locks, Sheet, agent_in, agent_may_hire, guard, of_company, send, standing};
+use crate::issues::{Again, Locks, Sheet, agent_in, agent_may_hire, guard, of_company, send, standing};
 use crate::{AgentDraft, Engine, EngineError, signals, stops};
 
 /// What may be asked for.
@@ -122,7 +122,7 @@ impl Engine {
         let context = (company.clone(), draft);
         let asked =
             self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (company, draft)| {
-                Box::pin(async move { ask(tx, &mut scribe, &company, draft).await.map(Attempt::Done) })
+                Box::pin(async move { ask(tx, &mut scribe, &company, draft).await })
             });
         asked.await
     }
@@ -141,7 +141,7 @@ impl Engine {
         let mut sheet = Sheet::default();
         sheet.maybe("decisionNote", note.as_deref(), TEXT);
         sheet.finish()?;
-        let decided = self.inner.change(
+        let decided = self.inner.change_widely(
             by,
             Locks::default(),
             (id.to_owned(), note),
@@ -186,7 +186,7 @@ impl Engine {
                     EngineError::refused(Kind::Unprocessable, words)
                 })?;
                 tell(tx, &mut scribe, &asked, "approval.resubmitted").await?;
-                Ok(Attempt::Done(asked))
+                Ok(asked)
             })
         });
         asked.await
@@ -241,7 +241,7 @@ impl Engine {
                     };
                     approvals::add_comment(tx, &comment).await?;
                     tell(tx, &mut scribe, &approval, "approval.comment_added").await?;
-                    Ok(Attempt::Done(comment))
+                    Ok(comment)
                 })
             },
         );
@@ -286,7 +286,7 @@ impl Engine {
                     custodian.keep(tx, &mut scribe, issue).await?;
                     let details = json!({ "approvalId": approval, "identifier": issue.identifier });
                     scribe.tell_issue(tx, &issue.company_id, action, &id, details).await?;
-                    Ok(Attempt::Done(approvals::of_issue(tx, &id, MOST_LINKS).await?))
+                    Ok(approvals::of_issue(tx, &id, MOST_LINKS).await?)
                 })
             });
         linked.await
@@ -354,7 +354,7 @@ async fn decide(
     id: &str,
     verdict: ApprovalVerdict,
     note: Option<String>,
-) -> Result<Attempt<Approval>, EngineError> {
+) -> Result<Approval, Again> {
     let found = approvals::get(tx, id).await?.ok_or(EngineError::NotFound("Approval"))?;
     let links = approvals::issues_of(tx, id, MOST_LINKS).await?;
     // The agent that is hired, and the issues that a wake may be about; behind them the approval itself.
@@ -364,7 +364,7 @@ async fn decide(
     let locked = locks.take(tx).await?;
     let before = approvals::lock(tx, id).await?.ok_or(EngineError::NotFound("Approval"))?;
     if !locks.agents.is_superset(&hired(&before).into_iter().collect()) {
-        return Ok(Attempt::Wider(locks));
+        return Err(Again::Wider(locks));
     }
     let (status, action) = match verdict {
         ApprovalVerdict::Approve => ("approved", "approval.approved"),
@@ -373,7 +373,7 @@ async fn decide(
     };
     // Asking for a revision twice is refused: the second note would be lost.
     if before.status == status && verdict != ApprovalVerdict::RequestRevision {
-        return Ok(Attempt::Done(before));
+        return Ok(before);
     }
     let newcomer = match verdict {
         ApprovalVerdict::Approve if before.kind == "hire_agent" && hired(&before).is_none() => {
@@ -398,7 +398,7 @@ async fn decide(
             ApprovalVerdict::Reject => "Only pending or revision requested approvals can be rejected",
             ApprovalVerdict::RequestRevision => "Only pending approvals can request revision",
         };
-        return Err(EngineError::refused(Kind::Unprocessable, words));
+        return Err(EngineError::refused(Kind::Unprocessable, words).into());
     };
     let named = hired(&approval).and_then(|agent| locked.agents.get(&agent).cloned());
     if let Some(agent) = named.filter(|agent| agent.company_id == approval.company_id) {
@@ -429,7 +429,7 @@ async fn decide(
             tell(tx, scribe, &approval, "approval.requester_wakeup_queued").await?;
         }
     }
-    Ok(Attempt::Done(approval))
+    Ok(approval)
 }
 
 /// The agent that is to be hired, when the request names one.

@@ -14,7 +14,7 @@ use store::{StoreError, Tx, audit, overview};
 
 use crate::activity::{Author, Scribe};
 use crate::agents::problem;
-use crate::issues::{Attempt, Locks};
+use crate::issues::Locks;
 use crate::monthly::{self, Monthly};
 use crate::{Engine, EngineError, budgets, hiring, stops};
 
@@ -69,7 +69,7 @@ impl Engine {
             updated_at: now,
         };
         let founded = self.inner.change(by, Locks::default(), company, |tx, mut scribe, _, company| {
-            Box::pin(async move { found(tx, &mut scribe, company).await.map(Attempt::Done) })
+            Box::pin(async move { found(tx, &mut scribe, company).await })
         });
         founded.await
     }
@@ -90,7 +90,7 @@ impl Engine {
             Locks::default(),
             (company.clone(), patch),
             |tx, mut scribe, _, (id, patch)| {
-                Box::pin(async move { change(tx, &mut scribe, &id, patch).await.map(Attempt::Done) })
+                Box::pin(async move { change(tx, &mut scribe, &id, patch).await })
             },
         );
         let (mut row, mut pause, policy) = changed.await?;
@@ -182,7 +182,7 @@ async fn found(tx: &mut Tx<'_>, scribe: &mut Scribe, mut company: Company) -> Re
     }
     if company.budget_monthly_cents > 0 {
         let draft = hiring::monthly(ScopeKind::Company, company.id.as_str(), company.budget_monthly_cents);
-        budgets::save_policy(tx, &company.id, &draft, scribe.clone(), true).await??;
+        budgets::save_policy(tx, &company.id, &draft, scribe.clone(), true).await?;
         scribe.skip();
     }
     tell(tx, scribe, &company, "company.created").await?;
@@ -229,7 +229,6 @@ async fn change(
             Ok(()) => company.status.clone_from(wanted),
             // The new budget has decided that already; the answer shows how.
             Err(EngineError::Conflict { .. }) if policy.is_some() => {}
-            // Nothing was written.
             Err(refused) => return Err(refused),
         }
     }

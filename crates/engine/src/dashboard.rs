@@ -14,7 +14,7 @@ use store::dismissals::{self, Dismissal};
 use store::{approvals, budgets, companies, inbox, overview, pauses};
 
 use crate::activity::Author;
-use crate::issues::{Attempt, Locks, Sheet};
+use crate::issues::{Locks, Sheet};
 use crate::{Engine, EngineError};
 
 /// Days of runs that are shown.
@@ -170,7 +170,7 @@ impl Engine {
                     scribe
                         .tell(tx, &company, "inbox.dismissed", ("company", company.as_str()), details)
                         .await?;
-                    Ok(Attempt::Done(saved))
+                    Ok(saved)
                 })
             });
         put.await

@@ -18,7 +18,7 @@ use store::{StoreError, Tx, audit, companies};
 use crate::activity::{Author, Scribe};
 use crate::agents::{AgentDraft, acting_agent, drafted, insert_numbered};
 use crate::approvals::ApprovalVerdict;
-use crate::issues::{Attempt, Locks, of_company};
+use crate::issues::{Locks, of_company};
 use crate::{Engine, EngineError, budgets, stops};
 
 /// Pending requests that are looked through for the one of an agent.
@@ -50,7 +50,7 @@ impl Engine {
                                  /api/companies/:companyId/agent-hires to create a pending hire approval.";
                     return Err(EngineError::Conflict { message: words.to_owned(), details: None });
                 }
-                take_in(tx, &mut scribe, agent, "agent.created").await.map(Attempt::Done)
+                take_in(tx, &mut scribe, agent, "agent.created").await
             })
         });
         let agent = taken.await?;
@@ -69,7 +69,7 @@ impl Engine {
         let agent = drafted(AgentId(self.new_id()), company, draft, self.now())?;
         let hired =
             self.inner.change(by, Locks::default(), (agent, issues), |tx, mut scribe, _, (agent, issues)| {
-                Box::pin(async move { hire(tx, &mut scribe, agent, &issues).await.map(Attempt::Done) })
+                Box::pin(async move { hire(tx, &mut scribe, agent, &issues).await })
             });
         let hired = hired.await?;
         self.inner.timers.notify_one();
@@ -111,7 +111,7 @@ impl Engine {
                 crate::approvals::hire(tx, &mut scribe, agent.clone(), verdict).await?;
                 let words = &agent.name;
                 keep(tx, &scribe, &agent, "agent.approved", words).await?;
-                Ok(Attempt::Done(agents::get(tx, &id).await?.ok_or(EngineError::NotFound("Agent"))?))
+                agents::get(tx, &id).await?.ok_or(EngineError::NotFound("Agent"))
             })
         });
         let agent = let_in.await?;
@@ -151,7 +151,7 @@ impl Engine {
                 keep(tx, &scribe, &agent, "agent.permissions_updated", &details.to_string()).await?;
                 let about = ("agent", id.as_str());
                 scribe.tell(tx, &agent.company_id, "agent.permissions_updated", about, details).await?;
-                Ok(Attempt::Done(agent))
+                Ok(agent)
             })
         });
         changed.await
@@ -253,12 +253,12 @@ pub(crate) async fn take_in(
     {
         guard::chief(&actor, agent.role)?;
     }
-    let agent = insert_numbered(tx, agent).await??;
+    let agent = insert_numbered(tx, agent).await?;
     let_assign(tx, scribe, &agent).await?;
     if agent.budget_monthly_cents > 0 {
         let draft = monthly(ScopeKind::Agent, agent.id.as_str(), agent.budget_monthly_cents);
         // It limits what nothing limited before, so that nobody has to prove anything.
-        budgets::save_policy(tx, &agent.company_id, &draft, scribe.clone(), true).await??;
+        budgets::save_policy(tx, &agent.company_id, &draft, scribe.clone(), true).await?;
         scribe.skip();
     }
     keep(tx, scribe, &agent, action, &agent.name).await?;

@@ -12,7 +12,7 @@ use store::interactions::{self, Interaction};
 use store::{audit, companies};
 
 use crate::activity::Author;
-use crate::issues::{Attempt, Locks};
+use crate::issues::Locks;
 use crate::{Engine, EngineError, stops};
 use domain::issue::refusal::Refusal;
 
@@ -87,7 +87,7 @@ impl Engine {
                     audit::append(tx, record).await?;
                 }
                 let item = inbox::get(tx, &id).await?.ok_or(EngineError::NotFound("Inbox item"))?;
-                Ok(Attempt::Done(item))
+                Ok(item)
             })
         });
         resolved.await

@@ -49,16 +49,16 @@ mod unwritten;
 mod wakes;
 mod watchdog;
 mod world;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use domain::ids::{CompanyId, RunId};
 use domain::moment::Moment;
+use store::Store;
 use store::leases::Claimer;
-use store::{BoxFuture, Store, StoreError, Tx};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -96,7 +96,6 @@ use doorbell::Doorbell;
 use feed::Feed;
 use run_tokens::RunTokens;
 use slots::Slots;
-use unwritten::Unwritten;
 
 /// The engine of one server. Cloning gives another handle to the same engine.
 #[derive(Debug, Clone)]
@@ -299,58 +298,6 @@ impl Engine {
 }
 
 impl Inner {
-    /// Writes with a context that each try of the closure gets a copy of.
-    pub(crate) async fn write<C, T, F>(&self, context: C, closure: F) -> Result<T, StoreError>
-    where
-        C: Clone + Send + Sync + 'static,
-        T: Send + 'static,
-        F: for<'t, 'c> Fn(&'t mut Tx<'c>, C) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync + 'static,
-    {
-        self.store.write(move |tx| closure(tx, context.clone())).await
-    }
-
-    /// Writes what must be written, however long the store is away. A store that is there and refuses it time and again
-    /// will refuse it for ever: then the caller has to write something else.
-    pub(crate) async fn write_patiently<C, T, F>(&self, context: C, closure: F) -> Result<T, Unwritten>
-    where
-        C: Clone + Send + Sync + 'static,
-        T: Send + 'static,
-        F: for<'t, 'c> Fn(&'t mut Tx<'c>, C) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync + 'static,
-    {
-        let closure = Arc::new(closure);
-        let mut pause = Duration::from_millis(50);
-        let mut refusals = 0;
-        loop {
-            let again = Arc::clone(&closure);
-            match self.write(context.clone(), move |tx, context| again(tx, context)).await {
-                Ok(written) => return Ok(written),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot write; trying again");
-                    refusals = if unwritten::is_refusal(&error) { refusals + 1 } else { 0 };
-                    if refusals == unwritten::MOST_REFUSALS {
-                        return Err(Unwritten::Refused(error));
-                    }
-                }
-            }
-            tokio::select! {
-                biased;
-                () = self.leaving.cancelled() => return Err(Unwritten::Leaving),
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(Duration::from_secs(5));
-        }
-    }
-
-    /// Reads with a context.
-    pub(crate) async fn read<C, T, F>(&self, context: C, closure: F) -> Result<T, StoreError>
-    where
-        C: Clone + Send + Sync + 'static,
-        T: Send + 'static,
-        F: for<'t, 'c> Fn(&'t mut Tx<'c>, C) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync + 'static,
-    {
-        self.store.read(move |tx| closure(tx, context.clone())).await
-    }
-
     pub(crate) fn handle_of(&self, run: &RunId) -> Option<Arc<run_task::Handle>> {
         self.tended.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned()
     }

@@ -22,7 +22,7 @@ pub(crate) struct Monthly {
     pub(crate) is_proven: bool,
 }
 
-/// Sets an amount; `None`, and nothing was written, when it holds already. What is refused wrote nothing either.
+/// Sets an amount; `None`, and nothing was written, when it holds already.
 pub(crate) async fn set(
     tx: &mut Tx<'_>,
     scribe: &mut Scribe,
@@ -38,7 +38,7 @@ pub(crate) async fn set(
         return Ok(None);
     }
     let draft = draft(scope, asked.cents);
-    let saved = budgets::save_policy(tx, company, &draft, scribe.clone(), asked.is_proven).await??;
+    let saved = budgets::save_policy(tx, company, &draft, scribe.clone(), asked.is_proven).await?;
     scribe.skip();
     Ok(Some(saved))
 }

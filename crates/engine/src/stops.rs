@@ -121,22 +121,18 @@ impl Engine {
 
     /// Resumes a paused agent; what was held starts as slots allow.
     pub async fn resume_agent(&self, agent: &AgentId, actor: &Actor) -> Result<Agent, EngineError> {
-        let (id, actor, now) = (agent.clone(), actor.clone(), self.now());
+        let now = self.now();
         let resumed = self
             .inner
-            .store
-            .write(move |tx| {
-                let (id, actor) = (id.clone(), actor.clone());
+            .write_unless((agent.clone(), actor.clone()), move |tx, (id, actor)| {
                 Box::pin(async move {
-                    let Some(mut agent) = agents::lock(tx, &id).await? else {
-                        return Ok(Err(EngineError::NotFound("Agent")));
-                    };
+                    let mut agent = agents::lock(tx, &id).await?.ok_or(EngineError::NotFound("Agent"))?;
                     match agent.status {
                         AgentStatus::Terminated => {
-                            return Ok(Err(conflict("Cannot resume terminated agent")));
+                            return Err(conflict("Cannot resume terminated agent"));
                         }
                         AgentStatus::PendingApproval => {
-                            return Ok(Err(conflict("Pending approval agents cannot be resumed")));
+                            return Err(conflict("Pending approval agents cannot be resumed"));
                         }
                         AgentStatus::Paused
                         | AgentStatus::Active
@@ -160,10 +156,10 @@ impl Engine {
                         record(&agent.company_id, &actor, "agent.resumed", id.as_str(), "", now),
                     )
                     .await?;
-                    Ok(Ok(agent))
+                    Ok(agent)
                 })
             })
-            .await??;
+            .await?;
         self.inner.feed.ring();
         self.inner.timers.notify_one();
         self.inner.deferrals.notify_one();
@@ -282,24 +278,17 @@ impl Inner {
         change: impl Fn(&mut Agent) -> Result<(), &'static str> + Send + Sync + Clone + 'static,
     ) -> Result<(Agent, StopReport), EngineError> {
         let scribe = self.scribe(&Author::System { part: "stops" });
-        let (id, actor) = (agent.clone(), actor.clone());
+        let context = (agent.clone(), actor.clone(), change, scribe);
         let (agent, report) = self
-            .store
-            .write(move |tx| {
-                let (id, actor, change) = (id.clone(), actor.clone(), change.clone());
-                let mut scribe = scribe.clone();
+            .write_unless(context, move |tx, (id, actor, change, mut scribe)| {
                 Box::pin(async move {
-                    let Some(mut agent) = agents::lock(tx, &id).await? else {
-                        return Ok(Err(EngineError::NotFound("Agent")));
-                    };
-                    if let Err(message) = change(&mut agent) {
-                        return Ok(Err(conflict(message)));
-                    }
+                    let mut agent = agents::lock(tx, &id).await?.ok_or(EngineError::NotFound("Agent"))?;
+                    change(&mut agent).map_err(conflict)?;
                     let report = stop_work(tx, &mut agent, stop, &actor, &mut scribe).await?;
-                    Ok(Ok((agent, report)))
+                    Ok((agent, report))
                 })
             })
-            .await??;
+            .await?;
         self.timers.notify_one();
         self.stranded.notify_one();
         self.after_stop(&Some(agent.id.clone()), &report, stop.message());

@@ -25,6 +25,7 @@ pub(crate) fn is_refusal(error: &StoreError) -> bool {
         | StoreError::Row { .. }
         | StoreError::Parameters { .. }
         | StoreError::ForeignAwait
+        | StoreError::Withdrawn
         | StoreError::Panicked { .. }
         | StoreError::TooManyEvents => true,
         StoreError::Busy { .. }

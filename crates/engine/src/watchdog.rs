@@ -195,17 +195,11 @@ impl Engine {
         verdict: WatchdogVerdict,
         by: &Author,
     ) -> Result<Option<Moment>, EngineError> {
-        let scribe = self.inner.scribe(by);
-        let decided = self.inner.write((run.clone(), verdict, scribe), |tx, (run, verdict, mut scribe)| {
-            Box::pin(async move {
-                Ok(match decide(tx, &run, &verdict, &mut scribe).await {
-                    Ok(until) => Ok(until),
-                    Err(EngineError::Store(error)) => return Err(error),
-                    Err(refusal) => Err(refusal),
-                })
-            })
+        let context = (run.clone(), verdict, self.inner.scribe(by));
+        let decided = self.inner.write_unless(context, |tx, (run, verdict, mut scribe)| {
+            Box::pin(async move { decide(tx, &run, &verdict, &mut scribe).await })
         });
-        let until = decided.await??;
+        let until = decided.await?;
         self.inner.feed.ring();
         Ok(until)
     }

@@ -7,7 +7,8 @@ use domain::ids::{AgentId, CompanyId, IssueId};
 use domain::moment::Moment;
 use serde_json::Value as Json;
 
-use crate::{StoreError, Tx, from_row, p, sql};
+use crate::value::Value;
+use crate::{StoreError, Tx, from_row, p, sql, sql_list};
 
 /// An approval as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -302,6 +303,21 @@ pub async fn issues_of(tx: &mut Tx<'_>, approval: &str, limit: i64) -> Result<Ve
                  ORDER BY created_at DESC, issue_id LIMIT $2"
             ),
             p![approval, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Returns those of these issues that an approval keeps waiting, in no order.
+pub async fn waiting_on(tx: &mut Tx<'_>, issues: &[IssueId]) -> Result<Vec<IssueId>, StoreError> {
+    let rows = tx
+        .rows_in(
+            sql_list!(
+                "SELECT DISTINCT l.issue_id FROM issue_approvals l JOIN approvals a ON a.id = l.approval_id \
+                 WHERE a.status IN ('pending', 'revision_requested') AND l.issue_id IN ({list})"
+            ),
+            p![],
+            issues.iter().map(Value::from).collect(),
         )
         .await?;
     rows.iter().map(|row| row.get(0)).collect()

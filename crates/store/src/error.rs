@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The closure awaited something that is not the store. Always a mistake in the program.
     #[error("transaction awaited something outside the store")]
     ForeignAwait,
+    /// The closure took back what it had done, for a reason that it tells its caller itself.
+    #[error("transaction was withdrawn by its caller")]
+    Withdrawn,
     /// The closure panicked; its transaction was undone.
     #[error("transaction panicked: {message}")]
     Panicked { message: String },

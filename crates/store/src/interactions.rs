@@ -6,7 +6,8 @@ use domain::ids::{AgentId, CommentId, CompanyId, IssueId, RunId};
 use domain::moment::Moment;
 use serde_json::Value as Json;
 
-use crate::{StoreError, Tx, from_row, p, sql};
+use crate::value::Value;
+use crate::{StoreError, Tx, from_row, p, sql, sql_list};
 
 /// An interaction as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,6 +156,21 @@ pub async fn pending(tx: &mut Tx<'_>, issue: &IssueId, limit: i64) -> Result<Vec
         p![issue, limit],
     )
     .await
+}
+
+/// Returns those of these issues on which somebody is asked, in no order.
+pub async fn waiting_on(tx: &mut Tx<'_>, issues: &[IssueId]) -> Result<Vec<IssueId>, StoreError> {
+    let rows = tx
+        .rows_in(
+            sql_list!(
+                "SELECT DISTINCT issue_id FROM issue_thread_interactions \
+                 WHERE status = 'pending' AND issue_id IN ({list})"
+            ),
+            p![],
+            issues.iter().map(Value::from).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// Returns the interactions of a company that wait for an answer, newest first; those on issues that are over or hidden

@@ -354,30 +354,6 @@ pub async fn replace_context(tx: &mut Tx<'_>, run: &Run, now: Moment) -> Result<
     Ok(changed == 1)
 }
 
-/// A queued run, as far as claiming needs it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Waiting {
-    pub id: RunId,
-    pub task_key: String,
-    pub created_at: Moment,
-}
-from_row!(Waiting { id, task_key, created_at });
-
-/// Returns the queued runs of an agent whose scope is free, oldest first: the candidates of a claim.
-pub async fn claimable(tx: &mut Tx<'_>, agent: &AgentId, limit: i64) -> Result<Vec<Waiting>, StoreError> {
-    tx.rows_as(
-        sql!(
-            "SELECT r.id, r.task_key, r.created_at FROM runs r WHERE r.agent_id = $1 AND r.status = 'queued' \
-             AND r.status IN ('queued', 'scheduled_retry', 'running') \
-             AND NOT EXISTS (SELECT 1 FROM runs u WHERE u.agent_id = r.agent_id AND u.task_key = r.task_key \
-                             AND u.status = 'running') \
-             ORDER BY +r.created_at, r.id LIMIT $2"
-        ),
-        p![agent, limit],
-    )
-    .await
-}
-
 /// A queued run, as far as its place in the queue needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InLine {

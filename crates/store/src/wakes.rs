@@ -238,25 +238,6 @@ pub async fn merge_deferred(tx: &mut Tx<'_>, id: &WakeId, payload: &Json) -> Res
     Ok(changed == 1)
 }
 
-/// Gives a deferred wake its run; returns false when it is not deferred any more.
-pub async fn promote_deferred(
-    tx: &mut Tx<'_>,
-    id: &WakeId,
-    run: &RunId,
-    reason: &str,
-) -> Result<bool, StoreError> {
-    let changed = tx
-        .exec(
-            sql!(
-                "UPDATE wakes SET status = 'queued', run_id = $2, reason = $3, claimed_at = NULL, finished_at = NULL, \
-                 error = NULL WHERE id = $1 AND status = 'deferred_issue_execution'"
-            ),
-            p![id, run, reason],
-        )
-        .await?;
-    Ok(changed == 1)
-}
-
 /// Writes what became of a deferred wake that was asked for again: everything but who asked, when and with what.
 /// Returns false when it is not deferred any more.
 pub async fn settle_deferred(tx: &mut Tx<'_>, wake: &Wake) -> Result<bool, StoreError> {
@@ -343,24 +324,6 @@ pub async fn deferred_of_agent(
             columns!(),
             " FROM wakes WHERE agent_id = $1 AND issue_id IS NOT NULL AND status = 'deferred_issue_execution' \
              ORDER BY +requested_at, id LIMIT $2"
-        )),
-        p![agent, limit],
-    )
-    .await
-}
-
-/// Returns the queued wakes of an agent that have no run, oldest first.
-pub async fn queued_without_run(
-    tx: &mut Tx<'_>,
-    agent: &AgentId,
-    limit: i64,
-) -> Result<Vec<Wake>, StoreError> {
-    tx.rows_as(
-        sql!(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM wakes WHERE agent_id = $1 AND run_id IS NULL AND status = 'queued' \
-             ORDER BY requested_at, id LIMIT $2"
         )),
         p![agent, limit],
     )

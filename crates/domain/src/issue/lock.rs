@@ -41,13 +41,6 @@ impl CheckoutFacts {
     }
 }
 
-/// Whether a run that is claimed becomes the holder: its agent is the assignee, and nobody live holds the issue.
-///
-/// A run of a mentioned agent or a former assignee runs without the lock and never becomes the visible owner.
-pub fn stamps(run: &RunId, agent: &AgentId, assignee: Option<&AgentId>, lock: Option<&LockFacts>) -> bool {
-    assignee == Some(agent) && !is_held_by_other(run, lock)
-}
-
 /// Another run holds the issue, live.
 pub fn is_held_by_other(run: &RunId, lock: Option<&LockFacts>) -> bool {
     lock.is_some_and(|lock| lock.is_live() && lock.run != *run)
@@ -75,20 +68,17 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_goes_to_the_assignees_run_when_nobody_live_holds_it() {
+    fn only_a_live_holder_is_in_the_way_of_another_run() {
         let live = lock(Some(RunStatus::Running), 3);
         let dead = lock(Some(RunStatus::Failed), 3);
         let rows = [
-            ("free", "n", Some("a"), None, true),
-            ("dead holder", "n", Some("a"), Some(&dead), true),
-            ("live holder", "n", Some("a"), Some(&live), false),
-            ("its own", "r", Some("a"), Some(&live), true),
-            ("not the assignee", "n", Some("b"), None, false),
-            ("nobody's issue", "n", None, None, false),
+            ("free", "n", None, false),
+            ("dead holder", "n", Some(&dead), false),
+            ("live holder", "n", Some(&live), true),
+            ("its own", "r", Some(&live), false),
         ];
-        for (name, run, assignee, lock, expected) in rows {
-            let assignee = assignee.map(AgentId::from);
-            assert_eq!(stamps(&run.into(), &"a".into(), assignee.as_ref(), lock), expected, "{name}");
+        for (name, run, lock, expected) in rows {
+            assert_eq!(is_held_by_other(&run.into(), lock), expected, "{name}");
         }
     }
 }

@@ -98,10 +98,10 @@ impl Engine {
         let context = (company.clone(), draft, self.inner.scribe(by));
         let saved = self
             .inner
-            .write(context, move |tx, (company, draft, scribe)| {
+            .write_unless(context, move |tx, (company, draft, scribe)| {
                 Box::pin(async move { save(tx, &company, &draft, scribe, is_proven).await })
             })
-            .await??;
+            .await?;
         self.after_policy(company, saved).await
     }
 
@@ -198,14 +198,20 @@ impl Engine {
         let context = (company.clone(), incident.to_owned(), note, self.inner.scribe(by));
         let decided = self
             .inner
-            .write(context, move |tx, (company, incident, note, scribe)| {
+            .write_unless(context, move |tx, (company, incident, note, scribe)| {
                 Box::pin(async move { decide(tx, &company, &incident, (action, amount), note, scribe).await })
             })
-            .await??;
+            .await?;
         self.inner.budgets_changed();
         self.inner.look_again(company).await;
         Ok(decided)
     }
+}
+
+/// Another request made the policy that this one was about to make.
+fn made_at_once() -> EngineError {
+    let message = "Somebody else set this budget at the same moment; look at it and set it again".to_owned();
+    EngineError::Conflict { message, details: None }
 }
 
 fn unprocessable(text: &str) -> EngineError {
@@ -219,7 +225,7 @@ pub(crate) async fn save(
     draft: &Draft,
     mut scribe: Scribe,
     is_proven: bool,
-) -> Result<Result<Policy, EngineError>, StoreError> {
+) -> Result<Policy, EngineError> {
     let now = scribe.now;
     let found = accounts::find_scope(tx, &draft.scope, true).await?;
     let (metric, kind) = draft.key();
@@ -252,28 +258,21 @@ pub(crate) async fn save(
         None => Vec::new(),
     };
     let counter = standing.map_or_else(|| Counter::empty(kind.at(now)), |account| account.counter);
-    let planned = match rule::upsert(draft, &view(counter, &open)) {
-        Ok(planned) => planned,
-        Err(refusal) => return Ok(Err(unprocessable(refusal.text()))),
-    };
+    let unusable = |refusal: rule::Refusal| unprocessable(refusal.text());
+    let planned = rule::upsert(draft, &view(counter, &open)).map_err(unusable)?;
     if planned.loosens && !is_proven {
-        return Ok(Err(domain::access::Refusal::BoardTokenRequired.into()));
+        return Err(domain::access::Refusal::BoardTokenRequired.into());
     }
-    let Some(found) = &found else { return Ok(Err(EngineError::NotFound("Budget scope"))) };
+    let found = found.as_ref().ok_or(EngineError::NotFound("Budget scope"))?;
     store_policy(tx, company, &planned.policy, &scribe.by, now).await?;
     let window = planned.policy.window.at(now);
     counters::open(tx, &planned.policy.id, window, now).await?;
-    let Some(account) = accounts::lock(tx, &planned.policy.id, now).await? else {
-        return Ok(Err(EngineError::NotFound("Budget policy")));
-    };
+    let account = accounts::lock(tx, &planned.policy.id, now).await?.ok_or_else(made_at_once)?;
     let known = accounts::open_incidents(tx, &planned.policy.id).await?;
     let in_window = accounts::incidents_of(tx, &account).await?;
     let known: Vec<_> =
         known.into_iter().filter(|it| !in_window.contains(it)).chain(in_window.clone()).collect();
-    let upserted = match rule::upsert(draft, &view(account.counter.clone(), &known)) {
-        Ok(upserted) => upserted,
-        Err(refusal) => return Ok(Err(unprocessable(refusal.text()))),
-    };
+    let upserted = rule::upsert(draft, &view(account.counter.clone(), &known)).map_err(unusable)?;
     apply(tx, &mut scribe, company, found, &account, &upserted).await?;
     let Upserted { policy, .. } = upserted;
     let details = json!({
@@ -285,7 +284,7 @@ pub(crate) async fn save(
     scribe.tell(tx, company, rule::ACTIVITY, about, details).await?;
     let kept = record(company, &scribe.by.actor(), rule::ACTIVITY, policy.id.as_str(), &words, now);
     store::audit::append(tx, kept).await?;
-    Ok(Ok(policy))
+    Ok(policy)
 }
 
 async fn apply(
@@ -390,17 +389,15 @@ async fn decide(
     (action, amount): (Action, Option<i64>),
     note: Option<String>,
     mut scribe: Scribe,
-) -> Result<Result<IncidentSummary, EngineError>, StoreError> {
+) -> Result<IncidentSummary, EngineError> {
     let now = scribe.now;
-    let missing = || Ok(Err(EngineError::NotFound("Budget incident")));
-    let Some(stored) = incidents::get(tx, id).await?.filter(|it| it.company_id == *company) else {
-        return missing();
-    };
+    let missing = || EngineError::NotFound("Budget incident");
+    let stored = incidents::get(tx, id).await?.filter(|it| it.company_id == *company).ok_or_else(missing)?;
     let scope = Scope { kind: stored.scope_type, id: stored.scope_id.clone() };
-    let Some(found) = accounts::find_scope(tx, &scope, true).await? else { return missing() };
-    let Some(account) = accounts::lock(tx, &stored.policy_id, now).await? else { return missing() };
+    let found = accounts::find_scope(tx, &scope, true).await?.ok_or_else(missing)?;
+    let account = accounts::lock(tx, &stored.policy_id, now).await?.ok_or_else(missing)?;
     // Again behind the lock: of two decisions at once the first stands.
-    let Some(stored) = incidents::get(tx, id).await? else { return missing() };
+    let stored = incidents::get(tx, id).await?.ok_or_else(missing)?;
     let incident = stored.rule();
     let open = accounts::open_incidents(tx, &stored.policy_id).await?;
     let mut others = accounts::of_scope(tx, company, &scope, now).await?;
@@ -412,13 +409,10 @@ async fn decide(
         incidents: &open,
         others: &others,
     };
-    let resolved = match resolution::resolve(&view, action, amount) {
-        Ok(resolved) => resolved,
-        Err(refusal @ resolution::Refusal::Decided(_)) => {
-            return Ok(Err(EngineError::refused(Kind::Conflict, refusal.text())));
-        }
-        Err(refusal) => return Ok(Err(unprocessable(refusal.text()))),
-    };
+    let resolved = resolution::resolve(&view, action, amount).map_err(|refusal| match refusal {
+        resolution::Refusal::Decided(_) => EngineError::refused(Kind::Conflict, refusal.text()),
+        _ => unprocessable(refusal.text()),
+    })?;
     match resolved {
         Resolution::KeptPaused => {
             let verdict = Verdict { status: "rejected".to_owned(), note, by_user: scribe.by.user_id() };
@@ -439,8 +433,8 @@ async fn decide(
     scribe.tell(tx, company, resolution::ACTIVITY, ("budget_incident", id), details).await?;
     let kept = record(company, &scribe.by.actor(), resolution::ACTIVITY, id, &words, now);
     store::audit::append(tx, kept).await?;
-    let Some(stored) = incidents::get(tx, id).await? else { return missing() };
-    Ok(Ok(incident_summary(tx, stored).await?))
+    let stored = incidents::get(tx, id).await?.ok_or_else(missing)?;
+    Ok(incident_summary(tx, stored).await?)
 }
 
 async fn summary(tx: &mut Tx<'_>, id: &PolicyId, now: Moment) -> Result<Option<PolicySummary>, StoreError> {

@@ -75,10 +75,10 @@ impl Engine {
         let context = (company.clone(), report, self.inner.scribe(by));
         let (event, stops) = self
             .inner
-            .write(context, |tx, (company, report, scribe)| {
+            .write_unless(context, |tx, (company, report, scribe)| {
                 Box::pin(async move { take(tx, &company, report, scribe).await })
             })
-            .await??;
+            .await?;
         self.inner.feed.ring();
         self.inner.after_charge(super::Charged { stops, frees: false });
         Ok(event)
@@ -267,16 +267,14 @@ async fn take(
     company: &CompanyId,
     report: CostReport,
     mut scribe: Scribe,
-) -> Result<Result<(CostEvent, bool), EngineError>, StoreError> {
+) -> Result<(CostEvent, bool), EngineError> {
     let now = scribe.now;
-    let Some(agent) = agents::get(tx, &report.agent_id).await? else {
-        return Ok(Err(EngineError::NotFound("Agent")));
-    };
+    let agent = agents::get(tx, &report.agent_id).await?.ok_or(EngineError::NotFound("Agent"))?;
     if agent.company_id != *company {
-        return Ok(Err(EngineError::refused(Kind::Unprocessable, "Agent does not belong to company")));
+        return Err(EngineError::refused(Kind::Unprocessable, "Agent does not belong to company"));
     }
     if let Some(text) = foreign(tx, company, &report).await? {
-        return Ok(Err(EngineError::refused(Kind::Unprocessable, text)));
+        return Err(EngineError::refused(Kind::Unprocessable, text));
     }
     let of_issue = match &report.issue_id {
         None => None,
@@ -284,7 +282,7 @@ async fn take(
             Some(issue) => issue.project_id,
             None => {
                 let text = "Issue does not belong to company";
-                return Ok(Err(EngineError::refused(Kind::Unprocessable, text)));
+                return Err(EngineError::refused(Kind::Unprocessable, text));
             }
         },
     };
@@ -340,5 +338,5 @@ async fn take(
     scribe.tell(tx, company, "cost.reported", ("cost_event", &event.id), details).await?;
     let origin = (event.id.as_str(), "report");
     let stops = crossing::look(tx, company, &changed, origin, now).await?;
-    Ok(Ok((event, stops)))
+    Ok((event, stops))
 }

@@ -18,7 +18,7 @@ use store::issues::{self, Issue};
 use store::{Tx, audit};
 
 use crate::activity::{Author, Scribe};
-use crate::issues::{Attempt, Locks, Sheet, guard, send, standing};
+use crate::issues::{Locks, Sheet, guard, send, standing};
 use crate::{Engine, EngineError, stops};
 
 /// The longest list of interactions.
@@ -95,7 +95,7 @@ impl Engine {
             Box::pin(async move {
                 let locked = locks.take(tx).await?;
                 let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?;
-                ask(tx, &mut scribe, issue, draft).await.map(Attempt::Done)
+                ask(tx, &mut scribe, issue, draft).await
             })
         });
         asked.await
@@ -121,7 +121,7 @@ impl Engine {
                 Box::pin(async move {
                     let locked = locks.take(tx).await?;
                     let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?;
-                    resolve(tx, &mut scribe, issue, &interaction, reply).await.map(Attempt::Done)
+                    resolve(tx, &mut scribe, issue, &interaction, reply).await
                 })
             },
         );

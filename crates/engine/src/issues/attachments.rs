@@ -13,7 +13,7 @@ use store::attachments::{self, Attachment};
 use store::{comments, issues};
 
 use super::texts::{NAME, Sheet};
-use super::{Attempt, Locks, guard};
+use super::{Locks, guard};
 use crate::activity::Author;
 use crate::{Engine, EngineError};
 
@@ -117,7 +117,7 @@ impl Engine {
                         .tell_issue(tx, company, "issue.attachment_added", &id, details(&attachment))
                         .await?;
                     issues::touch(tx, &id, scribe.now).await?;
-                    Ok(Attempt::Done(attachment))
+                    Ok(attachment)
                 })
             });
         let added = added.await;
@@ -148,7 +148,7 @@ impl Engine {
                     let (company, told) = (&issue.company_id, details(&attachment));
                     scribe.tell_issue(tx, company, "issue.attachment_removed", &issue.id, told).await?;
                     issues::touch(tx, &issue.id, scribe.now).await?;
-                    Ok(Attempt::Done(()))
+                    Ok(())
                 })
             },
         );

@@ -14,7 +14,7 @@ use store::issues::{self, Issue};
 use store::{Tx, audit, inbox, locks, recoveries, runs};
 
 use super::care::agent_in;
-use super::facts::{self, Attempt, Locks};
+use super::facts::{self, Locks};
 use super::{guard, tidings};
 use crate::activity::{Author, Scribe};
 use crate::{Engine, EngineError, issue_views, stops};
@@ -55,7 +55,7 @@ impl Engine {
                 Box::pin(async move {
                     let locked = locks.take(tx).await?;
                     let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?;
-                    take(tx, &mut scribe, issue, checkout).await.map(Attempt::Done)
+                    take(tx, &mut scribe, issue, checkout).await
                 })
             });
         taken.await
@@ -67,7 +67,7 @@ impl Engine {
             Box::pin(async move {
                 let locked = locks.take(tx).await?;
                 let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?;
-                give_back(tx, &mut scribe, issue).await.map(Attempt::Done)
+                give_back(tx, &mut scribe, issue).await
             })
         });
         released.await
@@ -86,7 +86,7 @@ impl Engine {
                 Box::pin(async move {
                     let locked = locks.take(tx).await?;
                     let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?;
-                    take_away(tx, &mut scribe, issue, clear).await.map(Attempt::Done)
+                    take_away(tx, &mut scribe, issue, clear).await
                 })
             });
         released.await

@@ -10,7 +10,7 @@ use store::comments::{self, Comment, Order};
 use store::{issues, runs_of_issues};
 
 use super::change::{IssuePatch, Route};
-use super::{Attempt, Locks, agent_in};
+use super::{Locks, agent_in};
 use crate::activity::Author;
 use crate::{Engine, EngineError};
 
@@ -122,7 +122,7 @@ impl Engine {
                     let details = json!({ "commentId": comment.id, "identifier": issue.identifier });
                     let company = &issue.company_id;
                     scribe.tell_issue(tx, company, "issue.comment_cancelled", &id, details).await?;
-                    Ok(Attempt::Done(comment))
+                    Ok(comment)
                 })
             });
         cancelled.await

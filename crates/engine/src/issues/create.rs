@@ -19,7 +19,7 @@ use store::{Tx, companies, goals, projects, relations};
 use super::care::{agent_in, may_assign};
 use super::facts::{self, user_exists};
 use super::texts::{BODY, NAME, Sheet, TITLE};
-use super::{Attempt, Locks, guard, labels, of_company, tidings};
+use super::{Again, Locks, guard, labels, of_company, tidings};
 use crate::activity::{Author, Scribe};
 use crate::{Engine, EngineError, promotions};
 
@@ -118,7 +118,7 @@ impl Engine {
                 };
                 let made = plan(tx, &mut scribe, &company, draft, Place { parent, siblings: None }).await?;
                 write(tx, &mut scribe, &made, "issue.created", Source::Create).await?;
-                Ok(Attempt::Done(made.issue))
+                Ok(made.issue)
             })
         });
         made.await
@@ -163,7 +163,7 @@ impl Engine {
                     scribe.tell_issue(tx, &company, "issue.blockers_updated", &id, details).await?;
                 }
                 issues::touch(tx, &id, scribe.now).await?;
-                Ok(Attempt::Done(made.issue))
+                Ok(made.issue)
             })
         });
         made.await
@@ -173,26 +173,27 @@ impl Engine {
     /// find it gone.
     pub async fn delete_issue(&self, issue: &IssueId, by: &Author) -> Result<Issue, EngineError> {
         let files = self.attachments(issue).await?;
-        let deleted = self.inner.change(by, Locks::of(issue), issue.clone(), |tx, mut scribe, locks, id| {
-            Box::pin(async move {
-                let dependents = facts::dependents(tx, &id).await?;
-                let wanted = Locks { agents: BTreeSet::new(), issues: dependents.into_iter().collect() };
-                if !locks.holds(&wanted) {
-                    return Ok(Attempt::Wider(wanted));
-                }
-                let locked = locks.take(tx).await?;
-                let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?.clone();
-                guard(tx, &scribe, &issue).await?;
-                promotions::end_all_on(tx, &id, scribe.now).await?;
-                issues::remove(tx, &id).await?;
-                let details = json!({ "identifier": issue.identifier, "title": issue.title });
-                let company = &issue.company_id;
-                scribe.tell_issue(tx, company, "issue.deleted", &id, details).await?;
-                // What it blocked waits for one less.
-                tidings::after_removal(tx, &mut scribe, &issue, &locked).await?;
-                Ok(Attempt::Done(issue))
-            })
-        });
+        let deleted =
+            self.inner.change_widely(by, Locks::of(issue), issue.clone(), |tx, mut scribe, locks, id| {
+                Box::pin(async move {
+                    let dependents = facts::dependents(tx, &id).await?;
+                    let wanted = Locks { agents: BTreeSet::new(), issues: dependents.into_iter().collect() };
+                    if !locks.holds(&wanted) {
+                        return Err(Again::Wider(wanted));
+                    }
+                    let locked = locks.take(tx).await?;
+                    let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?.clone();
+                    guard(tx, &scribe, &issue).await?;
+                    promotions::end_all_on(tx, &id, scribe.now).await?;
+                    issues::remove(tx, &id).await?;
+                    let details = json!({ "identifier": issue.identifier, "title": issue.title });
+                    let company = &issue.company_id;
+                    scribe.tell_issue(tx, company, "issue.deleted", &id, details).await?;
+                    // What it blocked waits for one less.
+                    tidings::after_removal(tx, &mut scribe, &issue, &locked).await?;
+                    Ok(issue)
+                })
+            });
         let deleted = deleted.await?;
         for file in files {
             super::attachments::forget(&self.attachment_path(&file)).await;

@@ -9,7 +9,7 @@ use store::documents::{self, Document, Revision};
 use store::issues::{self, Issue};
 
 use super::texts::{BODY, Sheet};
-use super::{Attempt, Custodian, Locks, guard};
+use super::{Custodian, Locks, guard};
 use crate::activity::{Author, Scribe};
 use crate::{Engine, EngineError, interactions};
 
@@ -122,7 +122,6 @@ impl Engine {
                             revise(tx, &mut scribe, (issue, &custodian), document, text, told).await
                         }
                     }
-                    .map(Attempt::Done)
                 })
             });
         put.await
@@ -159,9 +158,7 @@ impl Engine {
                     let summary = Some(format!("Restored from revision {}", old.revision_number));
                     let text = Text { title: old.title, format: old.format, body: old.body, summary };
                     let told = ("issue.document_restored", details);
-                    revise(tx, &mut scribe, (issue, &custodian), document, text, told)
-                        .await
-                        .map(Attempt::Done)
+                    revise(tx, &mut scribe, (issue, &custodian), document, text, told).await
                 })
             });
         restored.await
@@ -184,7 +181,7 @@ impl Engine {
                 let company = &issue.company_id;
                 scribe.tell_issue(tx, company, "issue.document_deleted", &id, details).await?;
                 issues::touch(tx, &id, scribe.now).await?;
-                Ok(Attempt::Done(()))
+                Ok(())
             })
         });
         deleted.await

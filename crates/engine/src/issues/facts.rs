@@ -1,8 +1,8 @@
 //! What a change looks at: the rows it locks, and the facts that the rules ask for.
 //!
 //! Locks are taken in one order (D15): agents, then issues, each by id. A change that finds, behind its locks, that it
-//! needs more of them gives up without having written anything and comes again with all of them; on the embedded store,
-//! where writes come one after another, that happens at most once.
+//! needs more of them is undone and comes again with all of them; on the embedded store, where writes come one after
+//! another, that happens at most once. One that is refused is undone, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use store::issues::{self, Issue};
 use store::users::{self, Principal};
 use store::{BoxFuture, StoreError, Tx, locks, projects, relations, runs};
 
-use super::answer;
 use crate::activity::{Author, Scribe};
 pub(crate) use crate::issue_views::pause_hold;
+use crate::writes::Undoing;
 use crate::{EngineError, Inner};
 
 /// How often a change comes again before it is given up: each time it found more to lock than the time before.
@@ -39,12 +39,27 @@ pub(crate) struct Locked {
     pub(crate) issues: BTreeMap<IssueId, Issue>,
 }
 
-/// What a try at a change came to.
+/// Why a try at a change was undone.
 #[derive(Debug)]
-pub(crate) enum Attempt<T> {
-    Done(T),
-    /// Nothing was written: come again with these locks.
+pub(crate) enum Again {
+    /// It is to come again with these locks.
     Wider(Locks),
+    Refused(EngineError),
+}
+
+impl<E: Into<EngineError>> From<E> for Again {
+    fn from(refusal: E) -> Again {
+        Again::Refused(refusal.into())
+    }
+}
+
+impl Undoing for Again {
+    fn into_store(self) -> Result<StoreError, Again> {
+        match self {
+            Again::Refused(refusal) => refusal.into_store().map_err(Again::Refused),
+            wider @ Again::Wider(_) => Err(wider),
+        }
+    }
 }
 
 impl Locks {
@@ -80,8 +95,33 @@ impl Locks {
 }
 
 impl Inner {
-    /// Runs a change in a transaction, again with more locks as long as it asks for them, and rings afterwards.
+    /// Runs a change in a transaction and rings afterwards.
     pub(crate) async fn change<C, T, F>(
+        &self,
+        by: &Author,
+        locks: Locks,
+        context: C,
+        closure: F,
+    ) -> Result<T, EngineError>
+    where
+        C: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t, 'c> Fn(&'t mut Tx<'c>, Scribe, Locks, C) -> BoxFuture<'t, Result<T, EngineError>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.refuse_when_closing()?;
+        let context = (self.scribe(by), locks, context);
+        let changed = self
+            .write_unless(context, move |tx, (scribe, locks, context)| closure(tx, scribe, locks, context));
+        let changed = changed.await?;
+        self.rang();
+        Ok(changed)
+    }
+
+    /// The same, again with more locks as long as it asks for them.
+    pub(crate) async fn change_widely<C, T, F>(
         &self,
         by: &Author,
         mut locks: Locks,
@@ -91,7 +131,7 @@ impl Inner {
     where
         C: Clone + Send + Sync + 'static,
         T: Send + 'static,
-        F: for<'t, 'c> Fn(&'t mut Tx<'c>, Scribe, Locks, C) -> BoxFuture<'t, Result<Attempt<T>, EngineError>>
+        F: for<'t, 'c> Fn(&'t mut Tx<'c>, Scribe, Locks, C) -> BoxFuture<'t, Result<T, Again>>
             + Send
             + Sync
             + 'static,
@@ -101,19 +141,20 @@ impl Inner {
         let closure = Arc::new(closure);
         for _ in 0..MOST_ATTEMPTS {
             let tried = Arc::clone(&closure);
-            let attempt = self.write(
+            let attempt = self.write_undoing(
                 (scribe.clone(), locks.clone(), context.clone()),
                 move |tx, (scribe, locks, context)| {
                     let tried = Arc::clone(&tried);
-                    Box::pin(async move { answer(tried(tx, scribe, locks, context).await) })
+                    tried(tx, scribe, locks, context)
                 },
             );
-            match attempt.await?? {
-                Attempt::Done(done) => {
+            match attempt.await {
+                Ok(done) => {
                     self.rang();
                     return Ok(done);
                 }
-                Attempt::Wider(more) => locks = locks.with(&more),
+                Err(Again::Wider(more)) => locks = locks.with(&more),
+                Err(Again::Refused(refusal)) => return Err(refusal),
             }
         }
         let message = "Too many others changed the same issues at the same time".to_owned();

@@ -6,9 +6,9 @@ use serde_json::json;
 use store::labels::{self, Label};
 use store::{Tx, companies};
 
+use super::Locks;
 use super::care::agent_in;
 use super::texts::Sheet;
-use super::{Attempt, Locks};
 use crate::activity::Author;
 use crate::{Engine, EngineError};
 
@@ -67,7 +67,7 @@ impl Engine {
                     }
                     let details = json!({ "name": label.name, "color": label.color });
                     scribe.tell(tx, &company, "label.created", ("label", &label.id), details).await?;
-                    Ok(Attempt::Done(label))
+                    Ok(label)
                 })
             });
         added.await
@@ -82,7 +82,7 @@ impl Engine {
                 labels::remove(tx, &id).await?;
                 let details = json!({ "name": label.name, "color": label.color });
                 scribe.tell(tx, &label.company_id, "label.deleted", ("label", &id), details).await?;
-                Ok(Attempt::Done(label))
+                Ok(label)
             })
         });
         removed.await

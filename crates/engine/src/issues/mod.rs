@@ -38,7 +38,7 @@ pub use reading::{Marked, ReadMark};
 
 pub(crate) use care::{ANY_PROOF, Custodian, agent_actor, agent_in, agent_may_hire, guard};
 pub(crate) use create::{Made, Place, Source, check, plan, write};
-pub(crate) use facts::{Attempt, Locked, Locks, dependents, open_blockers};
+pub(crate) use facts::{Again, Locked, Locks, dependents, open_blockers};
 pub(crate) use products::is_absolute_url;
 pub(crate) use texts::Sheet;
 pub(crate) use tidings::{dependents_of, family, note_readiness, send, standing};
@@ -89,15 +89,6 @@ pub(crate) async fn of_company(
     id: &IssueId,
 ) -> Result<Option<Issue>, StoreError> {
     Ok(issues::get(tx, id).await?.filter(|issue| issue.company_id == *company))
-}
-
-/// What a transaction of a change came to: a refusal is an answer and commits nothing, because nothing was written
-/// before it; a fault of the store undoes the transaction.
-pub(crate) fn answer<T>(result: Result<T, EngineError>) -> Result<Result<T, EngineError>, StoreError> {
-    match result {
-        Err(EngineError::Store(error)) => Err(error),
-        other => Ok(other),
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use store::issues;
 use store::work_products::{self, WorkProduct};
 
 use super::texts::{BODY, NAME, Sheet, TITLE};
-use super::{Attempt, Locks, guard};
+use super::{Locks, guard};
 use crate::activity::Author;
 use crate::{Engine, EngineError};
 
@@ -143,7 +143,7 @@ impl Engine {
                 let action = "issue.work_product_created";
                 scribe.tell_issue(tx, company, action, &id, details(&product)).await?;
                 issues::touch(tx, &id, scribe.now).await?;
-                Ok(Attempt::Done(product))
+                Ok(product)
             })
         });
         added.await
@@ -175,7 +175,7 @@ impl Engine {
                     let action = "issue.work_product_updated";
                     scribe.tell_issue(tx, company, action, &issue.id, details(&product)).await?;
                     issues::touch(tx, &issue.id, scribe.now).await?;
-                    Ok(Attempt::Done(product))
+                    Ok(product)
                 })
             });
         patched.await
@@ -199,7 +199,7 @@ impl Engine {
                     let action = "issue.work_product_deleted";
                     scribe.tell_issue(tx, company, action, &issue.id, details(&product)).await?;
                     issues::touch(tx, &issue.id, scribe.now).await?;
-                    Ok(Attempt::Done(product))
+                    Ok(product)
                 })
             });
         removed.await

@@ -6,7 +6,7 @@ use serde_json::json;
 use store::issues;
 use store::reads::{self, ReadState};
 
-use super::{Attempt, Locks};
+use super::Locks;
 use crate::activity::Author;
 use crate::{Engine, EngineError};
 
@@ -64,7 +64,7 @@ impl Engine {
                         }
                     };
                     scribe.tell_issue(tx, company, action, &id, json!({ "userId": user })).await?;
-                    Ok(Attempt::Done(Marked { state: reads::get(tx, &id, &user).await?, removed }))
+                    Ok(Marked { state: reads::get(tx, &id, &user).await?, removed })
                 })
             });
         marked.await

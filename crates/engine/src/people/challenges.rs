@@ -145,11 +145,11 @@ impl Engine {
         let actor = actor.clone();
         let context = (id.to_owned(), hash(secret), scribe);
         self.inner
-            .write(context, move |tx, (id, secret, scribe)| {
+            .write_unless(context, move |tx, (id, secret, scribe)| {
                 let actor = actor.clone();
                 Box::pin(async move { approve(tx, &id, &secret, &actor, scribe).await })
             })
-            .await?
+            .await
     }
 
     /// Cancels a challenge; whoever has its secret may.
@@ -195,20 +195,13 @@ async fn approve(
     secret: &str,
     actor: &Actor,
     mut scribe: Scribe,
-) -> Result<Result<ChallengeView, EngineError>, StoreError> {
+) -> Result<ChallengeView, EngineError> {
     let now = scribe.now;
-    let missing = || Ok(Err(Refusal::NoChallenge.into()));
-    let Some(found) = challenges::with_secret(tx, id, secret).await? else { return missing() };
+    let missing = || EngineError::from(Refusal::NoChallenge);
+    let found = challenges::with_secret(tx, id, secret).await?.ok_or_else(missing)?;
     let rule = known(&found);
-    let step = match rule::approve(&rule, actor, now) {
-        Ok(step) => step,
-        Err(refusal) => return Ok(Err(refusal.into())),
-    };
-    if step == Step::Done {
-        let board = match rule.approver(actor) {
-            Ok(board) => board.clone(),
-            Err(refusal) => return Ok(Err(refusal.into())),
-        };
+    if rule::approve(&rule, actor, now)? == Step::Done {
+        let board = rule.approver(actor)?.clone();
         if board.proof.is_local() {
             members::local_user(tx, now).await?;
         }
@@ -219,8 +212,8 @@ async fn approve(
             make_board_key(tx, &board.user, key, name, hash, &mut scribe).await?;
         }
     }
-    let Some(found) = challenges::with_secret(tx, id, secret).await? else { return missing() };
-    Ok(Ok(view(tx, found, actor, now).await?))
+    let found = challenges::with_secret(tx, id, secret).await?.ok_or_else(missing)?;
+    Ok(view(tx, found, actor, now).await?)
 }
 
 async fn view(

@@ -35,10 +35,10 @@ impl Engine {
         let context = (agent.clone(), name, hash(&token), self.inner.scribe(by));
         let key = self
             .inner
-            .write(context, |tx, (agent, name, hash, scribe)| {
+            .write_unless(context, |tx, (agent, name, hash, scribe)| {
                 Box::pin(async move { make_agent_key(tx, &agent, name, hash, scribe).await })
             })
-            .await??;
+            .await?;
         self.inner.feed.ring();
         Ok(MadeKey { key, token })
     }
@@ -150,14 +150,14 @@ async fn make_agent_key(
     name: String,
     hash: String,
     mut scribe: Scribe,
-) -> Result<Result<AgentKey, EngineError>, StoreError> {
-    let Some(row) = agents::lock(tx, agent).await? else { return Ok(Err(EngineError::NotFound("Agent"))) };
+) -> Result<AgentKey, EngineError> {
+    let row = agents::lock(tx, agent).await?.ok_or(EngineError::NotFound("Agent"))?;
     let refused = |text: &str| EngineError::Conflict { message: text.to_owned(), details: None };
     match row.status {
         AgentStatus::PendingApproval => {
-            return Ok(Err(refused("Cannot create keys for pending approval agents")));
+            return Err(refused("Cannot create keys for pending approval agents"));
         }
-        AgentStatus::Terminated => return Ok(Err(refused("Cannot create keys for terminated agents"))),
+        AgentStatus::Terminated => return Err(refused("Cannot create keys for terminated agents")),
         AgentStatus::Active
         | AgentStatus::Paused
         | AgentStatus::Idle
@@ -180,7 +180,7 @@ async fn make_agent_key(
     let actor = scribe.by.actor();
     let kept = record(&row.company_id, &actor, "agent.key_created", agent.as_str(), &key.id, scribe.now);
     audit::append(tx, kept).await?;
-    Ok(Ok(key))
+    Ok(key)
 }
 
 /// Adds the key of a person under a given id.

@@ -146,17 +146,17 @@ impl Engine {
     ) -> Result<Membership, EngineError> {
         let context = (company.clone(), user.to_owned(), self.inner.scribe(by));
         self.inner
-            .write(context, move |tx, (company, user, mut scribe)| {
+            .write_unless(context, move |tx, (company, user, mut scribe)| {
                 Box::pin(async move {
                     if companies::get(tx, &company).await?.is_none() {
-                        return Ok(Err(EngineError::NotFound("Company")));
+                        return Err(EngineError::NotFound("Company"));
                     }
                     if users::get(tx, &user).await?.is_none() {
-                        return Ok(Err(EngineError::NotFound("User")));
+                        return Err(EngineError::NotFound("User"));
                     }
                     let stays = role == MemberRole::Owner && status == MembershipStatus::Active;
                     if !stays && is_last_owner(tx, &company, &user).await? {
-                        return Ok(Err(last_owner()));
+                        return Err(last_owner());
                     }
                     let membership = Membership {
                         id: scribe.id(),
@@ -175,10 +175,10 @@ impl Engine {
                     scribe.tell(tx, &company, "member.updated", about, details).await?;
                     let by = &scribe.by;
                     keep(tx, Some(&company), by, "member.updated", &user, &words, scribe.now).await?;
-                    Ok(Ok(saved))
+                    Ok(saved)
                 })
             })
-            .await?
+            .await
     }
 
     /// Ends a membership with everything that was given with it. A company keeps an owner.
@@ -190,21 +190,21 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let context = (company.clone(), user.to_owned(), self.inner.scribe(by));
         self.inner
-            .write(context, |tx, (company, user, mut scribe)| {
+            .write_unless(context, |tx, (company, user, mut scribe)| {
                 Box::pin(async move {
                     if is_last_owner(tx, &company, &user).await? {
-                        return Ok(Err(last_owner()));
+                        return Err(last_owner());
                     }
                     if !users::remove_membership(tx, &company, &Principal::user(&user)).await? {
-                        return Ok(Err(EngineError::NotFound("Member")));
+                        return Err(EngineError::NotFound("Member"));
                     }
                     let details = json!({ "userId": user });
                     scribe.tell(tx, &company, "member.removed", ("user", &user), details).await?;
                     keep(tx, Some(&company), &scribe.by, "member.removed", &user, "", scribe.now).await?;
-                    Ok(Ok(()))
+                    Ok(())
                 })
             })
-            .await?
+            .await
     }
 
     /// The people of a company, oldest first.
@@ -234,7 +234,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let context = (company.clone(), who, self.inner.scribe(by));
         self.inner
-            .write(context, move |tx, (company, who, mut scribe)| {
+            .write_unless(context, move |tx, (company, who, mut scribe)| {
                 Box::pin(async move {
                     let now = scribe.now;
                     if !is_given {
@@ -246,7 +246,7 @@ impl Engine {
                                     .await?
                                     .is_some_and(|agent| agent.company_id == company);
                             if !is_ours {
-                                return Ok(Err(EngineError::NotFound("Member")));
+                                return Err(EngineError::NotFound("Member"));
                             }
                             let membership = Membership {
                                 id: scribe.id(),
@@ -276,10 +276,10 @@ impl Engine {
                     let words = format!("{grant}: {is_given}");
                     keep(tx, Some(&company), &scribe.by, "member.grant_changed", &who.id, &words, now)
                         .await?;
-                    Ok(Ok(()))
+                    Ok(())
                 })
             })
-            .await?
+            .await
     }
 }
 

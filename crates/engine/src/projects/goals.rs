@@ -8,7 +8,7 @@ use store::{Tx, companies};
 
 use super::{BODY, MOST_PROJECTS, NAME, agent_of};
 use crate::activity::Author;
-use crate::issues::{Attempt, Locks, Sheet, agent_in};
+use crate::issues::{Locks, Sheet, agent_in};
 use crate::{Engine, EngineError};
 
 const LEVELS: [&str; 4] = ["company", "team", "agent", "task"];
@@ -99,7 +99,7 @@ impl Engine {
                 goals::insert(tx, &goal).await?;
                 let details = json!({ "title": goal.title, "level": goal.level });
                 scribe.tell(tx, &company, "goal.created", ("goal", &goal.id), details).await?;
-                Ok(Attempt::Done(goal))
+                Ok(goal)
             })
         });
         made.await
@@ -125,7 +125,7 @@ impl Engine {
                 goals::update(tx, &goal).await?;
                 let details = json!({ "title": goal.title, "status": goal.status });
                 scribe.tell(tx, &goal.company_id, "goal.updated", ("goal", &id), details).await?;
-                Ok(Attempt::Done(goal))
+                Ok(goal)
             })
         });
         patched.await
@@ -140,7 +140,7 @@ impl Engine {
                 goals::remove(tx, &id).await?;
                 let details = json!({ "title": goal.title });
                 scribe.tell(tx, &goal.company_id, "goal.deleted", ("goal", &id), details).await?;
-                Ok(Attempt::Done(goal))
+                Ok(goal)
             })
         });
         removed.await

@@ -21,7 +21,7 @@ pub use goals::{GoalDraft, GoalPatch};
 pub use workspaces::WorkspaceDraft;
 
 use crate::activity::{Author, Scribe};
-use crate::issues::{Attempt, Locks, Sheet, agent_in};
+use crate::issues::{Locks, Sheet, agent_in};
 use crate::{Engine, EngineError, budgets};
 
 /// The longest name of a project, a workspace or a goal.
@@ -164,7 +164,7 @@ impl Engine {
                 if let Some(workspace) = ready {
                     workspaces::insert(tx, &mut scribe, &project, workspace).await?;
                 }
-                Ok(Attempt::Done(card(tx, project).await?))
+                Ok(card(tx, project).await?)
             })
         });
         made.await
@@ -198,7 +198,7 @@ impl Engine {
                 }
                 let details = json!({ "name": project.name, "status": project.status });
                 scribe.tell(tx, &company, "project.updated", ("project", &id), details).await?;
-                Ok(Attempt::Done(card(tx, project).await?))
+                Ok(card(tx, project).await?)
             })
         });
         patched.await
@@ -219,7 +219,7 @@ impl Engine {
                 projects::remove(tx, &id).await?;
                 let details = json!({ "name": card.project.name });
                 scribe.tell(tx, &company, "project.deleted", ("project", &id), details).await?;
-                Ok(Attempt::Done(card))
+                Ok(card)
             })
         });
         removed.await

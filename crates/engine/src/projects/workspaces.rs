@@ -8,7 +8,7 @@ use store::projects::{self, Project, Workspace};
 
 use super::{BODY, NAME};
 use crate::activity::{Author, Scribe};
-use crate::issues::{Attempt, Locks, Sheet, agent_in, is_absolute_url};
+use crate::issues::{Locks, Sheet, agent_in, is_absolute_url};
 use crate::{Engine, EngineError};
 
 const SOURCES: [&str; 4] = ["local_path", "git_repo", "remote_managed", "non_git_path"];
@@ -50,7 +50,7 @@ impl Engine {
                     let project =
                         projects::lock(tx, &project).await?.ok_or(EngineError::NotFound("Project"))?;
                     agent_in(tx, &scribe, &project.company_id).await?;
-                    insert(tx, &mut scribe, &project, workspace).await.map(Attempt::Done)
+                    insert(tx, &mut scribe, &project, workspace).await
                 })
             });
         made.await
@@ -80,7 +80,7 @@ impl Engine {
                     let details = json!({ "workspaceId": id, "name": workspace.name });
                     let action = "project.workspace_updated";
                     scribe.tell(tx, company, action, ("project", &project.id), details).await?;
-                    Ok(Attempt::Done(workspace))
+                    Ok(workspace)
                 })
             });
         patched.await
@@ -104,7 +104,7 @@ impl Engine {
                 let details = json!({ "workspaceId": id, "name": workspace.name });
                 let action = "project.workspace_deleted";
                 scribe.tell(tx, company, action, ("project", &project.id), details).await?;
-                Ok(Attempt::Done(workspace))
+                Ok(workspace)
             })
         });
         removed.await

@@ -23,7 +23,7 @@ use store::{
     StoreError, Tx, events, holds, instance_settings, locks, orders, relations, runs_of_issues, wakes,
 };
 
-use super::stranded::awaits_decision;
+use super::stranded::awaiting_decision;
 use crate::activity::Scribe;
 use crate::attempts::{self, AUTHOR, Counts};
 use crate::{Inner, promotions};
@@ -286,6 +286,9 @@ async fn load(
     let entities: Vec<String> = ids.iter().map(|id| id.0.clone()).collect();
     let shown = inbox::with_open(tx, InboxKind::StrandedIssue.as_str(), &entities).await?;
     let shown: BTreeSet<IssueId> = shown.into_iter().map(IssueId).collect();
+    let open = all.values().filter(|it| !matches!(it.status, IssueStatus::Done | IssueStatus::Cancelled));
+    let open: Vec<IssueId> = open.map(|issue| issue.id.clone()).collect();
+    let awaiting = awaiting_decision(tx, &open).await?;
     let waiting: BTreeSet<&IssueId> = blocks
         .iter()
         .filter(|(blocker, _)| all.get(blocker).is_none_or(|issue| issue.status != IssueStatus::Done))
@@ -293,8 +296,7 @@ async fn load(
         .collect();
     let mut issues = Vec::with_capacity(all.len());
     for issue in all.values().filter(|issue| issue.company_id == *company) {
-        let may_wait = !matches!(issue.status, IssueStatus::Done | IssueStatus::Cancelled);
-        let awaits = may_wait && awaits_decision(tx, &issue.id).await?;
+        let awaits = awaiting.contains(&issue.id);
         let is_in_words = issue.status == IssueStatus::Blocked && !waiting.contains(&issue.id);
         issues.push(GraphIssue {
             said: if is_in_words { last_words(tx, issue).await? } else { None },

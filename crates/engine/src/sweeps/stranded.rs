@@ -4,6 +4,8 @@
 //! (`check_at`): idle issues are due never. A slow walk, after each start and seldom afterwards, finds what nobody planned
 //! a look for. What is done is decided by `domain::recovery::stranded`; promoting deferred wakes is another sweep's.
 
+use std::collections::BTreeSet;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -282,7 +284,7 @@ pub(crate) async fn view(
     }
     view.held = issue_views::pause_hold(tx, &issue.id).await?.is_some();
     view.blocked_by_others = !relations::is_ready(tx, &issue.id).await?;
-    view.awaits_decision = awaits_decision(tx, &issue.id).await?;
+    view.awaits_decision = !awaiting_decision(tx, slice::from_ref(&issue.id)).await?.is_empty();
     if let Some(agent) = &agent {
         let project = issue.project_id.as_deref();
         view.budget_blocked = budgets::block(tx, &issue.company_id, &agent.id, project, now).await?.is_some();
@@ -315,13 +317,13 @@ pub(crate) async fn is_carried_on(tx: &mut Tx<'_>, issue: &Issue, now: Moment) -
         || promotions::look(tx, Some(issue), now).await?.promoted().is_some())
 }
 
-/// A person was asked something about the issue and has not answered.
-pub(crate) async fn awaits_decision(tx: &mut Tx<'_>, issue: &IssueId) -> Result<bool, StoreError> {
-    if !interactions::pending(tx, issue, 1).await?.is_empty() {
-        return Ok(true);
-    }
-    let asked = approvals::of_issue(tx, issue, 100).await?;
-    Ok(asked.iter().any(|it| matches!(it.status.as_str(), "pending" | "revision_requested")))
+/// Those of these issues about which somebody was asked something and has not answered.
+pub(crate) async fn awaiting_decision(
+    tx: &mut Tx<'_>,
+    issues: &[IssueId],
+) -> Result<BTreeSet<IssueId>, StoreError> {
+    let asked = interactions::waiting_on(tx, issues).await?;
+    Ok(asked.into_iter().chain(approvals::waiting_on(tx, issues).await?).collect())
 }
 
 /// A run that is over, as the rule sees it, with the row.

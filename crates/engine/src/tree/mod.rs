@@ -20,7 +20,7 @@ use store::holds::{self, Hold, Member, Release};
 use store::{Tx, audit, issues};
 
 use crate::activity::{Author, Scribe};
-use crate::issues::{Attempt, Locks, Sheet};
+use crate::issues::{Locks, Sheet};
 use crate::stops::StopReport;
 use crate::{Engine, EngineError, stops};
 
@@ -105,7 +105,7 @@ impl Engine {
                     let details = json!({ "mode": mode, "affectedIssues": preview.affected().count() });
                     let action = "issue.tree_control_previewed";
                     scribe.tell_issue(tx, &tree.company, action, &root, details).await?;
-                    Ok(Attempt::Done(tree.owned(&preview, scribe.now, policy)))
+                    Ok(tree.owned(&preview, scribe.now, policy))
                 })
             });
         previewed.await
@@ -122,10 +122,14 @@ impl Engine {
         check(&operation)?;
         let mode = operation.mode;
         let context = (root.clone(), operation);
-        let done =
-            self.inner.change(by, Locks::of(root), context, |tx, mut scribe, locks, (root, operation)| {
+        let done = self.inner.change_widely(
+            by,
+            Locks::of(root),
+            context,
+            |tx, mut scribe, locks, (root, operation)| {
                 Box::pin(async move { operation::operate(tx, &mut scribe, locks, &root, operation).await })
-            });
+            },
+        );
         let operation::Done { held, preview, stopped } = done.await?;
         let words = words(mode);
         for (agent, report) in stopped {
@@ -236,7 +240,7 @@ impl Engine {
                     audit::append(tx, stops::record(company, &actor, action, id.as_str(), "", now)).await?;
                     let hold = holds::get(tx, &id).await?.ok_or(EngineError::NotFound("Issue tree hold"))?;
                     let members = holds::members(tx, &id, MOST_ISSUES).await?;
-                    Ok(Attempt::Done(HeldTree { hold, members }))
+                    Ok(HeldTree { hold, members })
                 })
             },
         );

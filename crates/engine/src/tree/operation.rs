@@ -20,7 +20,7 @@ use store::{Tx, audit, locks, runs, wakes};
 use super::view::{self, Tree};
 use super::{HeldTree, Stopped, TreeOperation, TreePreview, actor_type, release_of, stop_of, words};
 use crate::activity::Scribe;
-use crate::issues::{self as facade, Attempt, Locked, Locks};
+use crate::issues::{self as facade, Again, Locked, Locks};
 use crate::stops::StopReport;
 use crate::{EngineError, stops};
 
@@ -40,7 +40,7 @@ pub(super) async fn operate(
     locks: Locks,
     root: &IssueId,
     ask: TreeOperation,
-) -> Result<Attempt<Done>, EngineError> {
+) -> Result<Done, Again> {
     let seen = view::load(tx, root).await?;
     let locks = locks.with(&needs(tx, &seen, ask.mode).await?);
     let locked = locks.take(tx).await?;
@@ -48,7 +48,7 @@ pub(super) async fn operate(
     let tree = view::load(tx, root).await?;
     let needed = needs(tx, &tree, ask.mode).await?;
     if !locks.holds(&needed) {
-        return Ok(Attempt::Wider(locks.with(&needed)));
+        return Err(Again::Wider(locks.with(&needed)));
     }
     let preview = tree.preview(ask.mode);
     let wake_agents = ask.metadata.as_ref().is_some_and(|metadata| metadata["wakeAgents"] == true);
@@ -62,7 +62,7 @@ pub(super) async fn operate(
     let stopped = if operation.stops { stop(tx, scribe, &tree, ask.mode).await? } else { Vec::new() };
     wake(tx, scribe, &tree, &operation, &held.hold.id).await?;
     let preview = tree.owned(&preview, scribe.now, ask.release_policy);
-    Ok(Attempt::Done(Done { held, preview, stopped }))
+    Ok(Done { held, preview, stopped })
 }
 
 /// Everything an operation touches: the tree, the agents of its runs, and, for a cancel or a restore, what it blocks and

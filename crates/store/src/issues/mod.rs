@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 
 pub use lists::{Filter, MOST_LISTED, inbox_lite, list};
 pub use sweeps::{
-    bring_forward, check_all_of_agent, check_by, check_of_agent, maybe_left, next_check, of_agents, orphans,
+    bring_forward, check_all_of_agent, check_by, check_of_agent, maybe_left, next_check, orphans,
     set_check_at, stuck, to_check,
 };
 pub use trees::{Below, MOST_ANCESTORS, ancestors, children, count_children, descendants, has_open_child};

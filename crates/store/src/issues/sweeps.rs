@@ -8,21 +8,6 @@ use domain::moment::Moment;
 use super::{Issue, columns_of_i};
 use crate::{StoreError, Tx, p, sql};
 
-/// Returns issues that an agent should be working on (`todo` or `in_progress`, assigned to an agent and to no person),
-/// by id, after `after`.
-pub async fn of_agents(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Issue>, StoreError> {
-    tx.rows_as(
-        sql!(concat!(
-            "SELECT ",
-            columns_of_i!(),
-            " FROM issues i WHERE i.status IN ('todo', 'in_progress') AND i.assignee_agent_id IS NOT NULL \
-             AND i.assignee_user_id IS NULL AND i.id > $1 ORDER BY i.id LIMIT $2"
-        )),
-        p![after, limit],
-    )
-    .await
-}
-
 /// Returns visible issues that are blocked or in review, by id, after `after`.
 pub async fn stuck(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Issue>, StoreError> {
     tx.rows_as(

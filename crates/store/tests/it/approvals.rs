@@ -141,6 +141,15 @@ both_stores! {
         assert!(tx!(store, [acme, one, by], |tx| approvals::link(tx, &acme, "b", &one, &by, at(4))));
         assert_eq!(tx!(store, [], |tx| approvals::issues_of(tx, "a", 9)), [two.clone(), one.clone()]);
         assert_eq!(tx!(store, [one], |tx| approvals::of_issue(tx, &one, 9)), [approval("b", 1), approval("a", 0)]);
+        let (three, some) = (IssueId::from("three"), [one.clone(), two.clone()]);
+        assert!(tx!(store, [acme, three, by], |tx| approvals::link(tx, &acme, "b", &three, &by, at(5))));
+        let mut waiting = tx!(store, [some], |tx| approvals::waiting_on(tx, &some));
+        waiting.sort();
+        assert_eq!(waiting, some);
+        let rejected = Verdict { status: "rejected".into(), note: None, by_user: None };
+        assert!(tx!(store, [rejected], |tx| approvals::decide(tx, "a", &rejected, at(6))).is_some());
+        // The other approval of the first issue still waits, that of the second does not.
+        assert_eq!(tx!(store, [some], |tx| approvals::waiting_on(tx, &some)), some[..1]);
         assert!(tx!(store, [one], |tx| approvals::unlink(tx, "a", &one)));
         assert!(!tx!(store, [one], |tx| approvals::unlink(tx, "a", &one)));
         assert_eq!(tx!(store, [], |tx| approvals::issues_of(tx, "a", 9)), [two]);

@@ -78,5 +78,10 @@ both_stores! {
         let issue = IssueId::from("issue");
         let waiting = tx!(store, [issue], |tx| interactions::pending(tx, &issue, 9));
         assert_eq!(waiting, [interaction("2", None, 1)]);
+        let some = [issue.clone(), IssueId::from("other")];
+        assert_eq!(tx!(store, [some], |tx| interactions::waiting_on(tx, &some)), some[..1]);
+        let no = Answer { status: "rejected".into(), result: None, by_agent: Some("ada".into()), by_user: None };
+        assert!(tx!(store, [no], |tx| interactions::resolve(tx, "2", &no, at(7))).is_some());
+        assert_eq!(tx!(store, [some], |tx| interactions::waiting_on(tx, &some)), [] as [IssueId; 0]);
     }
 }

@@ -263,8 +263,6 @@ both_stores! {
         let found = store
             .read(|tx| Box::pin(async {
                 Ok([
-                    issues::of_agents(tx, "", 1).await?,
-                    issues::of_agents(tx, "a", 10).await?,
                     issues::stuck(tx, "", 10).await?,
                     issues::to_check(tx, at(19), 10).await?,
                     issues::to_check(tx, at(99), 10).await?,
@@ -273,7 +271,7 @@ both_stores! {
             .await
             .unwrap();
         assert_eq!(found.each_ref().map(|part| ids(part)), [
-            vec!["a"], vec!["b"], vec!["f", "g"], vec!["c"], vec!["c", "f"],
+            vec!["f", "g"], vec!["c"], vec!["c", "f"],
         ]);
         assert_eq!(store.read(|tx| Box::pin(issues::next_check(tx))).await.unwrap(), Some(at(10)));
     }

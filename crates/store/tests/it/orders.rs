@@ -153,13 +153,12 @@ both_stores! {
             }))
             .await;
         assert!(matches!(second, Err(StoreError::Constraint { rule: Rule::Unique, .. })), "{second:?}");
-        let (mine, all, of_agent, queued, some) = store
+        let (mine, all, of_agent, some) = store
             .read(|tx| Box::pin(async {
                 Ok((
                     wakes::deferred(tx, &"ada".into(), &"i".into()).await?.unwrap(),
                     wakes::deferred_on(tx, &"i".into(), 10).await?,
                     wakes::deferred_of_agent(tx, &"ada".into(), 10).await?,
-                    wakes::queued_without_run(tx, &"ada".into(), 10).await?,
                     wakes::deferred_on_some(tx, &["j".into(), "k".into()]).await?,
                 ))
             }))
@@ -167,29 +166,35 @@ both_stores! {
             .unwrap();
         let ids = |wakes: &[wakes::Wake]| wakes.iter().map(|wake| wake.id.0.clone()).collect::<Vec<_>>();
         assert_eq!(mine, wake("w1", "ada", Some("i"), WakeStatus::Deferred));
-        assert_eq!((ids(&all), ids(&of_agent), ids(&queued)), (
-            vec!["w1".to_owned(), "w2".to_owned()], vec!["w1".to_owned(), "w3".to_owned()], vec!["w4".to_owned()],
+        assert_eq!((ids(&all), ids(&of_agent)), (
+            vec!["w1".to_owned(), "w2".to_owned()], vec!["w1".to_owned(), "w3".to_owned()],
         ));
         assert_eq!(some, [("j".into(), "ada".into())]);
     }
 
-    async fn a_deferred_wake_is_merged_into_promoted_or_ended_and_then_left_alone(store: Store) {
+    async fn a_deferred_wake_is_merged_into_settled_or_ended_and_then_left_alone(store: Store) {
         set_up(&store).await;
         ask(&store, vec![
             wake("w1", "ada", Some("i"), WakeStatus::Deferred),
             wake("w2", "bob", Some("i"), WakeStatus::Deferred),
         ]).await;
-        let done = write(&store, |tx| Box::pin(async {
-            Ok([
+        let settled = |run: &str| wakes::Wake {
+            run_id: Some(run.into()),
+            ..wake("w1", "ada", Some("i"), WakeStatus::Queued)
+        };
+        let (one, other) = (settled("r1"), settled("r2"));
+        let done = write(&store, move |tx| {
+            let (one, other) = (one.clone(), other.clone());
+            Box::pin(async move { Ok([
                 wakes::merge_deferred(tx, &"w1".into(), &json!({"commentId": "k2"})).await?,
-                wakes::promote_deferred(tx, &"w1".into(), &"r1".into(), "issue_execution_promoted").await?,
-                wakes::promote_deferred(tx, &"w1".into(), &"r2".into(), "issue_execution_promoted").await?,
+                wakes::settle_deferred(tx, &one).await?,
+                wakes::settle_deferred(tx, &other).await?,
                 wakes::merge_deferred(tx, &"w1".into(), &json!({})).await?,
                 wakes::end_without_run(tx, &"w1".into(), WakeStatus::Cancelled, None, at(9)).await?,
                 wakes::end_without_run(tx, &"w2".into(), WakeStatus::Failed, Some("gone"), at(9)).await?,
                 wakes::end_without_run(tx, &"w2".into(), WakeStatus::Cancelled, None, at(10)).await?,
-            ])
-        })).await;
+            ]) })
+        }).await;
         assert_eq!(done, [true, true, false, false, false, true, false]);
         let (first, second) = store
             .read(|tx| Box::pin(async {

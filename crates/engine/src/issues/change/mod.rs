@@ -20,7 +20,7 @@ use store::issues::Issue;
 
 use self::plan::{foresee, needs, plan};
 use self::write::write;
-use super::facts::{Attempt, Locks};
+use super::facts::{Again, Locks};
 use super::texts::{BODY, NAME, Sheet, TITLE};
 use crate::activity::{Author, Scribe};
 use crate::stops::StopReport;
@@ -98,7 +98,7 @@ impl Inner {
         check(&patch, route)?;
         let context = (issue.clone(), Arc::new(patch), route);
         let changed =
-            self.change(by, Locks::of(issue), context, |tx, mut scribe, locks, (id, patch, route)| {
+            self.change_widely(by, Locks::of(issue), context, |tx, mut scribe, locks, (id, patch, route)| {
                 Box::pin(async move { attempt(tx, &mut scribe, &locks, &id, &patch, route).await })
             });
         let Written { patched, stop } = changed.await?;
@@ -123,7 +123,7 @@ async fn attempt(
     id: &IssueId,
     patch: &IssuePatch,
     route: Route,
-) -> Result<Attempt<Written>, EngineError> {
+) -> Result<Written, Again> {
     // What the change will most likely need is locked at once.
     let locks = locks.with(&foresee(tx, id, patch).await?);
     let locked = locks.take(tx).await?;
@@ -131,9 +131,9 @@ async fn attempt(
     let plan = plan(tx, scribe, issue, patch).await?;
     let needed = needs(tx, &plan).await?;
     if !locks.holds(&needed) {
-        return Ok(Attempt::Wider(locks.with(&needed)));
+        return Err(Again::Wider(locks.with(&needed)));
     }
-    write(tx, scribe, &locked, plan, patch, route).await.map(Attempt::Done)
+    Ok(write(tx, scribe, &locked, plan, patch, route).await?)
 }
 
 fn check(patch: &IssuePatch, route: Route) -> Result<(), EngineError> {
