@@ -5,6 +5,7 @@
 //! the scripted agent and the caller of HTTP agents; the `bugle` executable runs them under a first argument.
 
 mod adapter;
+mod cli;
 mod env;
 mod executable;
 mod http;
