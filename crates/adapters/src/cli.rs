@@ -4,5 +4,8 @@
 //! What it is called, how it is told what, and what its lines mean is the business of its own file.
 
 mod config;
+mod prompt;
+mod template;
 
 pub(crate) use config::{CheckCodes, Common, command, environment_checks};
+pub(crate) use prompt::{CONTRACT, Instructions, Prompt, Style, assemble, instructions};

@@ -1,0 +1,38 @@
+//! Two notes for programs that do not look around by themselves: which variables tell of the run, and how the API is
+//! called. Only names are written, never a value.
+
+use crate::adapter::Setup;
+use crate::cli::config::Common;
+use crate::cli::prompt::Style;
+use crate::env;
+
+/// The notes that this kind of agent wants.
+pub(super) fn sections(setup: &Setup<'_>, common: &Common<'_>, style: Style) -> Vec<String> {
+    if !style.env_note && !style.api_note {
+        return Vec::new();
+    }
+    let vars = env::for_run(setup, &common.env).vars;
+    let has = |name: &str| vars.get(name).is_some_and(|value| !value.trim().is_empty());
+    let mut sections = Vec::new();
+    let names: Vec<&str> =
+        vars.keys().filter(|name| name.starts_with("PAPERCLIP_")).map(String::as_str).collect();
+    if style.env_note && !names.is_empty() {
+        sections.push(format!(
+            "Paperclip runtime note:\nThese environment variables tell of this run: {}.\n\
+             Read them in a shell when you need them, and do not print their values.",
+            names.join(", ")
+        ));
+    }
+    if style.api_note && has("PAPERCLIP_API_URL") && has("PAPERCLIP_API_KEY") {
+        sections.push(API.to_owned());
+    }
+    sections
+}
+
+const API: &str = "\
+Paperclip API access note:
+Call the Paperclip API with curl from a shell. To read:
+  curl -sS -H \"Authorization: Bearer $PAPERCLIP_API_KEY\" \"$PAPERCLIP_API_URL/api/agents/me\"
+To write, name the run as well:
+  curl -sS -X POST -H \"Authorization: Bearer $PAPERCLIP_API_KEY\" -H \"X-Paperclip-Run-Id: $PAPERCLIP_RUN_ID\" \
+-H \"Content-Type: application/json\" -d @body.json \"$PAPERCLIP_API_URL/api/issues/<issue id>/comments\"";
