@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calling;
+mod captures;
 mod describing;
 mod endings;
 mod playing;
