@@ -3,7 +3,9 @@
 //! Each of them is a program of somebody else's that is started once per run, works in a folder, and prints JSON lines.
 //! What it is called, how it is told what, and what its lines mean is the business of its own file.
 
+pub(crate) mod clock;
 mod config;
+pub(crate) mod wording;
 mod prompt;
 mod template;
 
