@@ -27,3 +27,52 @@ pub fn shorten(text: &str, limit: usize) -> (&str, bool) {
         None => (text, false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fence_is_longer_than_any_run_inside() {
+        for (text, fence) in [
+            ("", "```"),
+            ("a", "```"),
+            ("``", "```"),
+            ("```", "````"),
+            ("a ``` b ````` c", "``````"),
+            ("`\u{200B}````", "`````"),
+            ("~~~~~", "```"),
+        ] {
+            assert_eq!(fenced(text, "text"), format!("{fence}text\n{text}\n{fence}"));
+            assert_eq!(fenced(text, ""), format!("{fence}\n{text}\n{fence}"));
+        }
+    }
+
+    #[test]
+    fn nothing_breaks_a_line() {
+        for (text, line) in [
+            ("", ""),
+            (" \n ", ""),
+            ("plain words", "plain words"),
+            ("a\nb\r\nc\td", "a b c d"),
+            ("a\u{0}b\u{1B}[31mc", "a b [31mc"),
+            ("a\u{85}b\u{2028}c\u{2029}d\u{A0}e", "a b c d e"),
+            (" ä  ö ", "ä ö"),
+        ] {
+            assert_eq!(one_line(text), line, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        for (text, limit, kept, is_cut) in [
+            ("", 0, "", false),
+            ("a", 0, "", true),
+            ("äöü", 3, "äöü", false),
+            ("äöü", 2, "äö", true),
+            ("äöü", 9, "äöü", false),
+        ] {
+            assert_eq!(shorten(text, limit), (kept, is_cut), "{text} {limit}");
+        }
+    }
+}
