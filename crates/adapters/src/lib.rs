@@ -6,6 +6,7 @@
 
 mod adapter;
 mod cli;
+mod codex;
 mod env;
 mod executable;
 mod http;
@@ -26,7 +27,7 @@ pub use settings::{REDACTED, placeholders};
 
 /// Every kind of agent, in the order in which they are shown.
 pub fn registry() -> &'static [&'static dyn Adapter] {
-    &[&process::Process, &http::Http, &scripted::Scripted]
+    &[&process::Process, &http::Http, &scripted::Scripted, &codex::Codex]
 }
 
 /// Returns the adapter of a kind (`adapterType` of an agent).

@@ -37,8 +37,15 @@ pub(crate) fn next(text: &str, after: Moment) -> Option<Moment> {
     next_in(text, after, &TimeZone::system())
 }
 
-/// The same, with `local` as the zone of times that name none, or one that nobody knows.
-fn next_in(text: &str, after: Moment, local: &TimeZone) -> Option<Moment> {
+/// The zone in which a program prints times: that of its own variable `TZ`, else the server's.
+pub(crate) fn zone_of(tz: Option<&str>) -> TimeZone {
+    let name = tz.map(|tz| tz.trim().trim_start_matches(':')).filter(|name| !name.is_empty());
+    let named = |name| TimeZone::get(name).or_else(|_| TimeZone::posix(name)).ok();
+    name.and_then(named).unwrap_or_else(TimeZone::system)
+}
+
+/// As [`next`], with `local` as the zone of times that name none, or one that nobody knows.
+pub(crate) fn next_in(text: &str, after: Moment, local: &TimeZone) -> Option<Moment> {
     let text = text.char_indices().nth(LOOKED_AT).map_or(text, |(end, _)| &text[..end]);
     let lower = text.to_ascii_lowercase();
     let mut from = 0;
@@ -303,6 +310,17 @@ mod tests {
         let (text, now) = ("try again at 10:51 PM", at(NOW));
         assert_eq!(next(text, now), next_in(text, now, &TimeZone::system()));
         assert_eq!(next("resets 3pm (UTC)", now), Some(at("2026-11-21T15:00:00Z")));
+    }
+
+    #[test]
+    fn a_program_prints_times_in_the_zone_of_its_own_environment() {
+        let three = |tz| next_in("resets 3pm", at(NOW), &zone_of(tz));
+        assert_eq!(three(Some("UTC")), Some(at("2026-11-21T15:00:00Z")));
+        assert_eq!(three(Some(":America/New_York")), Some(at("2026-11-21T20:00:00Z")));
+        assert_eq!(three(Some("EST5EDT")), Some(at("2026-11-21T20:00:00Z")));
+        for unknown in [None, Some(" "), Some("No/Land")] {
+            assert_eq!(three(unknown), next("resets 3pm", at(NOW)));
+        }
     }
 
     proptest! {

@@ -43,6 +43,7 @@ macro_rules! captures {
 captures!(claude_2_1_197, "claude_local", "claude-2.1.197");
 captures!(claude_2_1_316, "claude_local", "claude-2.1.316");
 captures!(claude_2_1_329, "claude_local", "claude-2.1.329");
+captures!(codex, "codex_local", "codex", { "env": { "TZ": "UTC" } });
 
 /// 20 November 2026, 10 o'clock in UTC: the same day in most zones, so that a time of the day means the same everywhere.
 const STARTED: Moment = Moment::from_micros(1_795_168_800_000_000);

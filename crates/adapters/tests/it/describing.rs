@@ -12,14 +12,14 @@ use crate::stage::{Stage, adapter};
 fn the_registry_knows_each_kind_once() {
     let kinds: Vec<_> =
         registry().iter().map(|adapter| (adapter.kind(), adapter.has_terminal_event())).collect();
-    assert_eq!(kinds, [("process", false), ("http", true), ("scripted", true)]);
+    assert_eq!(kinds, [("process", false), ("http", true), ("scripted", true), ("codex_local", true)]);
     assert!(adapters::find("claude").is_none());
     let config = json!({ "idempotent": true });
     let repeatable =
         |config: &Value| registry().iter().map(|adapter| adapter.is_repeatable(config)).collect::<Vec<_>>();
-    assert_eq!(repeatable(&json!({})), [true, false, true]);
-    assert_eq!(repeatable(&json!({ "idempotent": "true" })), [true, false, true]);
-    assert_eq!(repeatable(&config), [true, true, true]);
+    assert_eq!(repeatable(&json!({})), [true, false, true, true]);
+    assert_eq!(repeatable(&json!({ "idempotent": "true" })), [true, false, true, true]);
+    assert_eq!(repeatable(&config), [true, true, true, true]);
 }
 
 #[test]
