@@ -10,4 +10,4 @@ mod prompt;
 mod template;
 
 pub(crate) use config::{CheckCodes, Common, command, environment_checks};
-pub(crate) use prompt::{CONTRACT, Instructions, Prompt, Style, assemble, instructions};
+pub(crate) use prompt::{Instructions, Prompt, Style, assemble, contract, instructions};

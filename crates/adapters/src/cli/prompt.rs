@@ -7,9 +7,11 @@
 mod contract;
 mod instructions;
 mod notes;
+#[cfg(test)]
+mod tests;
 mod wake;
 
-use domain::brief::shorten;
+use domain::brief::{fenced, shorten};
 use serde_json::Value;
 
 use crate::adapter::Setup;
@@ -17,7 +19,7 @@ use crate::cli::config::Common;
 use crate::cli::template::{self, Rendered};
 use crate::env;
 
-pub(crate) use contract::CONTRACT;
+pub(crate) use contract::contract;
 pub(crate) use instructions::instructions;
 
 /// Where an agent's instructions file goes.
@@ -97,13 +99,13 @@ pub(crate) fn assemble(setup: &Setup<'_>, common: &Common<'_>, style: Style, res
     }
     sections.extend(notes::sections(setup, common, style));
     if !is_delta {
-        sections.push(fill("promptTemplate", common.template.unwrap_or(CONTRACT)));
+        sections.push(fill("promptTemplate", common.template.unwrap_or(contract::CONTRACT)));
     }
 
     let mut text = joined(&sections);
     if text.is_empty() {
         notes.push("every part of the prompt is blank, so the usual one is given".to_owned());
-        text = joined(&[template::render(CONTRACT, setup).text]);
+        text = joined(&[contract(setup)]);
     }
     Prompt { text, notes }
 }
@@ -116,22 +118,23 @@ fn fallback(context: &Value) -> Option<String> {
     }
     let session = ["paperclipPreviousSessionId", "resumeSessionDisplayId"]
         .iter()
-        .find_map(|key| env::non_blank(context.get(*key)));
+        .find_map(|key| wake::line(context.get(*key)?.as_str()?));
     let mut lines = vec![
         "## Paperclip Session Handoff".to_owned(),
         String::new(),
         "The session before this one failed more than once, so this one starts afresh.".to_owned(),
         String::new(),
-        format!(
-            "- previous session: {}",
-            session.as_deref().map_or_else(|| "unknown".to_owned(), wake::line)
-        ),
+        format!("- previous session: {}", session.as_deref().unwrap_or("unknown")),
         format!("- fallback mode: {mode}"),
     ];
     let summary = context.get("paperclipContinuationSummary");
     if let Some(body) = summary.and_then(|summary| env::non_blank(summary.get("body").or(Some(summary)))) {
         let (body, is_cut) = shorten(&body, HANDED_OVER);
-        lines.extend([String::new(), "What the issue's summary says so far:".to_owned(), wake::fenced(body)]);
+        lines.extend([
+            String::new(),
+            "What the issue's summary says so far:".to_owned(),
+            fenced(body, "text"),
+        ]);
         lines.extend(is_cut.then(|| "[continuation summary truncated]".to_owned()));
     }
     Some(lines.join("\n"))

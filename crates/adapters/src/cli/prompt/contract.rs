@@ -1,10 +1,19 @@
 //! The usual prompt of an agent that has no template of its own.
 
-/// Filled like any template. The names of endpoints, kinds and fields in it are an interface: agents act by them.
-pub(crate) const CONTRACT: &str = "\
-You are agent {{agent.id}} ({{agent.name}}). Continue your Paperclip work.
+use crate::adapter::Setup;
+use crate::cli::template;
 
-How to work in this run:
+/// Returns the usual prompt, for adapters that hand it over in another place than the prompt.
+pub(crate) fn contract(setup: &Setup<'_>) -> String {
+    template::render(CONTRACT, setup).text
+}
+
+/// Filled like any template. The names of endpoints, kinds and fields in it are an interface: agents act by them.
+pub(super) const CONTRACT: &str = "\
+You are {{ agent.name }}, agent {{ agent.id }} of company {{ company.id }}. This is run {{ run.id }}: take up the work \
+that is assigned to you.
+
+How to work in it:
 
 - Begin with real work now. A plan alone is a result only when a plan is what was asked for.
 - Leave something that lasts: code, a document, a comment, a changed issue. Say on the issue what you did, what is left \

@@ -18,7 +18,7 @@ pub(super) fn sections(setup: &Setup<'_>, common: &Common<'_>, style: Style) -> 
         vars.keys().filter(|name| name.starts_with("PAPERCLIP_")).map(String::as_str).collect();
     if style.env_note && !names.is_empty() {
         sections.push(format!(
-            "Paperclip runtime note:\nThese environment variables tell of this run: {}.\n\
+            "Runtime note:\nThese environment variables tell of this run: {}.\n\
              Read them in a shell when you need them, and do not print their values.",
             names.join(", ")
         ));
@@ -29,10 +29,12 @@ pub(super) fn sections(setup: &Setup<'_>, common: &Common<'_>, style: Style) -> 
     sections
 }
 
+/// The key goes through a pipe: as an argument of curl it would stand in the list of processes.
 const API: &str = "\
-Paperclip API access note:
-Call the Paperclip API with curl from a shell. To read:
-  curl -sS -H \"Authorization: Bearer $PAPERCLIP_API_KEY\" \"$PAPERCLIP_API_URL/api/agents/me\"
+API access note:
+Call the API with curl from a shell, and keep the key out of arguments and output. To read:
+  printf 'Authorization: Bearer %s\\n' \"$PAPERCLIP_API_KEY\" | curl -sS -H @- \"$PAPERCLIP_API_URL/api/agents/me\"
 To write, name the run as well:
-  curl -sS -X POST -H \"Authorization: Bearer $PAPERCLIP_API_KEY\" -H \"X-Paperclip-Run-Id: $PAPERCLIP_RUN_ID\" \
--H \"Content-Type: application/json\" -d @body.json \"$PAPERCLIP_API_URL/api/issues/<issue id>/comments\"";
+  printf 'Authorization: Bearer %s\\n' \"$PAPERCLIP_API_KEY\" | curl -sS -H @- -X POST \
+-H \"X-Paperclip-Run-Id: $PAPERCLIP_RUN_ID\" -H \"Content-Type: application/json\" -d @body.json \
+\"$PAPERCLIP_API_URL/api/issues/<issue id>/comments\"";
