@@ -48,6 +48,7 @@ impl FakeModel {
         BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said: Json = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("the model server (python3 is needed) said `{line}`: {error}"));
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
         FakeModel { base: format!("http://127.0.0.1:{}", said["port"]), http, stdin, watch }
     }

@@ -3,7 +3,7 @@
 //! Every home is made for one case and points at one model server; nothing is taken from the tester's own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
@@ -258,15 +258,10 @@ impl Home {
     }
 }
 
-/// Names the folder of a home in the environment of an agent.
+/// An environment in the shape of `adapterConfig.env`.
 pub(crate) fn as_object(env: &[(&'static str, String)]) -> Json {
     env.iter()
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect::<serde_json::Map<_, _>>()
         .into()
-}
-
-/// Where a file of a home is made.
-pub(crate) fn is_there(folder: &Path, name: &str) -> bool {
-    folder.join(name).exists()
 }

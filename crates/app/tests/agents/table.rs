@@ -62,8 +62,6 @@ pub(crate) enum End {
 pub(crate) enum Reported {
     /// All of it: the run's usage is what the model reported. Where the model reported nothing, nothing may be said.
     All,
-    /// Nothing, though there was some: the run's usage is unknown.
-    Nothing,
     /// The program may be stopped before it says all: unknown, or no more than the model reported.
     AtMost,
 }
