@@ -1,10 +1,11 @@
 //! Claude Code: `claude -p --output-format stream-json`, one process per run.
 //!
-//! Configuration: what all command line agents share (`cli/config.rs`), `effort`, `chrome`, `maxTurnsPerRun` (0 = no
-//! limit) and `dangerouslySkipPermissions` (true unless it is set to false: nobody is there to be asked). The prompt goes
-//! through stdin. The instructions file is added to the system prompt of a fresh session; a resumed one has read it.
-//! Sessions belong to a folder, so a run in another folder starts afresh; so does one whose session reached its limit of
-//! turns or is too long for its model, which the reader notes as `over`.
+//! Configuration: what all command line agents share (`cli/config.rs`), `effort`, `chrome`, `maxTurnsPerRun`
+//! (0 = no limit) and `dangerouslySkipPermissions` (true unless it is set to false: nobody is there to be
+//! asked). The prompt goes through stdin. The instructions file is added to the system prompt of a fresh
+//! session; a resumed one has read it. Sessions belong to a folder, so a run in another folder starts afresh;
+//! so does one whose session reached its limit of turns or is too long for its model, which the reader notes
+//! as `over`.
 
 mod failure;
 mod reader;
@@ -25,8 +26,8 @@ use reader::{Billing, ClaudeReader, Start};
 #[derive(Debug)]
 pub(crate) struct Claude;
 
-/// Variables that a run without a person needs; the agent's own `env` wins. A program that replaces itself in between
-/// changes what its totals mean.
+/// Variables that a run without a person needs; the agent's own `env` wins. A program that replaces itself in
+/// between changes what its totals mean.
 const ENV: &[(&str, &str)] = &[("DISABLE_AUTOUPDATER", "1")];
 
 /// The longest argument that the system takes, without its end mark.
@@ -133,7 +134,8 @@ impl Adapter for Claude {
         let chooses = config.as_ref().is_some_and(Config::chooses_session);
         Box::new(ClaudeReader::new(Start {
             is_fresh: !is_resumed && !chooses,
-            // What was noted is about the session that was asked for, and not about one that the arguments choose.
+            // What was noted is about the session that was asked for, and not about one that the arguments
+            // choose.
             note: setup.session_note.filter(|_| is_resumed && !chooses).cloned(),
             cwd: cwd.to_string_lossy().into_owned(),
             started_at: setup.started_at,
@@ -180,7 +182,7 @@ fn describe(setup: &Setup<'_>, is_root: bool) -> Result<Command, AdapterError> {
         match cli::instructions(common, &cwd) {
             Ok(Some(text)) if text.len() > LONGEST_ARGUMENT => {
                 notes.push(format!(
-                    "the instructions are too long for an argument ({} bytes), so they stand in front of the prompt",
+                    "the instructions are too long for an argument ({} bytes) and go in front of the prompt",
                     text.len()
                 ));
                 prompt.text = format!("{text}\n\n{}", prompt.text);
@@ -248,7 +250,8 @@ fn billing(env: &Declared) -> Billing {
     Billing::Anthropic { has_key: is_set(env, "ANTHROPIC_API_KEY") || is_set(env, "ANTHROPIC_AUTH_TOKEN") }
 }
 
-/// How the program will prove who it is. Only the agent's own variables count: a key of the server's stays there.
+/// How the program will prove who it is. Only the agent's own variables count: a key of the server's stays
+/// there.
 fn login(env: &Declared) -> Check {
     if is_bedrock(env) {
         return Check::new(
@@ -263,7 +266,7 @@ fn login(env: &Declared) -> Check {
             Level::Warn,
             "ANTHROPIC_API_KEY is set, so its account is charged and no subscription is used",
         )
-        .hint("remove ANTHROPIC_API_KEY from adapterConfig.env to use the subscription that `claude` is logged in to");
+        .hint("remove it from adapterConfig.env to use the subscription that `claude` is logged in to");
     }
     Check::new(
         "claude_subscription_mode_possible",

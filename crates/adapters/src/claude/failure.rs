@@ -1,8 +1,9 @@
-//! What a failure of Claude Code means: its class, its code, when to try again, and whether its session is at an end.
+//! What a failure of Claude Code means: its class, its code, when to try again, and whether its session is at
+//! an end.
 //!
 //! A failed result calls itself `"subtype": "success"` when the provider refused a request, so `is_error`,
-//! `api_error_status`, `terminal_reason` and `errors` decide, and the subtype only where it says more than "success".
-//! Retries that the program makes by itself are no failures.
+//! `api_error_status`, `terminal_reason` and `errors` decide, and the subtype only where it says more than
+//! "success". Retries that the program makes by itself are no failures.
 
 use domain::moment::Moment;
 use domain::telling::{AgentError, ErrorClass};
@@ -130,7 +131,8 @@ pub(super) fn of_words(message: &str, status: Option<u16>, before: Before<'_>, a
     error(ErrorClass::Other, message, None, None)
 }
 
-/// The run ended over a permission: the last tool that was called is the last that was denied, and nobody interrupted.
+/// The run ended over a permission: the last tool that was called is the last that was denied, and nobody
+/// interrupted.
 fn is_denied(result: &Value, last_tool: Option<&str>) -> bool {
     let denied = result.get("permission_denials").and_then(Value::as_array).and_then(|all| all.last());
     let denied = denied.and_then(|denied| denied.get("tool_use_id")).and_then(Value::as_str);

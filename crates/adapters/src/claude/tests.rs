@@ -164,7 +164,8 @@ fn a_session_is_resumed_where_it_worked_unless_it_is_over() {
 fn the_reader_counts_from_where_the_command_begins() {
     let lines = [
         json!({ "type": "system", "subtype": "init", "session_id": "s-1", "claude_code_version": "2.1.329" }),
-        json!({ "type": "result", "is_error": false, "result": "done", "modelUsage": { "claude-x": { "inputTokens": 50 } } }),
+        json!({ "type": "result", "is_error": false, "result": "done",
+            "modelUsage": { "claude-x": { "inputTokens": 50 } } }),
     ];
     let input = |place: &Place| {
         place.with(|setup| {
@@ -181,8 +182,8 @@ fn the_reader_counts_from_where_the_command_begins() {
     place.session = Some("s-1");
     assert_eq!(input(&place), None, "what the session used before is not known");
     let note = |cwd: &str| {
-        json!({ "cwd": cwd, "version": "2.1.329", "cumulativeInputTokens": 20, "cumulativeCachedInputTokens": 0,
-            "cumulativeOutputTokens": 0 })
+        json!({ "cwd": cwd, "version": "2.1.329", "cumulativeInputTokens": 20,
+            "cumulativeCachedInputTokens": 0, "cumulativeOutputTokens": 0 })
     };
     place.note = Some(note(&place.folder.path().to_string_lossy()));
     assert_eq!(input(&place), Some(30));
@@ -209,7 +210,8 @@ fn the_environment_test_says_who_will_be_charged() {
             ],
         ),
         (
-            json!({ "cwd": "/no/folder", "env": { "ANTHROPIC_API_KEY": "k", "CLAUDE_CODE_USE_BEDROCK": "true" } }),
+            json!({ "cwd": "/no/folder", "env":
+                { "ANTHROPIC_API_KEY": "k", "CLAUDE_CODE_USE_BEDROCK": "true" } }),
             vec![("claude_cwd_invalid", Error), found, ("claude_bedrock_auth", Info)],
         ),
         (

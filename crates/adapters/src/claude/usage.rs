@@ -1,14 +1,14 @@
 //! What a run of Claude Code used, out of reports that cover more than the run.
 //!
-//! `usage` of a result leaves the calls of side models out, so `model_usage_since_last_result` counts where it is there,
-//! else `modelUsage`. That one is a running total: of the process up to 2.1.197, of the session over all its resumes from
-//! 2.1.316 on. So it is differenced against the [`Usage`] that was noted when the session was last heard of, by the same
-//! version; what the versions in between do was not measured. Where nothing can be differenced, `usage` gives the tokens
-//! of the main model, and the cost stays unknown.
+//! `usage` of a result leaves the calls of side models out, so `model_usage_since_last_result` counts where
+//! it is there, else `modelUsage`. That one is a running total: of the process up to 2.1.197, of the session
+//! over all its resumes from 2.1.316 on. So it is differenced against the [`Usage`] that was noted when the
+//! session was last heard of, by the same version; what the versions in between do was not measured. Where
+//! nothing can be differenced, `usage` gives the tokens of the main model, and the cost stays unknown.
 //!
-//! While the run works, the input of each message counts as it comes: what the program reports then is final for the
-//! input and a placeholder for the output. The next result replaces it, unless that says that nothing was used: an
-//! interrupted request was billed all the same.
+//! While the run works, the input of each message counts as it comes: what the program reports then is final
+//! for the input and a placeholder for the output. The next result replaces it, unless that says that nothing
+//! was used: an interrupted request was billed all the same.
 //!
 //! Tokens that were written to the cache are input, for they are billed as such.
 
@@ -29,7 +29,8 @@ const MESSAGES: usize = 64;
 /// As much of a message's id as is kept, in bytes.
 const ID: usize = 128;
 
-/// What was used before this process, as far as the totals of this process contain it. `None` when that is not known.
+/// What was used before this process, as far as the totals of this process contain it. `None` when that is
+/// not known.
 pub(super) fn baseline(is_fresh: bool, version: Option<&str>, note: Option<&Value>) -> Option<Usage> {
     if is_fresh {
         return Some(Usage::default());
@@ -129,8 +130,8 @@ impl Spending {
         Some(run).filter(|run| !run.is_nothing())
     }
 
-    /// The totals that the next run of this session has to know; `None` when something came after the last result, for
-    /// then nobody knows whether the program counted it.
+    /// The totals that the next run of this session has to know; `None` when something came after the last
+    /// result, for then nobody knows whether the program counted it.
     pub(super) fn totals(&self) -> Option<&Usage> {
         self.totals.as_ref().filter(|_| self.pending.usage.is_nothing())
     }
@@ -244,8 +245,8 @@ mod tests {
 
     fn model(times: u64) -> Value {
         json!({ "claude-x": {
-            "inputTokens": 1000 * times, "cacheCreationInputTokens": 30 * times, "cacheReadInputTokens": 200 * times,
-            "outputTokens": 7 * times, "costUSD": 0.00433 * times as f64,
+            "inputTokens": 1000 * times, "cacheCreationInputTokens": 30 * times,
+            "cacheReadInputTokens": 200 * times, "outputTokens": 7 * times, "costUSD": 0.00433 * times as f64,
         } })
     }
 
@@ -325,8 +326,8 @@ mod tests {
     fn messages_count_once_by_their_input_until_a_result_replaces_them() {
         let mut spending = Spending::default();
         spending.begin(Some(Usage::default()));
-        let said = json!({ "input_tokens": 1000, "cache_creation_input_tokens": 30, "cache_read_input_tokens": 200,
-            "output_tokens": 1 });
+        let said = json!({ "input_tokens": 1000, "cache_creation_input_tokens": 30,
+            "cache_read_input_tokens": 200, "output_tokens": 1 });
         assert!(spending.message("a", &said, false));
         assert!(!spending.message("a", &said, false));
         assert_eq!(spending.run(), Some(tokens(1030, 200, 0, None)));
