@@ -5,9 +5,15 @@
 
 pub(crate) mod clock;
 mod config;
-pub(crate) mod wording;
+pub(crate) mod figures;
 mod prompt;
+pub(crate) mod refusal;
+pub(crate) mod session;
+pub(crate) mod stderr;
 mod template;
+mod unattended;
+pub(crate) mod wording;
 
 pub(crate) use config::{CheckCodes, Common, command, environment_checks};
 pub(crate) use prompt::{Instructions, Prompt, Style, assemble, contract, instructions};
+pub(crate) use unattended::unattended;

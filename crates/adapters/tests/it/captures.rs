@@ -1,9 +1,10 @@
 //! Recorded output of real programs, read by their adapters: one snapshot per recording.
 //!
-//! A folder below `tests/captures` holds `<case>.stdout`, `<case>.stderr` (left out when empty) and `results.jsonl`, whose
-//! lines say in the order of the recording what was started and how it ended: `{case, rc, signal, timed_out, cmd}`. `rc`
-//! is negative for a process that died of a signal, `signal` what the recorder sent. A snapshot shows the events, what
-//! they say together, and what the ending means. Ids are numbered in the order in which a case shows them.
+//! A folder below `tests/captures` holds `<case>.stdout`, `<case>.stderr` (left out when empty) and
+//! `results.jsonl`, whose lines say in the order of the recording what was started and how it ended: `{case,
+//! rc, signal, timed_out, cmd}`. `rc` is negative for a process that died of a signal, `signal` what the
+//! recorder sent. A snapshot shows the events, what they say together, and what the ending means. Ids are
+//! numbered in the order in which a case shows them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,7 +21,8 @@ use serde_json::{Value, json};
 
 use crate::stage::adapter;
 
-/// Adds the tests of one folder: `captures!(name, kind, folder)`, or with an `adapterConfig` as a fourth argument.
+/// Adds the tests of one folder: `captures!(name, kind, folder)`, or with an `adapterConfig` as a fourth
+/// argument.
 macro_rules! captures {
     ($name:ident, $kind:literal, $folder:literal) => {
         captures!($name, $kind, $folder, {});
@@ -43,9 +45,14 @@ macro_rules! captures {
 captures!(claude_2_1_197, "claude_local", "claude-2.1.197");
 captures!(claude_2_1_316, "claude_local", "claude-2.1.316");
 captures!(claude_2_1_329, "claude_local", "claude-2.1.329");
+captures!(gemini, "gemini_local", "gemini");
+captures!(opencode, "opencode_local", "opencode", { "model": "fake/fake-model" });
+captures!(pi, "pi_local", "pi", { "model": "fake/fake-model" });
+captures!(qwen, "qwen", "qwen");
 captures!(codex, "codex_local", "codex", { "env": { "TZ": "UTC" } });
 
-/// 20 November 2026, 10 o'clock in UTC: the same day in most zones, so that a time of the day means the same everywhere.
+/// 20 November 2026, 10 o'clock in UTC: the same day in most zones, so that a time of the day means the same
+/// everywhere.
 const STARTED: Moment = Moment::from_micros(1_795_168_800_000_000);
 
 /// The recordings of one version of one program.
@@ -112,7 +119,8 @@ impl Captures {
         Captures { adapter: adapter(kind), folder, config, cases: cases.collect() }
     }
 
-    /// Reads every case in the order of the recording; one that resumes gets the note of the last that told its session.
+    /// Reads every case in the order of the recording; one that resumes gets the note of the last that told
+    /// its session.
     fn compare(&self) {
         assert!(!self.cases.is_empty(), "{} holds no recordings", self.folder);
         let mut notes: BTreeMap<String, Value> = BTreeMap::new();
@@ -135,7 +143,8 @@ impl Captures {
             settings.set_snapshot_path(format!("snapshots/{}", self.folder));
             settings.set_prepend_module_to_snapshot(false);
             settings.set_omit_expression(true);
-            // All of them are compared: after a change of a reader one wants to see everything that it changed.
+            // All of them are compared: after a change of a reader one wants to see everything that it
+            // changed.
             let compared = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 settings.bind(|| insta::assert_snapshot!(case.name.as_str(), shown));
             }));
@@ -293,9 +302,12 @@ fn wound() -> impl Strategy<Value = Wound> {
     prop_oneof![
         2 => Just(Wound::None),
         1 => (0.0..1.0f64).prop_map(Wound::Cut),
-        2 => (0.0..1.0f64, prop::collection::vec(any::<u8>(), 0..6)).prop_map(|(at, put)| Wound::Put(at, put)),
-        3 => (0..40usize, prop::sample::select(&NUMBERS[..])).prop_map(|(nth, text)| Wound::Number(nth, text)),
-        3 => (0..60usize, prop::sample::select(&TEXTS[..])).prop_map(|(nth, text)| Wound::Text(nth, text)),
+        2 => (0.0..1.0f64, prop::collection::vec(any::<u8>(), 0..6))
+            .prop_map(|(at, put)| Wound::Put(at, put)),
+        3 => (0..40usize, prop::sample::select(&NUMBERS[..]))
+            .prop_map(|(nth, text)| Wound::Number(nth, text)),
+        3 => (0..60usize, prop::sample::select(&TEXTS[..]))
+            .prop_map(|(nth, text)| Wound::Text(nth, text)),
     ]
 }
 
@@ -354,7 +366,8 @@ fn path(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(folder)
 }
 
-/// Puts `<id 1>` and so on in the place of ids: uuids, and words that begin as ids of messages, tools or sessions do.
+/// Puts `<id 1>` and so on in the place of ids: uuids, and words that begin as ids of messages, tools or
+/// sessions do.
 fn without_ids(text: &str) -> String {
     const BEGINNINGS: [&str; 8] = ["ses_", "prt_", "msg_", "toolu_", "call_", "req_", "resp_", "rs_"];
     let is_id = |word: &str| {

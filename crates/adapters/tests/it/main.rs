@@ -4,6 +4,8 @@
 
 mod calling;
 mod captures;
+mod codex;
+mod command_lines;
 mod describing;
 mod endings;
 mod playing;
