@@ -5,6 +5,7 @@
 mod calling;
 mod captures;
 mod codex;
+mod codex;
 mod command_lines;
 mod describing;
 mod endings;
