@@ -1,20 +1,20 @@
 //! What a failure that Codex reports means: its class, the words for people, and when to come back.
 //!
 //! Codex hands on what its provider said, as a sentence or as the JSON of the answer; neither says which class it is, so
-//! the words decide. The order matters: a used up limit also says `try again`.
+//! the words decide, by the rules that all programs share.
 
 use domain::moment::Moment;
 use domain::telling::{AgentError, ErrorClass};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::cli::{clock, wording};
+use crate::cli::{clock, refusal, wording};
 
 /// Error code of the wire for a provider that is busy or down.
 const TRANSIENT: &str = "codex_transient_upstream";
 
-/// The longest message that is kept, in bytes.
-const LONGEST: usize = 8 * 1024;
+/// What the provider calls a request that cannot be answered as it is.
+const BAD_KINDS: &[&str] = &["invalid_prompt", "context_length_exceeded"];
 
 /// What Codex says when the thread to resume is not among those it keeps.
 const GONE: &[&str] =
@@ -37,30 +37,28 @@ pub(super) struct Clock {
 /// Reads a failure.
 pub(super) fn read(message: &str, clock: &Clock) -> AgentError {
     let (message, kind) = unwrap(message);
-    let error = |class| AgentError { class, message: cut(&message).to_owned(), code: None, not_before: None };
+    let class = if is_gone(&message) {
+        ErrorClass::SessionGone
+    } else {
+        match refusal::read(&format!("{message}\n{kind}"), None, clock.started_at).class {
+            ErrorClass::Other if wording::has_any(&kind, BAD_KINDS) => ErrorClass::BadRequest,
+            class => class,
+        }
+    };
+    let error = AgentError { class, ..other(&message) };
     let not_before = || clock::next_in(&message, clock.started_at, &clock.zone);
-    if wording::is_limit(&message) || wording::is_limit(&kind) {
-        return AgentError { not_before: not_before(), ..error(ErrorClass::Quota) };
+    match class {
+        ErrorClass::Quota => AgentError { not_before: not_before(), ..error },
+        ErrorClass::Transient => {
+            AgentError { code: Some(TRANSIENT.to_owned()), not_before: not_before(), ..error }
+        }
+        _ => error,
     }
-    if is_gone(&message) {
-        return error(ErrorClass::SessionGone);
-    }
-    if wording::is_login(&message) || wording::is_login(&kind) {
-        return error(ErrorClass::Auth);
-    }
-    if [&message, &kind].into_iter().any(|text| wording::is_busy(text) || wording::is_cut(text)) {
-        let code = Some(TRANSIENT.to_owned());
-        return AgentError { code, not_before: not_before(), ..error(ErrorClass::Transient) };
-    }
-    let is_refused = wording::status(&message).is_some_and(|status| (400..500).contains(&status))
-        || wording::has_any(&kind, &["invalid_request_error", "invalid_prompt", "context_length_exceeded"])
-        || wording::has_any(&message, &["invalid_request_error", "invalid request", "context window"]);
-    error(if is_refused { ErrorClass::BadRequest } else { ErrorClass::Other })
 }
 
 /// A failure of no class, in the program's words.
 pub(super) fn other(message: &str) -> AgentError {
-    let (class, message) = (ErrorClass::Other, cut(message).to_owned());
+    let (class, message) = (ErrorClass::Other, refusal::bounded(message).to_owned());
     AgentError { class, message, code: None, not_before: None }
 }
 
@@ -81,10 +79,6 @@ fn unwrap(message: &str) -> (String, String) {
         Some(sentence) => (sentence.to_owned(), format!("{} {}", text("type"), text("code"))),
         None => plain(),
     }
-}
-
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST)]
 }
 
 #[cfg(test)]
@@ -117,7 +111,9 @@ mod tests {
             ("stream disconnected before completion: Transport error: network error", Transient),
             ("{\"error\":{\"message\":\"Slow down.\",\"code\":\"rate_limit_exceeded\"}}", Transient),
             ("{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"Bad request.\"}}", BadRequest),
-            ("unexpected status 403 Forbidden: Not allowed.", BadRequest),
+            ("unexpected status 403 Forbidden: Not allowed.", Auth),
+            ("{\"error\":{\"code\":\"context_length_exceeded\",\"message\":\"Too much.\"}}", BadRequest),
+            ("unexpected status 404 Not Found: no such model", BadRequest),
             ("Codex ran out of room in the model's context window. Start a new thread.", BadRequest),
             ("thread/resume failed: no rollout found for thread id 1 (code -32600)", SessionGone),
             ("Incomplete response returned, reason: max_output_tokens", Other),
@@ -139,7 +135,7 @@ mod tests {
         let busy = read("429 Too Many Requests, try again in 20s", &noon());
         assert_eq!(busy.not_before, Moment::parse("2026-11-20T12:00:20Z"));
         assert_eq!(busy.code.as_deref(), Some("codex_transient_upstream"));
-        let long = read(&"\u{e9}".repeat(LONGEST), &noon());
-        assert_eq!(long.message.len(), LONGEST);
+        let long = read(&"\u{e9}".repeat(100_000), &noon());
+        assert!(long.message.len() < 20_000);
     }
 }

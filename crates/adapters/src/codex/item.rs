@@ -97,8 +97,10 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 mod tests {
     use super::*;
 
-    /// Name, input, whether it failed, output.
-    fn read(stage: Stage, mut item: Value) -> Option<(String, Value, Option<(bool, String)>)> {
+    /// Name, input, and what it gave.
+    type Read = (String, Value, Option<(bool, String)>);
+
+    fn read(stage: Stage, mut item: Value) -> Option<Read> {
         item["id"] = json!("item_1");
         tool(stage, &item).map(|tool| (tool.name, tool.input, tool.result))
     }

@@ -9,13 +9,14 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use domain::moment::Moment;
-use domain::telling::{AgentError, AgentEvent, ErrorClass, Usage};
+use domain::telling::{AgentError, AgentEvent, Usage};
 use serde_json::Value;
 
 use super::failure::{self, Clock};
 use super::item::{self, Stage};
 use super::session::{self, Choice, Totals};
 use crate::adapter::{Reader, Source};
+use crate::cli;
 
 /// So many tools under way are remembered; a program runs a handful at once.
 const MOST_OPEN: usize = 256;
@@ -96,9 +97,8 @@ impl CodexReader {
 
     fn started(&mut self, thread: String) -> Vec<AgentEvent> {
         if let Some(asked) = self.asked.as_ref().filter(|asked| !asked.eq_ignore_ascii_case(&thread)) {
-            let message = format!("asked to resume {asked}, Codex began the thread {thread}");
+            let error = cli::session::other(asked, &thread);
             self.is_elsewhere = true;
-            let error = AgentError { class: ErrorClass::SessionGone, message, code: None, not_before: None };
             return vec![AgentEvent::Result {
                 error: Some(error),
                 summary: None,
@@ -240,6 +240,7 @@ fn is_log(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use domain::telling::ErrorClass;
     use proptest::prelude::*;
     use serde_json::json;
 

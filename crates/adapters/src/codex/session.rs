@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::adapter::Setup;
+use crate::cli;
 use crate::env;
 
 /// What a thread used so far, as Codex reports it: the cached tokens are a part of the input.
@@ -49,23 +50,19 @@ pub(super) fn choose<'a>(setup: &Setup<'a>, cwd: &Path) -> Choice<'a> {
     let mode = env::non_blank(setup.context.get("codexTransientFallbackMode")).unwrap_or_default();
     let is_safer = matches!(mode.as_str(), "safer_invocation" | "fresh_session_safer_invocation");
     let fresh = |remark| Choice { session: None, before: Some(Totals::default()), remark, is_safer };
-    let Some(session) = setup.session.map(str::trim).filter(|session| !session.is_empty()) else {
-        return fresh(None);
-    };
     if matches!(mode.as_str(), "fresh_session" | "fresh_session_safer_invocation") {
-        return fresh(Some(format!("starts a new thread after repeated failures in {session}")));
+        let left =
+            setup.session.map(|session| format!("leaves the thread {session} after repeated failures"));
+        return fresh(left);
     }
-    // It would be read as an option, for example as the one that takes up the last thread, whosever that is.
-    if session.starts_with('-') {
-        return fresh(Some("starts a new thread: the session asked for cannot be the id of one".to_owned()));
+    let note = setup.session_note.filter(|note| setup.session.is_some_and(|id| is_about(note, id.trim())));
+    let resume = cli::session::resume(&Setup { session_note: note, ..*setup }, cwd);
+    match resume.session {
+        Some(session) => {
+            Choice { session: Some(session), before: note.and_then(totals), remark: None, is_safer }
+        }
+        None => fresh(resume.note),
     }
-    let note = setup.session_note.filter(|note| is_about(note, session));
-    let folder = note.and_then(|note| env::non_blank(note.get("cwd")));
-    if let Some(folder) = folder.filter(|folder| Path::new(folder) != cwd) {
-        let remark = format!("starts a new thread: {session} belongs to the folder {folder}");
-        return fresh(Some(remark));
-    }
-    Choice { session: Some(session), before: note.and_then(totals), remark: None, is_safer }
 }
 
 /// Nothing in the note says that it is about another thread.

@@ -57,8 +57,7 @@ fn a_thread_of_another_folder_is_left_alone_and_the_command_says_so() {
     stage.session_note = Some(json!({ "cwd": "/elsewhere", "inputTokens": 5 }));
     let command = stage.describe(KIND, &config).unwrap();
     assert_eq!(command.argv[1..], ["exec", "--json", "--skip-git-repo-check", "-"]);
-    let note = format!("starts a new thread: {THREAD} belongs to the folder /elsewhere");
-    assert_eq!(command.notes, [note]);
+    assert!(matches!(&command.notes[..], [note] if note.contains("/elsewhere")), "{:?}", command.notes);
     let told = stage.run(KIND, &config).told();
     assert_eq!(told.usage.map(|usage| usage.input_tokens), Some(100));
 }

@@ -5,7 +5,6 @@
 mod calling;
 mod captures;
 mod codex;
-mod codex;
 mod command_lines;
 mod describing;
 mod endings;
