@@ -1,11 +1,12 @@
 //! Codex, the command line agent of OpenAI: `codex exec --json`, the prompt on stdin.
 //!
-//! This file is its adapter. Configuration, beside what all command line agents have: `modelReasoningEffort` (also
-//! `reasoningEffort`), `search`, `fastMode`, `dangerouslyBypassApprovalsAndSandbox` (also `dangerouslyBypassSandbox`).
+//! This file is its adapter. Configuration, beside what all command line agents have: `modelReasoningEffort`
+//! (also `reasoningEffort`), `search`, `fastMode`, `dangerouslyBypassApprovalsAndSandbox` (also
+//! `dangerouslyBypassSandbox`).
 //!
-//! Codex keeps its login, settings and threads below `CODEX_HOME`, else `~/.codex`. Both come from the agent's own
-//! environment and are left as they are: nothing is copied, linked or shared between companies here. Give agents that
-//! must not share a login their own `CODEX_HOME` under `adapterConfig.env`.
+//! Codex keeps its login, settings and threads below `CODEX_HOME`, else `~/.codex`. Both come from the
+//! agent's own environment and are left as they are: nothing is copied, linked or shared between companies
+//! here. Give agents that must not share a login their own `CODEX_HOME` under `adapterConfig.env`.
 
 mod failure;
 mod item;
@@ -90,8 +91,8 @@ impl<'a> Config<'a> {
         self.common.model.is_some_and(|model| model == FAST_MODEL || !MODELS.contains(&model))
     }
 
-    /// What stands between `codex` and the prompt. A flag that the extra arguments repeat is left to them: Codex refuses
-    /// to be told twice.
+    /// What stands between `codex` and the prompt. A flag that the extra arguments repeat is left to them:
+    /// Codex refuses to be told twice.
     fn args(&self, session: Option<&str>, is_safer: bool, notes: &mut Vec<String>) -> Vec<String> {
         let mut args: Vec<String> = Vec::new();
         let extra = &self.common.extra_args;
@@ -157,7 +158,7 @@ impl Adapter for Codex {
         let choice = session::choose(setup, &cwd);
         let style = Style {
             instructions: Instructions::PrefixUnlessDelta,
-            task_markdown: false,
+            task_markdown: true,
             env_note: false,
             api_note: false,
         };
@@ -272,8 +273,12 @@ mod tests {
                 "--search exec --json --model o3 --skip-git-repo-check -",
             ),
             (
-                json!({ "dangerouslyBypassSandbox": true, "modelReasoningEffort": "high", "reasoningEffort": "low" }),
-                "exec --json --dangerously-bypass-approvals-and-sandbox -c model_reasoning_effort=\"high\" --skip-git-repo-check -",
+                json!({ "dangerouslyBypassSandbox": true }),
+                "exec --json --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -",
+            ),
+            (
+                json!({ "modelReasoningEffort": "high", "reasoningEffort": "low" }),
+                "exec --json -c model_reasoning_effort=\"high\" --skip-git-repo-check -",
             ),
             (
                 json!({ "dangerouslyBypassApprovalsAndSandbox": false, "dangerouslyBypassSandbox": true }),
@@ -285,7 +290,8 @@ mod tests {
             ),
             (
                 json!({ "fastMode": true, "model": "gpt-5.4" }),
-                "exec --json --model gpt-5.4 -c service_tier=\"fast\" -c features.fast_mode=true --skip-git-repo-check -",
+                "exec --json --model gpt-5.4 -c service_tier=\"fast\" -c features.fast_mode=true \
+                 --skip-git-repo-check -",
             ),
             (
                 json!({ "extraArgs": ["--json", "--skip-git-repo-check", "-p", "x"], "args": ["ignored"] }),

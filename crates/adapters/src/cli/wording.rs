@@ -1,8 +1,8 @@
 //! What the words of a failure mean, where several agent programs use the same ones.
 //!
-//! Providers answer with a status and a sentence, and the programs hand both on as text. Phrases are looked for without
-//! regard to case, and only as whole words. Which of these a program's failure is asked for, and in which order, is the
-//! business of its own reader.
+//! Providers answer with a status and a sentence, and the programs hand both on as text. Phrases are looked
+//! for without regard to case, and only as whole words. Which of these a program's failure is asked for, and
+//! in which order, is the business of its own reader.
 
 /// The login is missing or was lost.
 const LOGIN: &[&str] = &[
@@ -304,7 +304,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_has_a_meaning(text in "(\\PC|status |[0-9]{1,5}|\u{130}|session|not found|[(:)]|\n){0,24}") {
+        fn any_text_has_a_meaning(text in "(\\PC|status |[0-9]{1,5}|\u{130}|chat|not found|[(:)]|\n){0,24}") {
             let status = status(&text);
             prop_assert!(status.is_none_or(|status| (400..600).contains(&status)));
             prop_assert!(!is_gone(&text, &["chat"]) || text.to_lowercase().contains("chat"));

@@ -1,7 +1,7 @@
 //! What a failure that Codex reports means: its class, the words for people, and when to come back.
 //!
-//! Codex hands on what its provider said, as a sentence or as the JSON of the answer; neither says which class it is, so
-//! the words decide, by the rules that all programs share.
+//! Codex hands on what its provider said, as a sentence or as the JSON of the answer; neither says which
+//! class it is, so the words decide, by the rules that all programs share.
 
 use domain::moment::Moment;
 use domain::telling::{AgentError, ErrorClass};
@@ -62,7 +62,8 @@ pub(super) fn other(message: &str) -> AgentError {
     AgentError { class, message, code: None, not_before: None }
 }
 
-/// The sentence inside an answer of the provider, and what the answer calls it; other text is the sentence itself.
+/// The sentence inside an answer of the provider, and what the answer calls it; other text is the sentence
+/// itself.
 fn unwrap(message: &str) -> (String, String) {
     let message = message.trim();
     let plain = || (message.to_owned(), String::new());

@@ -1,7 +1,7 @@
 //! The items of a Codex thread: what the agent says, and what it does.
 //!
-//! Reasoning is left out: it is neither said to anybody nor an action. Items of types that are not known here are left
-//! out as well.
+//! Reasoning is left out: it is neither said to anybody nor an action. Items of types that are not known here
+//! are left out as well.
 
 use serde_json::{Value, json};
 
@@ -117,9 +117,15 @@ mod tests {
                 "result": result, "error": error, "status": "completed",
             })
         };
-        let texts = json!({ "content": [{ "type": "text", "text": "a" }, { "type": "image" }, { "type": "text", "text": "b" }] });
+        let part = |text: &str| json!({ "type": "text", "text": text });
+        let texts = json!({ "content": [part("a"), { "type": "image" }, part("b")] });
         let called = |result| Some(("files.read".to_owned(), json!({ "path": "a" }), result));
-        let command = |exit: Value, status: &str| json!({ "type": "command_execution", "command": "ls", "aggregated_output": "out", "exit_code": exit, "status": status });
+        let command = |exit: Value, status: &str| {
+            json!({
+                "type": "command_execution", "command": "ls", "aggregated_output": "out",
+                "exit_code": exit, "status": status,
+            })
+        };
         let ran = |result| Some(("command_execution".to_owned(), json!({ "command": "ls" }), result));
         let rows = [
             (read(Started, command(Value::Null, "in_progress")), ran(None)),

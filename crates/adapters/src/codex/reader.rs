@@ -1,9 +1,10 @@
 //! What the lines of `codex exec --json` mean.
 //!
-//! Only `turn.completed` and `turn.failed` end a turn. An `error` line is trouble on the way, an item of the type `error`
-//! a remark that nothing depends on. When another thread answers than the one asked for (Codex begins a new one when an
-//! id is no UUID), the run must not go on without its memory as if nothing were: the session is reported as gone at
-//! once, as the terminal event, and nothing that the other thread says or spends counts for anything.
+//! Only `turn.completed` and `turn.failed` end a turn. An `error` line is trouble on the way, an item of the
+//! type `error` a remark that nothing depends on. When another thread answers than the one asked for (Codex
+//! begins a new one when an id is no UUID), the run must not go on without its memory as if nothing were: the
+//! session is reported as gone at once, as the terminal event, and nothing that the other thread says or
+//! spends counts for anything.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -292,7 +293,8 @@ mod tests {
         assert_eq!(accounts(&mut fresh(), &run), (Some([2060, 400, 14]), full(2460, 400, 14)));
         let resumed = accounts(&mut reader(Some(THREAD), Some(noted)), &run);
         assert_eq!(resumed, (Some([1030, 200, 7]), full(2460, 400, 14)));
-        // Nothing is known of the sums before, or they do not go on: unknown, and the next run can tell again.
+        // Nothing is known of the sums before, or they do not go on: unknown, and the next run can tell
+        // again.
         assert_eq!(accounts(&mut reader(Some(THREAD), None), &run), (None, full(2460, 400, 14)));
         let other = Totals { input: 9999, ..noted };
         assert_eq!(accounts(&mut reader(Some(THREAD), Some(other)), &run), (None, full(2460, 400, 14)));
@@ -318,10 +320,8 @@ mod tests {
         let message =
             json!({ "type": "item.completed", "item": { "id": "1", "type": "agent_message", "text": "hi" } });
         let events = read(&mut reader, &[started(), message, completed(1230, 200, 7)]);
-        assert!(
-            matches!(&events[..], [AgentEvent::Result { error: Some(error), .. }] if error.class == ErrorClass::SessionGone),
-            "{events:?}"
-        );
+        let [AgentEvent::Result { error: Some(error), .. }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(error.class, ErrorClass::SessionGone);
         assert_eq!(reader.line(Source::Stderr, b"Error: no rollout found for thread id x"), []);
         assert_eq!(reader.finish(), []);
     }
@@ -378,9 +378,8 @@ mod tests {
             said.collect::<Vec<_>>()
         };
         let log = |id: &str| {
-            format!(
-                "2026-11-20T10:00:00.5Z ERROR codex_core::rollout::list: state db missing rollout path for thread {id}"
-            )
+            let words = "state db missing rollout path for thread";
+            format!("2026-11-20T10:00:00.5Z ERROR codex_core::rollout::list: {words} {id}")
         };
         let noise = ["WARNING: proceeding", "Reading prompt from stdin...", " ", &log("other")];
         assert_eq!(after(Some(THREAD), &noise), []);
@@ -413,20 +412,26 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_and_read_the_same_again(
-            lines in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..60)), 0..12),
-            kinds in proptest::collection::vec(0usize..8, 12),
+            lines in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..60)), 0..12),
+            kinds in prop::collection::vec(0usize..8, 12),
         ) {
             let beginnings = [
-                "", "{\"type\":\"thread.started\",\"thread_id\":\"", "{\"type\":\"turn.completed\",\"usage\":",
-                "{\"type\":\"item.completed\",\"item\":{\"id\":\"1\",\"type\":\"", "Error: thread ", "{\"type\":\"error\"",
-                "{\"type\":\"turn.failed\"}", "2026-11-20T10:00:00Z ERROR ",
+                "",
+                r#"{"type":"thread.started","thread_id":""#,
+                r#"{"type":"turn.completed","usage":"#,
+                r#"{"type":"item.completed","item":{"id":"1","type":""#,
+                r#"{"type":"error""#,
+                r#"{"type":"turn.failed"}"#,
+                "Error: thread ",
+                "2026-11-20T10:00:00Z ERROR ",
             ];
             let read = || {
                 let mut reader = reader(Some(THREAD), None);
                 let mut events = Vec::new();
                 for ((is_stdout, bytes), kind) in lines.iter().zip(&kinds) {
                     let line = [beginnings[*kind].as_bytes(), bytes].concat();
-                    events.extend(reader.line(if *is_stdout { Source::Stdout } else { Source::Stderr }, &line));
+                    let source = if *is_stdout { Source::Stdout } else { Source::Stderr };
+                    events.extend(reader.line(source, &line));
                 }
                 events.extend(reader.finish());
                 events

@@ -1,7 +1,8 @@
 //! Which thread a process takes up, and what is noted of it for the next run.
 //!
-//! Codex counts tokens over the whole thread, so the sum at the end of a run says nothing without the sum at its
-//! beginning. That is noted, with the folder of the thread. Codex does not tell its version, so the note has none.
+//! Codex counts tokens over the whole thread, so the sum at the end of a run says nothing without the sum at
+//! its beginning. That is noted, with the folder of the thread. Codex does not tell its version, so the note
+//! has none.
 
 use std::path::Path;
 
@@ -79,8 +80,8 @@ fn totals(note: &Value) -> Option<Totals> {
     })
 }
 
-/// What the next run wants to know. Without totals its usage stays unknown: a turn that did not come to its end used
-/// tokens that Codex tells nobody about until the turn after it.
+/// What the next run wants to know. Without totals its usage stays unknown: a turn that did not come to its
+/// end used tokens that Codex tells nobody about until the turn after it.
 pub(super) fn note(thread: &str, cwd: &str, totals: Option<Totals>) -> Value {
     let mut note = json!({ "cwd": cwd, "threadId": thread });
     if let (Some(fields), Some(totals)) = (note.as_object_mut(), totals) {

@@ -1,4 +1,7 @@
-//! The command of a Codex agent, started as described: a small program stands in for Codex and speaks as it does.
+//! The command of a Codex agent, started as described: a small program stands in for Codex and speaks as it
+//! does.
+
+use std::fmt::Write;
 
 use adapters::Level;
 use domain::telling::ErrorClass;
@@ -9,15 +12,20 @@ use crate::stage::{Stage, adapter};
 const KIND: &str = "codex_local";
 const THREAD: &str = "01a1faf0-10ff-7372-8508-ed199ead7e6b";
 
-/// Keeps its arguments and what it read, then says that its thread used so many tokens. A shell is told to `exec`, which
-/// it takes for the name of a script: so nothing is executed that was just written.
+/// Keeps its arguments and what it read, then says that its thread used so many tokens. A shell is told to
+/// `exec`, which it takes for the name of a script: so nothing is executed that was just written.
 fn codex(stage: &Stage, input_tokens: u64) -> Value {
-    let script = format!(
-        "printf '%s\\n' \"$@\" > args\ncat > prompt\n\
-         echo '{{\"type\":\"thread.started\",\"thread_id\":\"{THREAD}\"}}'\n\
-         echo '{{\"type\":\"item.completed\",\"item\":{{\"id\":\"1\",\"type\":\"agent_message\",\"text\":\"done\"}}}}'\n\
-         echo '{{\"type\":\"turn.completed\",\"usage\":{{\"input_tokens\":{input_tokens},\"cached_input_tokens\":0,\"output_tokens\":9}}}}'\n"
-    );
+    let item = json!({ "id": "1", "type": "agent_message", "text": "done" });
+    let usage = json!({ "input_tokens": input_tokens, "cached_input_tokens": 0, "output_tokens": 9 });
+    let lines = [
+        json!({ "type": "thread.started", "thread_id": THREAD }),
+        json!({ "type": "item.completed", "item": item }),
+        json!({ "type": "turn.completed", "usage": usage }),
+    ];
+    let mut script = "printf '%s\\n' \"$@\" > args\ncat > prompt\n".to_owned();
+    for line in lines {
+        writeln!(script, "echo '{line}'").unwrap();
+    }
     std::fs::write(stage.file("exec"), script).unwrap();
     json!({ "command": "/bin/sh", "promptTemplate": "Do the work of {{ agent.name }}." })
 }
@@ -115,7 +123,8 @@ fn the_environment_is_looked_at_without_starting_anything() {
         ]
     );
     let bad = json!({
-        "command": stage.file("nothing"), "fastMode": true, "model": "o3", "env": { "OPENAI_API_KEY": "sk-123456789" },
+        "command": stage.file("nothing"), "fastMode": true, "model": "o3",
+        "env": { "OPENAI_API_KEY": "sk-123456789" },
     });
     assert_eq!(
         checks(bad),

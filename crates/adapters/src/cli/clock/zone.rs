@@ -15,8 +15,8 @@ fn named(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).ok()
 }
 
-/// Abbreviations that people use, with their offsets in minutes; `PT` and its kin stand for a place. Those that mean
-/// several things (IST, CST) are read as most of their users mean them.
+/// Abbreviations that people use, with their offsets in minutes; `PT` and its kin stand for a place. Those
+/// that mean several things (IST, CST) are read as most of their users mean them.
 fn abbreviation(name: &str) -> Option<TimeZone> {
     let name = name.to_ascii_uppercase();
     let place = match name.as_str() {
