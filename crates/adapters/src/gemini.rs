@@ -36,7 +36,7 @@ const CODES: CheckCodes = CheckCodes {
 };
 
 const STYLE: Style =
-    Style { instructions: Instructions::Prefix, task_markdown: false, env_note: true, api_note: true };
+    Style { instructions: Instructions::Prefix, task_markdown: true, env_note: true, api_note: true };
 
 #[derive(Debug)]
 struct Config<'a> {
@@ -111,9 +111,9 @@ impl Adapter for Gemini {
             Check::new("gemini_api_key_present", Level::Info, "the agent's environment says how to log in")
         } else {
             Check::new("gemini_api_key_missing", Level::Info, "no key is configured").hint(
-                "the login below HOME is used: run `gemini` there once as the server's user, or set \
-                 GEMINI_API_KEY in adapterConfig.env, and security.auth.selectedType in ~/.gemini/settings.json to \
-                 gemini-api-key",
+                "the login below HOME is used: run `gemini` there once as the server's user; or set GEMINI_API_KEY \
+                 in adapterConfig.env, and security.auth.selectedType to gemini-api-key in \
+                 ~/.gemini/settings.json",
             )
         });
         checks

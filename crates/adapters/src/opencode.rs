@@ -4,7 +4,8 @@
 //! `variant` and `dangerouslySkipPermissions` (true: the agent may work outside its folder; what needs a
 //! permission is refused otherwise, for nobody is there to give it). The prompt goes through stdin. A
 //! project's own `opencode.json` is not read: what lies in a repository must not change what an agent may do.
-//! While OpenCode waits to ask a provider again it says nothing at all.
+//! Started in another folder than a session's own, OpenCode was seen to stay silent for good, so such a run
+//! starts afresh. While it waits to ask a provider again it says nothing either.
 
 mod reader;
 
@@ -41,7 +42,7 @@ const CODES: CheckCodes = CheckCodes {
 };
 
 const STYLE: Style =
-    Style { instructions: Instructions::Prefix, task_markdown: false, env_note: false, api_note: false };
+    Style { instructions: Instructions::Prefix, task_markdown: true, env_note: false, api_note: false };
 
 const MODEL_HINT: &str =
     "give provider/model, for example \"anthropic/claude-sonnet-4-5\"; `opencode models` shows them";

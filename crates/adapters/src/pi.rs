@@ -42,7 +42,7 @@ const CODES: CheckCodes = CheckCodes {
 };
 
 const STYLE: Style =
-    Style { instructions: Instructions::Elsewhere, task_markdown: false, env_note: false, api_note: false };
+    Style { instructions: Instructions::Elsewhere, task_markdown: true, env_note: false, api_note: false };
 
 const MODEL_HINT: &str =
     "give provider/model, for example \"anthropic/claude-sonnet-4-5\"; `pi --list-models` shows them";

@@ -34,7 +34,7 @@ const CODES: CheckCodes = CheckCodes {
 };
 
 const STYLE: Style =
-    Style { instructions: Instructions::Prefix, task_markdown: false, env_note: true, api_note: true };
+    Style { instructions: Instructions::Prefix, task_markdown: true, env_note: true, api_note: true };
 
 #[derive(Debug)]
 struct Config<'a> {

@@ -29,21 +29,33 @@ pub(crate) fn plain(line: &[u8]) -> String {
     String::from_utf8_lossy(&words).trim_end().trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned()
 }
 
-/// The last thing that was said.
+/// The last thing that was said before the program began, or nothing once it is clear what was the matter.
 #[derive(Debug, Default)]
-pub(crate) struct LastWords(Option<String>);
+pub(crate) struct LastWords {
+    words: Option<String>,
+    is_over: bool,
+}
 
 impl LastWords {
     /// Takes a plain line; an indented one belongs to the one before it.
     pub(crate) fn hear(&mut self, line: &str) {
-        if !line.is_empty() && !line.starts_with([' ', '\t', '}']) {
-            self.0 = Some(line.to_owned());
+        if !self.is_over && !line.is_empty() && !line.starts_with([' ', '\t', '}']) {
+            self.words = Some(line.to_owned());
         }
+    }
+
+    /// It began after all, or a better reason was found: no words are needed any more.
+    pub(crate) fn end(&mut self) {
+        *self = LastWords { words: None, is_over: true };
+    }
+
+    pub(crate) const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// The words as a failure of no particular class.
     pub(crate) fn error(&self) -> Option<AgentError> {
-        let message = self.0.clone()?;
+        let message = self.words.clone()?;
         Some(AgentError { class: ErrorClass::Other, message, code: None, not_before: None })
     }
 }
@@ -70,5 +82,8 @@ mod tests {
             words.hear(line);
         }
         assert_eq!(words.error().map(|it| it.message).as_deref(), Some("No input provided"));
+        words.end();
+        words.hear("Use another command");
+        assert_eq!((words.error(), words.is_over()), (None, true));
     }
 }

@@ -31,7 +31,6 @@ pub(super) struct GeminiReader {
     has_key: bool,
     /// The latest time that a line named; before the first, when the run started.
     at: Moment,
-    has_begun: bool,
     is_done: bool,
     model: Option<String>,
     /// Pieces of a message that is not whole yet.
@@ -53,7 +52,6 @@ impl GeminiReader {
             note,
             has_key,
             at: started_at,
-            has_begun: false,
             is_done: false,
             model: None,
             message: String::new(),
@@ -117,7 +115,7 @@ impl GeminiReader {
     }
 
     fn begin(&mut self, id: &str, model: &str, events: &mut Vec<AgentEvent>) {
-        self.has_begun = true;
+        self.last_words.end();
         self.model = Some(model).filter(|model| !model.is_empty()).map(str::to_owned);
         if id.is_empty() {
             return;
@@ -193,6 +191,7 @@ impl GeminiReader {
     fn muttered(&mut self, line: &[u8]) -> Vec<AgentEvent> {
         let line = plain(line);
         if self.asked.is_some() && is_about_lost_session(&line) {
+            self.last_words.end();
             return vec![trouble(session::gone(line))];
         }
         if let Some(failure) = line.strip_prefix("Attempt ") {
@@ -207,9 +206,10 @@ impl GeminiReader {
             waits_for.not_before = Some(self.at.plus(wait));
             return Vec::new();
         }
-        if !self.has_begun {
+        if !self.last_words.is_over() {
             let failure = refusal::read(&line, None, self.at);
             if failure.class == ErrorClass::Auth {
+                self.last_words.end();
                 return vec![trouble(AgentError { code: Some(AUTH_REQUIRED.to_owned()), ..failure })];
             }
             self.last_words.hear(&line);
@@ -229,8 +229,8 @@ impl Reader for GeminiReader {
     fn finish(&mut self) -> Vec<AgentEvent> {
         let mut events: Vec<AgentEvent> = self.whole_message().into_iter().collect();
         if !self.is_done {
-            let words = if self.has_begun { None } else { self.last_words.error() };
-            events.extend(self.waits_for.take().or(words).map(trouble));
+            let error = self.waits_for.take().or_else(|| self.last_words.error());
+            events.extend(error.map(trouble));
         }
         events
     }

@@ -121,6 +121,7 @@ impl OpencodeReader {
             return;
         }
         self.session = Some(id.to_owned());
+        self.last_words.end();
         events.push(AgentEvent::Session { id: id.to_owned() });
         events.push(AgentEvent::SessionNote { note: self.note.clone() });
         if let Some(asked) = self.asked.as_deref().filter(|asked| *asked != id) {
@@ -227,6 +228,7 @@ impl OpencodeReader {
     fn muttered(&mut self, line: &[u8]) -> Vec<AgentEvent> {
         let line = plain(line);
         if self.asked.is_some() && is_about_lost_session(&line) {
+            self.last_words.end();
             return vec![trouble(session::gone(line))];
         }
         if line.contains("permission requested:") && line.contains("auto-rejecting") {
@@ -235,9 +237,7 @@ impl OpencodeReader {
             self.refused = Some(error.clone());
             return vec![trouble(AgentError { class: ErrorClass::Other, ..error })];
         }
-        if self.session.is_none() {
-            self.last_words.hear(&line);
-        }
+        self.last_words.hear(&line);
         Vec::new()
     }
 }
@@ -257,8 +257,7 @@ impl Reader for OpencodeReader {
         if matches!(self.stand, Stand::Over) {
             return Vec::new();
         }
-        let words = if self.session.is_none() { self.last_words.error() } else { None };
-        self.refused.take().or(words).map(trouble).into_iter().collect()
+        self.refused.take().or_else(|| self.last_words.error()).map(trouble).into_iter().collect()
     }
 }
 

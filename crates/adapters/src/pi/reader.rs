@@ -38,7 +38,6 @@ pub(super) struct PiReader {
     note: Value,
     /// The latest time that a line named; before the first, when the run started.
     at: Moment,
-    has_begun: bool,
     is_done: bool,
     last: Last,
     wrong_session: Option<AgentError>,
@@ -53,7 +52,6 @@ impl PiReader {
             asked: asked.map(str::to_owned),
             note,
             at: started_at,
-            has_begun: false,
             is_done: false,
             last: Last::default(),
             wrong_session: None,
@@ -106,7 +104,10 @@ impl PiReader {
                 }
             }
             // It goes on after all: with a shorter history, or with the next try.
-            "agent_start" | "turn_start" | "compaction_start" | "auto_compaction_start" => self.held = None,
+            "agent_start" | "turn_start" | "compaction_start" | "auto_compaction_start" => {
+                self.held = None;
+                self.last_words.end();
+            }
             "agent_settled" => {
                 if let Some(error) = self.held.take() {
                     events.extend(self.end(Some(error)));
@@ -123,7 +124,6 @@ impl PiReader {
     }
 
     fn begin(&mut self, id: &str, timestamp: &str, events: &mut Vec<AgentEvent>) {
-        self.has_begun = true;
         // Of a session that is resumed, the line names the time it was first begun.
         self.at = Moment::parse(timestamp).map_or(self.at, |at| at.max(self.at));
         if id.is_empty() {
@@ -195,13 +195,16 @@ impl PiReader {
     fn muttered(&mut self, line: &[u8]) -> Vec<AgentEvent> {
         let line = plain(line);
         if self.asked.is_some() && is_about_lost_session(&line) {
+            self.last_words.end();
             return vec![trouble(session::gone(line))];
         }
-        if !self.has_begun {
+        // The session is named before pi looks for a key.
+        if !self.last_words.is_over() {
             let failure = refusal::read(&line, None, self.at);
             let needs_login =
                 failure.class == ErrorClass::Auth || wording::has_any(&line, &["no models available"]);
             if needs_login {
+                self.last_words.end();
                 return vec![trouble(AgentError { class: ErrorClass::Auth, ..failure })];
             }
             self.last_words.hear(&line);
@@ -222,7 +225,7 @@ impl Reader for PiReader {
         if let Some(error) = self.held.take() {
             return self.end(Some(error)).into_iter().collect();
         }
-        let words = if self.is_done || self.has_begun { None } else { self.last_words.error() };
+        let words = if self.is_done { None } else { self.last_words.error() };
         words.map(trouble).into_iter().collect()
     }
 }

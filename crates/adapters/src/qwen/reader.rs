@@ -160,6 +160,7 @@ impl QwenReader {
 
     fn begin(&mut self, id: &str, events: &mut Vec<AgentEvent>) {
         self.has_begun = true;
+        self.last_words.end();
         if id.is_empty() {
             return;
         }
@@ -215,8 +216,9 @@ impl QwenReader {
         self.is_done = true;
         let sums = said.get("usage").map(Sums::of).filter(|sums| *sums != Sums::default());
         let own = sums.and_then(|sums| sums.since(self.before.sums(&self.version)?));
-        // A sum that lacks what the messages said was not counted on from where it was thought to be.
-        if let Some(own) = own.filter(|own| own.since(self.used).is_some()) {
+        // A sum that lacks what the messages said was not counted on from where it was thought to be; one to
+        // which nothing came says of a request that failed only that it was not counted.
+        if let Some(own) = own.filter(|own| own.since(self.used).is_some() && *own != Sums::default()) {
             events.push(AgentEvent::UsageTotal { usage: self.usage(own) });
         }
         if let Some(sums) = sums.filter(|_| self.has_begun && self.wrong_session.is_none()) {
@@ -266,11 +268,13 @@ impl QwenReader {
     fn muttered(&mut self, line: &[u8]) -> Vec<AgentEvent> {
         let line = plain(line);
         if self.asked.is_some() && is_about_lost_session(&line) {
+            self.last_words.end();
             return vec![trouble(session::gone(line))];
         }
-        if !self.has_begun {
+        if !self.last_words.is_over() {
             let failure = refusal::read(&line, None, self.at);
             if failure.class == ErrorClass::Auth {
+                self.last_words.end();
                 return vec![trouble(failure)];
             }
             self.last_words.hear(&line);
@@ -288,7 +292,7 @@ impl Reader for QwenReader {
     }
 
     fn finish(&mut self) -> Vec<AgentEvent> {
-        let words = if self.is_done || self.has_begun { None } else { self.last_words.error() };
+        let words = if self.is_done { None } else { self.last_words.error() };
         words.map(trouble).into_iter().collect()
     }
 }
