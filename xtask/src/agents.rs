@@ -39,15 +39,11 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool> {
     }
     let found = std::env::join_paths(&folders).context("the cache's name holds a colon")?;
     let found = found.to_str().context("the cache's name is not UTF-8")?;
-    let mut env = vec![(FOUND, found)];
-    if soak && std::env::var_os("BUGLE_SOAK").is_none() {
-        env.push(("BUGLE_SOAK", "1"));
-    }
     let mut args = vec!["test", "--package", "bugle", "--test", "agents", "--"];
     args.extend(filters);
     // Each program takes a processor for itself while it starts: more at once only wait for each other.
     args.extend(["--nocapture", "--test-threads=2"]);
-    step::cargo(root, "agents", &args, &env)
+    step::cargo(root, "agents", &args, &[(FOUND, found)])
 }
 
 fn cache() -> Result<PathBuf> {

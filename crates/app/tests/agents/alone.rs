@@ -26,6 +26,7 @@ const EXITS: &[(Program, i32, i32, i32, &str)] = &[
     // What went wrong stands in its lines.
     (Program::Pi, 0, 0, 1, "No session found matching"),
     (Program::OpenCode, 0, 1, 1, "Session not found"),
+    (Program::Qwen, 0, 1, 1, "No saved session found"),
 ];
 
 /// The arguments for a prompt, in a new session or an old one.
@@ -84,24 +85,12 @@ async fn exit_codes_are_those_that_the_adapters_know() {
             let told = tokio::task::spawn_blocking(move || finish(command)).await.unwrap();
             let has_words = words.is_none_or(|words| told.out.contains(words) || told.err.contains(words));
             let answers = model.billed().await.answers;
-            if told.code != Some(*code) || !has_words || answers != u64::from(case == "a reply") {
+            if told.code != Some(*code) || !has_words || (answers > 0) != (case == "a reply") {
                 wrong.push(format!("{program:?}, {case}: {answers} answers, {told:#?}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn qwen_says_what_the_model_said() {
-    let Some(installed) = Program::Qwen.find() else { return };
-    let model = FakeModel::start();
-    let folder = tempfile::Builder::new().prefix("bugle-alone-").tempdir().unwrap();
-    let home = Home::make(&installed, folder.path().to_owned(), model.base());
-    let mut command = command(&home);
-    command.args(arguments(Program::Qwen, None, "[fake:text say=\"All is said.\"]"));
-    let told = tokio::task::spawn_blocking(move || finish(command)).await.unwrap();
-    assert!(told.code == Some(0) && told.out.contains("All is said."), "{told:#?}");
 }
 
 /// An agent that speaks the Agent Client Protocol over its stdin and stdout.
@@ -182,6 +171,8 @@ async fn both_agents_of_the_protocol_converse_and_end_with_their_input() {
         let home = home.await.unwrap();
         // Claude's is gone before the program that it drives, which has its input closed then.
         wait_for("the programs behind it to end", || home.processes().is_empty().then_some(()));
-        assert_eq!(model.billed().await.answers, 1, "{program:?}");
+        let requests = model.requests().await;
+        let is_there = |answer: &str| requests.iter().any(|request| request["answer"] == answer);
+        assert!(is_there("text") && is_there("hang"), "{program:?}: {requests:#?}");
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Billed {
     pub(crate) cache_read: u64,
     pub(crate) cache_write: u64,
     pub(crate) output: u64,
+    /// Input and output of the side requests, which are in no other field.
+    pub(crate) side: [u64; 2],
 }
 
 impl FakeModel {
@@ -76,7 +78,12 @@ impl FakeModel {
         for request in self.requests().await {
             let Some(usage) = request["usage"].as_object() else { continue };
             let tokens = |name: &str| usage[name].as_u64().unwrap();
-            billed.answers += u64::from(request["side"] == false);
+            if request["side"] == true {
+                billed.side[0] += tokens("in");
+                billed.side[1] += tokens("out");
+                continue;
+            }
+            billed.answers += 1;
             billed.input += tokens("in");
             billed.cache_read += tokens("cache_read");
             billed.cache_write += tokens("cache_write");
@@ -105,7 +112,8 @@ async fn the_model_adds_up_what_it_reported_and_forgets_it_when_told() {
     assert_eq!(ask(json!({ "messages": prompt("hello"), "tools": tools })).await, 200);
     assert_eq!(ask(json!({ "messages": prompt("a title") })).await, 200);
     assert_eq!(ask(json!({ "messages": prompt("[fake:500]"), "tools": tools })).await, 500);
-    let billed = Billed { answers: 1, input: 1100, cache_read: 200, cache_write: 30, output: 10 };
+    let billed =
+        Billed { answers: 1, input: 1000, cache_read: 200, cache_write: 30, output: 7, side: [100, 3] };
     assert_eq!((model.billed().await, model.requests().await.len()), (billed, 3));
     model.reset().await;
     assert_eq!(model.billed().await, Billed::default());

@@ -48,3 +48,13 @@ async fn gemini_does_as_the_table_says() {
 async fn pi_does_as_the_table_says() {
     play::all_cases(Program::Pi).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opencode_does_as_the_table_says() {
+    play::all_cases(Program::OpenCode).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn qwen_does_as_the_table_says() {
+    play::all_cases(Program::Qwen).await;
+}

@@ -25,8 +25,26 @@ impl Program {
             Program::Codex => ("codex_local", json!({ "dangerouslyBypassApprovalsAndSandbox": true })),
             Program::Gemini => ("gemini_local", json!({ "model": "gemini-2.5-pro" })),
             Program::Pi => ("pi_local", json!({ "model": "fake/fake-model" })),
+            Program::OpenCode => ("opencode_local", json!({ "model": "fake/fake-model" })),
+            Program::Qwen => ("qwen", json!({})),
             other => panic!("{other:?} has no column in the table"),
         }
+    }
+
+    /// What it asked a model for itself (a title for the session) is in the usage that it reports.
+    const fn tells_of_side_requests(self) -> bool {
+        !matches!(self, Program::OpenCode)
+    }
+
+    /// It names its session before the model has answered.
+    const fn names_its_session_first(self) -> bool {
+        !matches!(self, Program::OpenCode)
+    }
+
+    /// How often it asks the model for an answer that calls no tool.
+    const fn asks_for_a_text(self) -> u64 {
+        // Qwen does not believe the first.
+        if matches!(self, Program::Qwen) { 2 } else { 1 }
     }
 }
 
@@ -95,7 +113,12 @@ impl Playing<'_> {
             let said =
                 [self.stage.output(id(&run), "stdout").await, self.stage.output(id(&run), "stderr").await];
             let shown = said.map(|text| tail(&text, 3_000));
-            complaints.push(format!("the run was {run:#}\nstdout: {}\nstderr: {}", shown[0], shown[1]));
+            complaints.push(format!(
+                "the run was {:#}\nstdout: {}\nstderr: {}",
+                brief(&run),
+                shown[0],
+                shown[1]
+            ));
         }
         complaints
     }
@@ -165,9 +188,12 @@ impl Playing<'_> {
             }
             check(run["error"].as_str().is_some_and(|words| !words.trim().is_empty()), "no words".to_owned());
         }
+        let program = self.home.installed.program;
+        let billed = self.model.billed().await;
         let session = run["sessionIdAfter"].as_str();
         // Where there was no result, the session is still what can be resumed.
-        check(session.is_some(), "no session".to_owned());
+        let is_named = billed.answers > 0 || program.names_its_session_first();
+        check(session.is_some() || !is_named, "no session".to_owned());
         if let Some(first) = first {
             let before = first["sessionIdAfter"].as_str();
             let forgotten = self.case.play == Play::AgainForgotten;
@@ -178,7 +204,6 @@ impl Playing<'_> {
             // The same tokens at the same price: more would be the sum over both runs.
             check(cost(first) == cost(run), format!("cost {:?}, then {:?}", cost(first), cost(run)));
         }
-        let billed = self.model.billed().await;
         if let Some(answers) = self.answers(expected) {
             check(
                 billed.answers == answers,
@@ -187,7 +212,7 @@ impl Playing<'_> {
         }
         let made = self.home.work().join(MADE).exists();
         check(made == self.case.prompt.contains(MADE), format!("the tool's file is there: {made}"));
-        if let Some(words) = usage_complaint(&run["usageJson"], &billed, expected.usage, self.home) {
+        if let Some(words) = usage_complaint(&run["usageJson"], &billed, expected.usage, program) {
             check(false, words);
         }
         wrong
@@ -195,8 +220,9 @@ impl Playing<'_> {
 
     /// How often the model answers, where that is certain.
     fn answers(&self, expected: &Expected) -> Option<u64> {
+        let program = self.home.installed.program;
         let calls_a_tool = self.case.prompt.contains(MADE);
-        (expected.end == End::Succeeds).then_some(if calls_a_tool { 2 } else { 1 })
+        (expected.end == End::Succeeds).then_some(if calls_a_tool { 2 } else { program.asks_for_a_text() })
     }
 }
 
@@ -204,12 +230,35 @@ fn id(run: &Json) -> &str {
     run["id"].as_str().unwrap()
 }
 
+/// The fields of a run that tell how it went.
+fn brief(run: &Json) -> Json {
+    let names = [
+        "status",
+        "error",
+        "errorCode",
+        "exitCode",
+        "signal",
+        "attempt",
+        "usageJson",
+        "sessionIdBefore",
+        "sessionIdAfter",
+    ];
+    let mut brief: serde_json::Map<_, _> =
+        names.iter().map(|name| ((*name).to_owned(), run[*name].clone())).collect();
+    for name in ["errorFamily", "retryNotBefore", "warnings", "endedBy", "survivorsKilled"] {
+        brief.insert(format!("resultJson.{name}"), run["resultJson"][name].clone());
+    }
+    brief.into()
+}
+
 /// What is wrong with the usage of a run, given what the model reported.
-fn usage_complaint(usage: &Json, billed: &Billed, reported: Reported, home: &Home) -> Option<String> {
-    let is_claude = matches!(home.installed.program, Program::ClaudeOld | Program::ClaudeNew);
-    // Claude says what it wrote to the cache by itself; the others count it as input, which they know no part of.
-    let input = if is_claude { billed.input } else { billed.input + billed.cache_write };
-    let truth = [input, billed.cache_read, billed.output];
+fn usage_complaint(usage: &Json, billed: &Billed, reported: Reported, program: Program) -> Option<String> {
+    // What is written to a cache was not read from one: most programs know no difference to other input.
+    let mut truth = [billed.input + billed.cache_write, billed.cache_read, billed.output];
+    if program.tells_of_side_requests() {
+        truth[0] += billed.side[0];
+        truth[2] += billed.side[1];
+    }
     let said = ["inputTokens", "cachedInputTokens", "outputTokens"].map(|name| usage[name].as_u64());
     let is_nothing = said.iter().all(|count| count.unwrap_or(0) == 0);
     let is_well = match reported {

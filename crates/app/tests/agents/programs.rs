@@ -3,7 +3,7 @@
 //! Every home is made for one case and points at one model server; nothing is taken from the tester's own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
@@ -117,6 +117,7 @@ impl Home {
     pub(crate) fn make(installed: &Installed, folder: PathBuf, model: &str) -> Home {
         let home = Home { installed: installed.clone(), folder, model: model.to_owned() };
         fs::create_dir_all(home.work()).unwrap();
+        fs::create_dir_all(home.folder.join("tmp")).unwrap();
         home.fill();
         home
     }
@@ -144,6 +145,7 @@ impl Home {
             ("HOME", self.home().display().to_string()),
             ("PATH", self.installed.path.clone()),
             ("TZ", "UTC".to_owned()),
+            ("TMPDIR", self.folder.join("tmp").display().to_string()),
         ];
         let words: &[(&'static str, &str)] = match self.installed.program {
             ClaudeOld | ClaudeNew | ClaudeAcp => &[
@@ -182,31 +184,15 @@ impl Home {
         env
     }
 
-    /// Living processes that are of this home: by their environment, their arguments or the folder they are in.
+    /// Living processes that are of this home.
     pub(crate) fn processes(&self) -> Vec<String> {
-        let folder = self.folder.to_str().unwrap().as_bytes();
-        let holds = |bytes: &[u8]| bytes.windows(folder.len()).any(|window| window == folder);
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.parse::<u32>().is_err() {
-                continue;
-            }
-            let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
-            let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-            let arguments = read("cmdline");
-            if holds(&arguments) || holds(&read("environ")) || cwd.starts_with(&self.folder) {
-                let words = String::from_utf8_lossy(&arguments).replace('\0', " ");
-                found.push(format!("{name}: {words}"));
-            }
-        }
-        found
+        processes_of(&self.folder)
     }
 
     fn fill(&self) {
         let base = &self.model;
         let place = |name: &str, text: String| {
-            let path = if name.starts_with('.') { self.home().join(name) } else { self.work().join(name) };
+            let path = self.home().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
@@ -238,7 +224,7 @@ impl Home {
                 .to_string(),
             ),
             OpenCode => place(
-                "opencode.json",
+                ".config/opencode/opencode.json",
                 json!({
                     "provider": { "fake": {
                         "npm": "@ai-sdk/openai-compatible", "name": "Fake",
@@ -258,10 +244,51 @@ impl Home {
     }
 }
 
+/// Living processes of a folder, by their environment, their arguments or where they are: `pid: arguments`.
+fn processes_of(folder: &Path) -> Vec<String> {
+    let name = folder.to_str().unwrap().as_bytes();
+    let holds = |bytes: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if pid.parse::<u32>().is_err() {
+            continue;
+        }
+        let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+        let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        let arguments = read("cmdline");
+        if holds(&arguments) || holds(&read("environ")) || cwd.starts_with(folder) {
+            let words = String::from_utf8_lossy(&arguments).replace('\0', " ");
+            found.push(format!("{pid}: {words}"));
+        }
+    }
+    found
+}
+
 /// An environment in the shape of `adapterConfig.env`.
 pub(crate) fn as_object(env: &[(&'static str, String)]) -> Json {
     env.iter()
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect::<serde_json::Map<_, _>>()
         .into()
+}
+
+#[test]
+fn a_process_is_found_by_environment_arguments_and_folder_and_not_when_it_is_gone() {
+    use std::process::{Command, Stdio};
+
+    let folder = tempfile::Builder::new().prefix("bugle-home-").tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let mut ways = [Command::new("cat"), Command::new("cat"), Command::new("sh")];
+    ways[0].env("ANYTHING", path);
+    ways[1].current_dir(path);
+    ways[2].args(["-c", "read -r line", path]);
+    for command in &mut ways {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let found = processes_of(folder.path());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(found.len() == 1 && found[0].starts_with(&child.id().to_string()), "{command:?}: {found:?}");
+        assert_eq!(processes_of(folder.path()), Vec::<String>::new());
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Case {
     codex: Expected,
     gemini: Expected,
     pi: Expected,
+    opencode: Expected,
+    qwen: Expected,
 }
 
 /// What is done to the run.
@@ -84,7 +86,8 @@ const fn passes_at(code: &'static str) -> Expected {
 
 impl Case {
     const fn same(name: &'static str, prompt: &'static str, play: Play, all: Expected) -> Case {
-        Case { name, prompt, play, claude_old: all, claude_new: all, codex: all, gemini: all, pi: all }
+        let (claude_old, claude_new, codex, gemini, pi, opencode, qwen) = (all, all, all, all, all, all, all);
+        Case { name, prompt, play, claude_old, claude_new, codex, gemini, pi, opencode, qwen }
     }
 
     /// What is expected of a program; `None` for programs that have no column.
@@ -95,7 +98,9 @@ impl Case {
             Program::Codex => Some(self.codex),
             Program::Gemini => Some(self.gemini),
             Program::Pi => Some(self.pi),
-            Program::ClaudeAcp | Program::CodexAcp | Program::OpenCode | Program::Qwen => None,
+            Program::OpenCode => Some(self.opencode),
+            Program::Qwen => Some(self.qwen),
+            Program::ClaudeAcp | Program::CodexAcp => None,
         }
     }
 }
@@ -111,6 +116,18 @@ pub(crate) const CASES: &[Case] = &[
     Case::same("unknown session", "[fake:text]", Play::AgainForgotten, WELL),
     Case::same("429 that says when", "[fake:429 times=1 retry_after=1]", Play::Once, WELL),
     Case {
+        // At once, and without a word about the time.
+        claude_old: passes("claude_transient_upstream"),
+        claude_new: passes("claude_transient_upstream"),
+        // Waits as long as it was told.
+        codex: OUT_OF_TIME,
+        gemini: passes_at("adapter_failed"),
+        pi: passes("adapter_failed"),
+        opencode: OUT_OF_TIME,
+        qwen: OUT_OF_TIME,
+        ..Case::same("429 that says a distant when", "[fake:429 retry_after=3600]", Play::Once, WELL)
+    },
+    Case {
         claude_old: passes("claude_transient_upstream"),
         claude_new: passes("claude_transient_upstream"),
         codex: passes("codex_transient_upstream"),
@@ -118,6 +135,8 @@ pub(crate) const CASES: &[Case] = &[
         gemini: OUT_OF_TIME,
         // After twelve requests.
         pi: passes("adapter_failed"),
+        opencode: OUT_OF_TIME,
+        qwen: OUT_OF_TIME,
         ..Case::same("429 for good", "[fake:429]", Play::Once, WELL)
     },
     Case {
@@ -126,6 +145,8 @@ pub(crate) const CASES: &[Case] = &[
         codex: fails("auth_required"),
         gemini: fails("gemini_auth_required"),
         pi: fails("auth_required"),
+        opencode: fails("auth_required"),
+        qwen: fails("auth_required"),
         ..Case::same("401", "[fake:401]", Play::Once, WELL)
     },
     Case {
@@ -134,6 +155,8 @@ pub(crate) const CASES: &[Case] = &[
         codex: passes("codex_transient_upstream"),
         gemini: OUT_OF_TIME,
         pi: passes("adapter_failed"),
+        opencode: OUT_OF_TIME,
+        qwen: OUT_OF_TIME,
         ..Case::same("500", "[fake:500]", Play::Once, WELL)
     },
     Case {
@@ -143,6 +166,8 @@ pub(crate) const CASES: &[Case] = &[
         codex: passes_at("quota_exhausted"),
         gemini: passes("quota_exhausted"),
         pi: passes("quota_exhausted"),
+        opencode: OUT_OF_TIME,
+        qwen: OUT_OF_TIME,
         ..Case::same("usage limit", "[fake:usage_limit resets=3600]", Play::Once, WELL)
     },
     Case::same("hanging, and stopped", "[fake:hang after=text]", Play::CancelAsked, CANCELLED),
@@ -152,6 +177,8 @@ pub(crate) const CASES: &[Case] = &[
         codex: passes("codex_transient_upstream"),
         gemini: passes("adapter_failed"),
         pi: passes("adapter_failed"),
+        opencode: passes("adapter_failed"),
+        qwen: passes("adapter_failed"),
         ..Case::same("cut stream", "[fake:cut after=text]", Play::Once, WELL)
     },
     Case::same(
@@ -167,7 +194,7 @@ fn every_case_has_a_name_of_its_own_and_a_marker_that_the_model_reads() {
     let mut names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!((names.len(), CASES.len()), (12, 12));
+    assert_eq!((names.len(), CASES.len()), (13, 13));
     for case in CASES {
         assert!(case.prompt.starts_with("[fake:") && case.prompt.ends_with(']'), "{}", case.name);
         assert_eq!(case.prompt.contains(MADE), case.name.contains("tool"), "{}", case.name);
