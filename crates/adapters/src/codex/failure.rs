@@ -25,6 +25,11 @@ pub(super) fn is_gone(text: &str) -> bool {
     wording::has_any(text, GONE) || wording::is_gone(text, &["session", "thread", "conversation"])
 }
 
+/// The thread has no room for another turn.
+pub(super) fn is_full(words: &str) -> bool {
+    wording::has_any(words, &["context window", "context_length_exceeded"])
+}
+
 /// What a time in a message is measured by.
 #[derive(Debug, Clone)]
 pub(super) struct Clock {

@@ -78,7 +78,12 @@ impl CodexReader {
             Some("turn.failed") => {
                 let words = line.get("error").and_then(|error| text(error, "message")).unwrap_or_default();
                 let words = if words.trim().is_empty() { "the turn failed".to_owned() } else { words };
-                vec![self.done(Some(failure::read(&words, &self.clock)), line)]
+                let full = self.thread.as_ref().filter(|_| failure::is_full(&words)).map(|thread| {
+                    let note = session::over(thread, &self.cwd, "its context is full");
+                    AgentEvent::SessionNote { note }
+                });
+                let end = self.done(Some(failure::read(&words, &self.clock)), line);
+                full.into_iter().chain([end]).collect()
             }
             Some("error") => {
                 let words = text(&line, "message").unwrap_or_default();
@@ -309,6 +314,10 @@ mod tests {
         let failed = json!({ "type": "turn.failed", "error": { "message": "no" } });
         let (usage, note) = accounts(&mut reader(Some(THREAD), Some(noted)), &[started(), failed]);
         assert_eq!((usage, note), (None, Some(json!({ "cwd": "/w", "threadId": THREAD }))));
+        let words = "Codex ran out of room in the model's context window.";
+        let failed = json!({ "type": "turn.failed", "error": { "message": words } });
+        let (_, note) = accounts(&mut fresh(), &[started(), failed]);
+        assert_eq!(note.and_then(|note| note.get("over").cloned()), Some(json!("its context is full")));
         let broken = json!({ "type": "turn.completed", "usage": { "input_tokens": -5 } });
         let (usage, note) = accounts(&mut fresh(), &[started(), broken]);
         assert_eq!((usage, note), (None, Some(json!({ "cwd": "/w", "threadId": THREAD }))));

@@ -58,11 +58,15 @@ pub(super) fn choose<'a>(setup: &Setup<'a>, cwd: &Path) -> Choice<'a> {
     }
     let note = setup.session_note.filter(|note| setup.session.is_some_and(|id| is_about(note, id.trim())));
     let resume = cli::session::resume(&Setup { session_note: note, ..*setup }, cwd);
-    match resume.session {
-        Some(session) => {
+    let over = note.and_then(|note| env::non_blank(note.get("over")));
+    match (resume.session, over) {
+        (Some(session), Some(why)) => {
+            fresh(Some(format!("the thread {session} is over ({why}), so a fresh one is started")))
+        }
+        (Some(session), None) => {
             Choice { session: Some(session), before: note.and_then(totals), remark: None, is_safer }
         }
-        None => fresh(resume.note),
+        (None, _) => fresh(resume.note),
     }
 }
 
@@ -90,6 +94,11 @@ pub(super) fn note(thread: &str, cwd: &str, totals: Option<Totals>) -> Value {
         fields.insert("outputTokens".to_owned(), json!(totals.output));
     }
     note
+}
+
+/// What is noted of a thread that cannot take another turn: the next run begins a new one.
+pub(super) fn over(thread: &str, cwd: &str, why: &str) -> Value {
+    json!({ "cwd": cwd, "threadId": thread, "over": why })
 }
 
 #[cfg(test)]
@@ -151,6 +160,8 @@ mod tests {
             (chosen("t-1", Some(json!([])), ""), resumed(None, false)),
             (chosen("t-1", Some(note("t-2", "/elsewhere", Some(NOTED))), ""), resumed(None, false)),
             (chosen("t-1", Some(note("t-1", "/elsewhere", Some(NOTED))), ""), fresh(true, false)),
+            (chosen("t-1", Some(over("t-1", "/w", "full")), ""), fresh(true, false)),
+            (chosen("t-1", Some(over("t-2", "/w", "full")), ""), resumed(None, false)),
         ];
         for (at, (choice, expected)) in rows.into_iter().enumerate() {
             assert_eq!(choice, expected, "row {at}");
