@@ -4,6 +4,10 @@
 //! the program) and `sandbox` (false). The prompt goes through stdin: it may be long, and nobody reads it in
 //! a list of processes. Sessions belong to a folder, so a run in another folder starts afresh. The exit code
 //! of this program is the status of HTTP modulo 256, and 0 after SIGTERM; only its result line counts.
+//!
+//! Where a prompt names a file of the working folder with `@` in front, Gemini CLI puts its contents behind the
+//! prompt; files elsewhere it leaves alone. Nothing is done about it: the agent may read them anyway, and what
+//! stands behind the `@` is more often a person or a package.
 
 mod reader;
 
@@ -111,8 +115,8 @@ impl Adapter for Gemini {
             Check::new("gemini_api_key_present", Level::Info, "the agent's environment says how to log in")
         } else {
             Check::new("gemini_api_key_missing", Level::Info, "no key is configured").hint(
-                "the login below HOME is used: run `gemini` there once as the server's user; or set GEMINI_API_KEY \
-                 in adapterConfig.env, and security.auth.selectedType to gemini-api-key in \
+                "the login below HOME is used: run `gemini` there once as the server's user; or set \
+                 GEMINI_API_KEY in adapterConfig.env, and security.auth.selectedType to gemini-api-key in \
                  ~/.gemini/settings.json",
             )
         });

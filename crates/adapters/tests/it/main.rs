@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod any_bytes;
 mod calling;
 mod captures;
 mod codex;
