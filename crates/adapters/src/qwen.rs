@@ -5,6 +5,7 @@
 //! else what the program remembers). The prompt goes through stdin. Sessions belong to a folder, so a run in
 //! another folder starts afresh. What it reports as used is that of the whole session, so each run notes the
 //! sum for the next.
+//! While it waits to ask a provider again it says nothing.
 
 mod reader;
 
