@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
 use crate::cli::session::{self, Resume};
-use crate::cli::{self, CheckCodes, Common, Instructions, Style};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Style};
 use crate::env::{Declared, Host};
 use crate::settings::{self, Settings};
 use reader::{Billing, ClaudeReader, Start};
@@ -45,7 +45,7 @@ const STYLE: Style =
 
 #[derive(Debug)]
 struct Config<'a> {
-    common: Common<'a>,
+    common: ProgramSettings<'a>,
     effort: Option<&'a str>,
     chrome: bool,
     max_turns: u64,
@@ -55,7 +55,7 @@ struct Config<'a> {
 impl Config<'_> {
     fn read(config: &Value) -> Result<Config<'_>, AdapterError> {
         let mut settings = Settings::open(config);
-        let common = Common::read(&mut settings, "claude");
+        let common = ProgramSettings::read(&mut settings, "claude");
         let effort = settings.text("effort").map(str::trim);
         let chrome = settings.boolean("chrome").unwrap_or(false);
         let skip_permissions = settings.boolean("dangerouslySkipPermissions").unwrap_or(true);

@@ -14,6 +14,6 @@ mod template;
 mod unattended;
 pub(crate) mod wording;
 
-pub(crate) use config::{CheckCodes, Common, command, environment_checks};
+pub(crate) use config::{CheckCodes, ProgramSettings, command, environment_checks};
 pub(crate) use prompt::{Instructions, Prompt, Style, assemble, contract, instructions};
 pub(crate) use unattended::unattended;

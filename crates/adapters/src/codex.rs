@@ -19,7 +19,7 @@ use domain::telling::Usage;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::{self, CheckCodes, Common, Instructions, Style, clock};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Style, clock};
 use crate::env::{Declared, Host};
 use crate::settings::{self, Settings};
 use failure::Clock;
@@ -57,7 +57,7 @@ const CHECKS: CheckCodes = CheckCodes {
 
 #[derive(Debug)]
 struct Config<'a> {
-    common: Common<'a>,
+    common: ProgramSettings<'a>,
     effort: Option<&'a str>,
     search: bool,
     fast: bool,
@@ -72,7 +72,7 @@ impl<'a> Config<'a> {
         let bypass = settings.boolean("dangerouslyBypassApprovalsAndSandbox");
         let other_bypass = settings.boolean("dangerouslyBypassSandbox");
         Config {
-            common: Common::read(settings, PROGRAM),
+            common: ProgramSettings::read(settings, PROGRAM),
             effort: effort.or(other_effort).map(str::trim),
             search: settings.boolean("search").unwrap_or(false),
             fast: settings.boolean("fastMode").unwrap_or(false),
@@ -200,7 +200,7 @@ impl Adapter for Codex {
 }
 
 /// Whom a run's tokens are bought from, and how they are paid, as far as the agent's environment shows.
-fn payer(common: &Common<'_>) -> Usage {
+fn payer(common: &ProgramSettings<'_>) -> Usage {
     let has_key = api_key(&common.env).is_some();
     let routed = ["OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_BASE_URL"]
         .iter()

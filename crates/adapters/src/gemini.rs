@@ -14,7 +14,7 @@ mod reader;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::{self, CheckCodes, Common, Instructions, Prompt, Style, session};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Prompt, Style, session};
 use crate::env::{self, Host};
 use crate::settings::{self, Settings};
 use reader::GeminiReader;
@@ -44,14 +44,14 @@ const STYLE: Style =
 
 #[derive(Debug)]
 struct Config<'a> {
-    common: Common<'a>,
+    common: ProgramSettings<'a>,
     sandbox: bool,
 }
 
 impl Config<'_> {
     fn read(config: &Value) -> Result<Config<'_>, AdapterError> {
         let mut settings = Settings::open(config);
-        let mut common = Common::read(&mut settings, "gemini");
+        let mut common = ProgramSettings::read(&mut settings, "gemini");
         common.model = common.model.filter(|model| *model != "auto");
         let sandbox = settings.boolean("sandbox").unwrap_or(false);
         settings.done(Some(Config { common, sandbox }))
@@ -108,7 +108,7 @@ impl Adapter for Gemini {
 
     fn test_environment(&self, config: &Value, host: &Host) -> Vec<Check> {
         let mut settings = Settings::open(config);
-        let common = Common::read(&mut settings, "gemini");
+        let common = ProgramSettings::read(&mut settings, "gemini");
         let mut checks = cli::environment_checks(&common, host, CODES);
         let uses_google_login = common.env.get("GOOGLE_GENAI_USE_GCA").is_some_and(|value| value == "true");
         checks.push(if has_key(&common.env) || uses_google_login {

@@ -12,7 +12,7 @@ mod reader;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::{self, CheckCodes, Common, Instructions, Prompt, Style, session};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Prompt, Style, session};
 use crate::env::Host;
 use crate::settings::{self, Settings};
 use reader::OpencodeReader;
@@ -49,7 +49,7 @@ const MODEL_HINT: &str =
 
 #[derive(Debug)]
 struct Config<'a> {
-    common: Common<'a>,
+    common: ProgramSettings<'a>,
     model: &'a str,
     variant: Option<&'a str>,
     skip_permissions: bool,
@@ -58,7 +58,7 @@ struct Config<'a> {
 impl Config<'_> {
     fn read(config: &Value) -> Result<Config<'_>, AdapterError> {
         let mut settings = Settings::open(config);
-        let common = Common::read(&mut settings, "opencode");
+        let common = ProgramSettings::read(&mut settings, "opencode");
         let model = common.model;
         match model {
             Some(model) if !is_model(model) => {
@@ -123,7 +123,7 @@ impl Adapter for Opencode {
 
     fn test_environment(&self, config: &Value, host: &Host) -> Vec<Check> {
         let mut settings = Settings::open(config);
-        let common = Common::read(&mut settings, "opencode");
+        let common = ProgramSettings::read(&mut settings, "opencode");
         let mut checks = cli::environment_checks(&common, host, CODES);
         if common.env.get("OPENAI_API_KEY").is_some_and(|value| value.trim().is_empty()) {
             let check = Check::new(

@@ -12,7 +12,7 @@ mod reader;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::{self, CheckCodes, Common, Instructions, Prompt, Style, session};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Prompt, Style, session};
 use crate::env::Host;
 use crate::settings::{self, Settings};
 use reader::PiReader;
@@ -49,7 +49,7 @@ const MODEL_HINT: &str =
 
 #[derive(Debug)]
 struct Config<'a> {
-    common: Common<'a>,
+    common: ProgramSettings<'a>,
     model: &'a str,
     thinking: Option<&'a str>,
 }
@@ -57,7 +57,7 @@ struct Config<'a> {
 impl Config<'_> {
     fn read(config: &Value) -> Result<Config<'_>, AdapterError> {
         let mut settings = Settings::open(config);
-        let common = Common::read(&mut settings, "pi");
+        let common = ProgramSettings::read(&mut settings, "pi");
         let model = common.model;
         if model.is_none() && settings.get("model").is_none_or(Value::is_string) {
             settings.mistake("model", "is missing", Some(MODEL_HINT));
@@ -144,7 +144,7 @@ impl Adapter for Pi {
 
     fn test_environment(&self, config: &Value, host: &Host) -> Vec<Check> {
         let mut settings = Settings::open(config);
-        let common = Common::read(&mut settings, "pi");
+        let common = ProgramSettings::read(&mut settings, "pi");
         let mut checks = cli::environment_checks(&common, host, CODES);
         checks.push(match common.model {
             Some(model) => {

@@ -12,7 +12,7 @@ mod reader;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::{self, CheckCodes, Common, Instructions, Prompt, Style, session};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Prompt, Style, session};
 use crate::env::{Declared, Host};
 use crate::settings::{self, Settings};
 use reader::{Before, QwenReader};
@@ -39,7 +39,7 @@ const STYLE: Style =
 
 #[derive(Debug)]
 struct Config<'a> {
-    common: Common<'a>,
+    common: ProgramSettings<'a>,
     sandbox: bool,
     auth_type: Option<&'a str>,
 }
@@ -47,7 +47,7 @@ struct Config<'a> {
 impl Config<'_> {
     fn read(config: &Value) -> Result<Config<'_>, AdapterError> {
         let mut settings = Settings::open(config);
-        let mut common = Common::read(&mut settings, "qwen");
+        let mut common = ProgramSettings::read(&mut settings, "qwen");
         common.model = common.model.filter(|model| *model != "auto");
         let sandbox = settings.boolean("sandbox").unwrap_or(false);
         let auth_type = settings.text("authType").map(str::trim);
@@ -110,7 +110,7 @@ impl Adapter for Qwen {
 
     fn test_environment(&self, config: &Value, host: &Host) -> Vec<Check> {
         let mut settings = Settings::open(config);
-        let common = Common::read(&mut settings, "qwen");
+        let common = ProgramSettings::read(&mut settings, "qwen");
         let mut checks = cli::environment_checks(&common, host, CODES);
         checks.push(if has_key(&common.env) {
             Check::new("qwen_api_key_present", Level::Info, "the agent's environment holds a key")

@@ -110,8 +110,11 @@ const TURNED_AWAY: Migration =
     Migration { version: 8, name: "turned_away", text: include_str!("../migrations/0008_turned_away.sql") };
 
 /// What adapters note about the sessions of their runs.
-const SESSION_NOTES: Migration =
-    Migration { version: 9, name: "session_notes", text: include_str!("../migrations/0009_session_notes.sql") };
+const SESSION_NOTES: Migration = Migration {
+    version: 9,
+    name: "session_notes",
+    text: include_str!("../migrations/0009_session_notes.sql"),
+};
 
 /// What a panic said.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(20);
 
 /// What every command line agent reads from its `adapterConfig`.
 #[derive(Debug)]
-pub(crate) struct Common<'a> {
+pub(crate) struct ProgramSettings<'a> {
     pub(crate) command: &'a str,
     pub(crate) cwd: Option<&'a Path>,
     pub(crate) env: Declared,
@@ -31,10 +31,10 @@ pub(crate) struct Common<'a> {
     pub(crate) grace: Duration,
 }
 
-impl<'a> Common<'a> {
-    pub(crate) fn read(settings: &mut Settings<'a>, default_command: &'a str) -> Common<'a> {
+impl<'a> ProgramSettings<'a> {
+    pub(crate) fn read(settings: &mut Settings<'a>, default_command: &'a str) -> ProgramSettings<'a> {
         let (extra, plain) = (settings.texts("extraArgs"), settings.texts("args"));
-        Common {
+        ProgramSettings {
             command: settings.text("command").map_or(default_command, str::trim),
             cwd: settings.cwd(),
             env: env::declared(settings),
@@ -44,7 +44,10 @@ impl<'a> Common<'a> {
             model: settings.text("model").map(str::trim),
             extra_args: if extra.is_empty() { plain } else { extra },
             wall: settings.wall(),
-            grace: settings.span("graceSec", Duration::from_secs(1)).unwrap_or(GRACE).max(Duration::from_secs(1)),
+            grace: settings
+                .span("graceSec", Duration::from_secs(1))
+                .unwrap_or(GRACE)
+                .max(Duration::from_secs(1)),
         }
     }
 
@@ -64,7 +67,7 @@ impl<'a> Common<'a> {
 /// the configured ones; `stdin` is written and closed.
 pub(crate) fn command(
     setup: &Setup<'_>,
-    common: &Common<'_>,
+    common: &ProgramSettings<'_>,
     args: Vec<String>,
     forced: &[(&str, String)],
     stdin: Vec<u8>,
@@ -101,11 +104,12 @@ pub(crate) struct CheckCodes {
 }
 
 /// Whether folder and program are there.
-pub(crate) fn environment_checks(common: &Common<'_>, host: &Host, codes: CheckCodes) -> Vec<Check> {
+pub(crate) fn environment_checks(common: &ProgramSettings<'_>, host: &Host, codes: CheckCodes) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(cwd) = common.cwd {
         checks.push(if cwd.is_dir() {
-            Check::new(codes.cwd_valid, Level::Info, "the working folder exists").detail(cwd.display().to_string())
+            Check::new(codes.cwd_valid, Level::Info, "the working folder exists")
+                .detail(cwd.display().to_string())
         } else {
             Check::new(codes.cwd_invalid, Level::Error, "the working folder does not exist")
                 .detail(cwd.display().to_string())

@@ -15,7 +15,7 @@ use domain::brief::{fenced, shorten};
 use serde_json::Value;
 
 use crate::adapter::Setup;
-use crate::cli::config::Common;
+use crate::cli::config::ProgramSettings;
 use crate::cli::template::{self, Rendered};
 use crate::env;
 
@@ -56,7 +56,12 @@ pub(crate) struct Prompt {
 
 /// Puts the prompt of one process together. `resumes` is the adapter's own answer: the process will be started on a
 /// session. Reads the instructions file, and nothing else.
-pub(crate) fn assemble(setup: &Setup<'_>, common: &Common<'_>, style: Style, resumes: bool) -> Prompt {
+pub(crate) fn assemble(
+    setup: &Setup<'_>,
+    common: &ProgramSettings<'_>,
+    style: Style,
+    resumes: bool,
+) -> Prompt {
     let wake = setup.context.get("paperclipWake").and_then(env::wake_payload);
     let is_delta = resumes && wake.is_some();
     let mut sections: Vec<String> = Vec::new();

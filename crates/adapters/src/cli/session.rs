@@ -67,7 +67,7 @@ mod tests {
 
     fn answer(session: Option<&str>, note: Option<&Value>) -> (Option<String>, bool) {
         let (host, nothing) = (Host::default(), json!({}));
-        let folder = PathBuf::from("/work/here");
+        let folder = PathBuf::from("/home/ada/here");
         let setup = Setup {
             run_id: "r",
             company_id: "c",
@@ -97,11 +97,11 @@ mod tests {
         assert_eq!(answer(None, None), (None, false));
         assert_eq!(answer(Some(" "), None), (None, false));
         assert_eq!(answer(id, None), (id.map(str::to_owned), false));
-        assert_eq!(answer(id, Some(&on("/work/here"))), (id.map(str::to_owned), false));
-        assert_eq!(answer(id, Some(&on("/work/here/"))), (id.map(str::to_owned), false));
+        assert_eq!(answer(id, Some(&on("/home/ada/here"))), (id.map(str::to_owned), false));
+        assert_eq!(answer(id, Some(&on("/home/ada/here/"))), (id.map(str::to_owned), false));
         assert_eq!(answer(id, Some(&on(""))), (id.map(str::to_owned), false));
         assert_eq!(answer(id, Some(&json!({ "cwd": 7 }))), (id.map(str::to_owned), false));
-        assert_eq!(answer(id, Some(&on("/work/there"))), (None, true));
+        assert_eq!(answer(id, Some(&on("/home/ada/there"))), (None, true));
     }
 
     #[test]

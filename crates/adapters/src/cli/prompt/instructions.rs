@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::cli::config::Common;
+use crate::cli::config::ProgramSettings;
 
 /// How much of the file is given, in bytes. Nobody writes that much by hand, and it fits into every model.
 const LONGEST: usize = 256 * 1024;
@@ -15,7 +15,7 @@ const LONGEST: usize = 256 * 1024;
 /// first 256 KiB are given, and the text says so.
 ///
 /// The error says in words why there is none; it is a note on the run and never a reason to fail it.
-pub(crate) fn instructions(common: &Common<'_>, cwd: &Path) -> Result<Option<String>, String> {
+pub(crate) fn instructions(common: &ProgramSettings<'_>, cwd: &Path) -> Result<Option<String>, String> {
     let Some(configured) = common.instructions else { return Ok(None) };
     let path = cwd.join(configured);
     let bytes = read(&path).map_err(|error| {

@@ -2,12 +2,12 @@
 //! called. Only names are written, never a value.
 
 use crate::adapter::Setup;
-use crate::cli::config::Common;
+use crate::cli::config::ProgramSettings;
 use crate::cli::prompt::Style;
 use crate::env;
 
 /// The notes that this kind of agent wants.
-pub(super) fn sections(setup: &Setup<'_>, common: &Common<'_>, style: Style) -> Vec<String> {
+pub(super) fn sections(setup: &Setup<'_>, common: &ProgramSettings<'_>, style: Style) -> Vec<String> {
     if !style.env_note && !style.api_note {
         return Vec::new();
     }

@@ -57,13 +57,13 @@ impl Stage {
 
     fn assemble(&self, style: Style, resumes: bool) -> Prompt {
         let mut settings = Settings::open(&self.config);
-        let common = Common::read(&mut settings, "agent");
+        let common = ProgramSettings::read(&mut settings, "agent");
         assemble(&self.setup(), &common, style, resumes)
     }
 
     fn instructions(&self) -> Result<Option<String>, String> {
         let mut settings = Settings::open(&self.config);
-        instructions(&Common::read(&mut settings, "agent"), self.folder.path())
+        instructions(&ProgramSettings::read(&mut settings, "agent"), self.folder.path())
     }
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
