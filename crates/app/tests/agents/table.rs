@@ -119,10 +119,10 @@ pub(crate) const CASES: &[Case] = &[
         // At once, and without a word about the time.
         claude_old: passes("claude_transient_upstream"),
         claude_new: passes("claude_transient_upstream"),
-        // Waits as long as it was told.
+        // Waits as long as it was told, as most do.
         codex: OUT_OF_TIME,
         gemini: passes_at("adapter_failed"),
-        pi: passes("adapter_failed"),
+        pi: OUT_OF_TIME,
         opencode: OUT_OF_TIME,
         qwen: OUT_OF_TIME,
         ..Case::same("429 that says a distant when", "[fake:429 retry_after=3600]", Play::Once, WELL)
