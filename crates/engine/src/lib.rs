@@ -44,6 +44,7 @@ mod signals;
 mod slots;
 mod stops;
 mod sweeps;
+mod transcript;
 mod tree;
 mod unwritten;
 mod wakes;
@@ -87,6 +88,7 @@ pub use projects::{
 pub use settings::Settings;
 pub use stops::StopReport;
 pub use sweeps::recovery::Recovery;
+pub use transcript::{Clipped, Item, Mark, ToolResult, TranscriptPage, What};
 pub use tree::{HeldTree, HoldFilter, MOST_ISSUES, PreviewedIssue, TreeOperation, TreePreview};
 pub use wakes::{Skipped, Woken};
 pub use watchdog::WatchdogVerdict;
@@ -115,6 +117,7 @@ pub(crate) struct Inner {
     pub(crate) doorbell: Doorbell,
     pub(crate) budgets: budgets::upkeep::Bells,
     pub(crate) feed: Feed,
+    pub(crate) transcripts: transcript::Sittings,
     /// Places for processes on this node.
     pub(crate) slots: Arc<Slots>,
     /// Runs that this engine tends: handles, not truth.
@@ -186,6 +189,7 @@ impl Engine {
             doorbell: Doorbell::default(),
             budgets: budgets::upkeep::Bells::default(),
             feed: Feed::new(),
+            transcripts: transcript::Sittings::default(),
             slots: Arc::new(Slots::new(settings.max_runs, going_on)),
             tended: Mutex::default(),
             timers: Notify::new(),

@@ -357,6 +357,26 @@ pub async fn session_note(
     row.map(|row| row.get(0)).transpose()
 }
 
+/// Returns what was noted about a session when a run of its agent that resumes it started: what that run notes itself
+/// comes later.
+pub async fn session_note_before(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    session: &str,
+) -> Result<Option<Json>, StoreError> {
+    let row = tx
+        .one(
+            sql!(
+                "SELECT session_note FROM runs WHERE agent_id = $1 AND session_after = $2 \
+                 AND session_note IS NOT NULL AND finished_at <= $3 AND id <> $4 \
+                 ORDER BY created_at DESC, id DESC LIMIT 1"
+            ),
+            p![&run.agent_id, session, run.started_at.unwrap_or(run.created_at), &run.id],
+        )
+        .await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
 /// Replaces the context of a run that has not started, and the issue and project that come with it; returns false when it
 /// has.
 pub async fn replace_context(tx: &mut Tx<'_>, run: &Run, now: Moment) -> Result<bool, StoreError> {
@@ -644,6 +664,21 @@ pub async fn draw_seq(tx: &mut Tx<'_>, run: &RunId, count: i64) -> Result<i64, S
         )
         .await?;
     row.map_or(Ok(0), |row: Row| row.get(0))
+}
+
+/// Returns the payload of the first event of a type of a run.
+pub async fn first_payload(
+    tx: &mut Tx<'_>,
+    run: &RunId,
+    event_type: &str,
+) -> Result<Option<Json>, StoreError> {
+    let row = tx
+        .one(
+            sql!("SELECT payload FROM run_events WHERE run_id = $1 AND event_type = $2 ORDER BY seq LIMIT 1"),
+            p![run, event_type],
+        )
+        .await?;
+    row.map_or(Ok(None), |row| row.get(0))
 }
 
 /// Returns events of a run after a number, in order.

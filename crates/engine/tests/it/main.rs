@@ -39,4 +39,5 @@ mod silence;
 mod simulation;
 mod stopping;
 mod timers;
+mod transcripts;
 mod trees;
