@@ -36,7 +36,9 @@ pub use openapi::openapi;
 
 use crate::errors::ApiError;
 use crate::metrics::Metrics;
-use crate::routes::{adapters, agents, companies, instance, runs, runtime, transcript, wakes};
+use crate::routes::{
+    adapters, agents, companies, instance, run_transcript, runs, runtime, transcript, wakes,
+};
 
 /// What the surface can be told.
 #[derive(Debug, Clone)]
@@ -142,7 +144,8 @@ fn ordinary() -> OpenApiRouter<ApiState> {
         .routes(routes!(runs::explain))
         .routes(routes!(runs::cancel))
         .routes(routes!(transcript::events))
-        .routes(routes!(transcript::log));
+        .routes(routes!(transcript::log))
+        .routes(routes!(run_transcript::show));
     // The reference's command line reads these two without the prefix (D20), monitoring systems the others.
     let bare = OpenApiRouter::new()
         .routes(routes!(transcript::events))

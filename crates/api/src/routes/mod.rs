@@ -17,6 +17,7 @@ pub(crate) mod issues;
 pub(crate) mod members;
 pub(crate) mod office;
 pub(crate) mod projects;
+pub(crate) mod run_transcript;
 pub(crate) mod runs;
 pub(crate) mod runtime;
 pub(crate) mod transcript;

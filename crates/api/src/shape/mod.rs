@@ -25,6 +25,7 @@ pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod run_of_issue;
 pub(crate) mod runtime;
+pub(crate) mod transcript;
 pub(crate) mod tree;
 pub(crate) mod wake;
 pub(crate) mod work_product;

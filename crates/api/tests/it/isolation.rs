@@ -188,6 +188,7 @@ fn table() -> Vec<(&'static str, &'static str, For, Value)> {
         ("GET", "/api/heartbeat-runs/{run}/log", Company, none.clone()),
         ("GET", "/heartbeat-runs/{run}/log", Company, none.clone()),
         ("GET", "/api/heartbeat-runs/{run}/log/stream", Company, none.clone()),
+        ("GET", "/api/heartbeat-runs/{run}/transcript", Company, none.clone()),
         ("POST", "/api/heartbeat-runs/{run}/watchdog-decisions", Company, json!({"decision": "continue"})),
         ("GET", "/api/issues/{issue}", Company, none.clone()),
         ("PATCH", "/api/issues/{issue}", Company, json!({"title": "mine"})),

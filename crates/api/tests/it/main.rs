@@ -18,6 +18,7 @@ mod refusals;
 mod shapes;
 mod stage;
 mod streams;
+mod transcripts;
 mod trees;
 mod trust;
 mod wakes;
