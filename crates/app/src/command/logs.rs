@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::logs_transcript;
 use crate::cli::Context;
 use crate::client::{Client, encoded};
 use crate::failure::Failure;
@@ -12,7 +13,8 @@ use crate::run_view::{RunView, reference};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  bugle logs 0192f7a0 -f\n\nWithout a selection stdout and stderr are shown, each where it belongs."
+    after_help = "Example:\n  bugle logs 0192f7a0 -f\n\nWithout a selection stdout and stderr are shown, each where it belongs.\n\
+                  With --transcript the agent's messages, its tools with the first lines of their results, usage and errors."
 )]
 pub(crate) struct Logs {
     /// Id of the run, or its first digits
@@ -29,6 +31,9 @@ pub(crate) struct Logs {
     /// Show the keeper's notes too
     #[arg(long)]
     system: bool,
+    /// What the agent said and did, instead of its output
+    #[arg(long, conflicts_with_all = ["stdout", "stderr", "system"])]
+    transcript: bool,
 }
 
 /// A part of a log on the wire.
@@ -46,6 +51,9 @@ impl Logs {
         let client = context.client()?;
         let run = client.get(&format!("/heartbeat-runs/{}", reference(&self.run)?)).await.map_err(unknown)?;
         let view = RunView::read(&run)?;
+        if self.transcript {
+            return logs_transcript::show(&mut context.screen, &client, &view, self.follow).await;
+        }
         let both = !self.stdout && !self.stderr;
         let show = Show {
             stdout: both || self.stdout,
@@ -72,7 +80,7 @@ pub(super) fn unknown(failure: Failure) -> Failure {
 }
 
 /// Why there is no log to print.
-fn why_nothing(run: &RunView) -> &'static str {
+pub(super) fn why_nothing(run: &RunView) -> &'static str {
     // What was measured at its end was there once.
     match run.log_bytes {
         Some(_) => "its log was removed to make room, or by its age; the record of the run is still there",

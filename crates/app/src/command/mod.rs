@@ -31,6 +31,7 @@ mod issue_status;
 mod issue_tree;
 pub(crate) mod login;
 pub(crate) mod logs;
+mod logs_transcript;
 pub(crate) mod project;
 pub(crate) mod run;
 mod run_explain;

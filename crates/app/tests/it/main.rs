@@ -20,3 +20,4 @@ mod stage;
 mod stalls;
 mod stop;
 mod stopping;
+mod transcripts;

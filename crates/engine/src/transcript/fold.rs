@@ -343,3 +343,6 @@ fn bounded(mut error: AgentError) -> AgentError {
     error.code = error.code.map(name);
     error
 }
+
+#[cfg(test)]
+mod tests;

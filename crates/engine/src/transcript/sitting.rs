@@ -35,6 +35,8 @@ pub(super) struct Sitting {
     attempt: i64,
     fold: Option<Fold>,
     source: Option<Box<dyn LogSource>>,
+    /// The process is over, and its end was read.
+    is_finished: bool,
     /// Read and not given: the frame it came from, its place there, and what it says.
     ahead: VecDeque<(u64, u32, Said)>,
     /// Behind the last frame that was read.
@@ -61,6 +63,7 @@ impl Sitting {
             attempt: mark.attempt,
             fold: None,
             source: None,
+            is_finished: false,
             ahead: VecDeque::new(),
             end: 0,
             has_log: false,
@@ -116,22 +119,24 @@ impl Sitting {
         if run.lease_epoch < self.attempt {
             return Ok(if run.status.is_final() { Step::Over } else { Step::Caught });
         }
+        if self.is_finished {
+            return Ok(self.at_end(run));
+        }
         if self.source.is_none() {
             let id = ProcessId { run: run.id.clone(), epoch: self.attempt };
-            match engine.processes.log(&id, 0) {
+            match engine.processes.log(&id, self.end) {
                 Ok(source) => {
                     self.source = Some(source);
                     self.has_log = true;
-                    self.fold = Some(Fold::new(self.cast.reader(engine, run)));
                 }
                 Err(ProcessError::NotThere) => return Ok(self.at_end(run)),
                 Err(error) => return Err(error),
             }
         }
-        let (Some(source), Some(fold)) = (&mut self.source, &mut self.fold) else {
+        let Some(frame) = self.source.as_mut().map(|source| source.next()).transpose()?.flatten() else {
             return Ok(self.at_end(run));
         };
-        let Some(frame) = source.next()? else { return Ok(self.at_end(run)) };
+        let fold = self.fold.get_or_insert_with(|| Fold::new(self.cast.reader(engine, run)));
         let mut said = Vec::new();
         fold.take(&frame, &mut said);
         self.end = frame.next_offset;
@@ -148,11 +153,13 @@ impl Sitting {
         if is_newest && !run.status.is_final() {
             return Step::Caught;
         }
-        if let Some(mut fold) = self.fold.take() {
+        if !std::mem::replace(&mut self.is_finished, true) {
             let mut said = Vec::new();
-            fold.finish(&mut said);
-            self.put(self.end, said);
+            if let Some(fold) = &mut self.fold {
+                fold.finish(&mut said);
+            }
             // What it revealed is given before the next process is begun.
+            self.put(self.end, said);
             return Step::Moved;
         }
         if is_newest {
@@ -160,8 +167,13 @@ impl Sitting {
         }
         self.attempt += 1;
         self.mark = Mark { attempt: self.attempt, offset: 0, taken: 0, ..self.mark };
-        (self.source, self.end) = (None, 0);
+        (self.source, self.fold, self.end, self.is_finished) = (None, None, 0, false);
         Step::Moved
+    }
+
+    /// Closes the log until the reading goes on: a log that is removed must not stay open.
+    fn pause(&mut self) {
+        self.source = None;
     }
 }
 
@@ -225,7 +237,8 @@ impl Sittings {
     }
 
     /// Keeps a reading for a while.
-    pub(super) fn keep(&self, run: &RunId, mark: Mark, now: Moment, sitting: Sitting) {
+    pub(super) fn keep(&self, run: &RunId, mark: Mark, now: Moment, mut sitting: Sitting) {
+        sitting.pause();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|kept| kept.until > now && !(kept.mark == mark && kept.run == *run));
         if kept.len() >= MOST_KEPT {

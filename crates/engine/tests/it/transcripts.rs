@@ -1,6 +1,6 @@
 //! What the agent of a run said and did, read out of its log: the same while it runs and after, in pages of any size.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::run::RunStatus;
 use domain::telling::{AgentError, AgentEvent, ErrorClass, Usage};
@@ -268,5 +268,34 @@ both_stores! {
         world.model.say(&process, &call("299", "read"));
         let (items, last) = all(&world, &engine, &run.id, Mark::START, 100).await;
         assert_eq!((items.len(), last.under_way.len()), (45, 256));
+    }
+
+    async fn a_long_transcript_is_paged_through_in_the_time_of_one_reading(world) {
+        const EVENTS: usize = 16_000;
+        let engine = world.engine().await;
+        let agent = world.agent(&engine, 1).await;
+        let (run, process) = world.start(&engine, &agent.id, "a").await;
+        // 50 MiB: more of it than is shown is in the results of tools.
+        let long = "x".repeat(9_600);
+        for number in 0..EVENTS / 3 {
+            let id = number.to_string();
+            world.model.say_message(&process, "going on");
+            world.model.say(&process, &call(&id, "bash"));
+            world.model.say(&process, &result(&id, &long));
+        }
+        world.model.say_done(&process);
+        world.model.exit(&process, 0);
+        world.over(&run.id).await;
+        let count = EVENTS / 3 * 2 + 1;
+        let mut spans = Vec::new();
+        for size in [1000, 200, 50] {
+            let began = Instant::now();
+            let (items, _) = all(&world, &engine, &run.id, Mark::START, size).await;
+            spans.push(began.elapsed());
+            assert_eq!(items.len(), count);
+        }
+        println!("{EVENTS} events in pages of 1000, 200 and 50: {spans:?}");
+        // Reading from the start for each of the 213 small pages would take a hundred times as long as once.
+        assert!(spans[2] < spans[0] * 10 + Duration::from_secs(1), "{spans:?}");
     }
 }
