@@ -1,9 +1,10 @@
-//! The transcript of a run: what its agent said and did, in one shape for every program, read out of the stored log.
+//! The transcript of a run: what its agent said and did, in one shape for every program, read out of the
+//! stored log.
 //!
-//! Nothing is kept beside the log. A page is made by reading the log through the adapter's reader again, so it says the
-//! same while the run goes on and after. What was given stays as it is: a call of a tool becomes an item when its result
-//! is there, or when its process ended without one; until then it is told apart, as under way. Where a reader stands is a
-//! [`Mark`]; what an item says is [`What`]. HTTP is not spoken here.
+//! Nothing is kept beside the log. A page is made by reading the log through the adapter's reader again, so
+//! it says the same while the run goes on and after. What was given stays as it is: a call of a tool becomes
+//! an item when its result is there, or when its process ended without one; until then it is told apart, as
+//! under way. Where a reader stands is a [`Mark`]; what an item says is [`What`]. HTTP is not spoken here.
 
 mod clip;
 mod fold;
@@ -98,8 +99,8 @@ struct Cast {
 }
 
 impl Engine {
-    /// Returns up to `limit` items behind a mark, and fewer when they are large. The run must have been read before the
-    /// call: one that was over then is read to its end.
+    /// Returns up to `limit` items behind a mark, and fewer when they are large. The run must have been read
+    /// before the call: one that was over then is read to its end.
     pub async fn transcript(
         &self,
         run: &Run,

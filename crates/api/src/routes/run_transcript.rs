@@ -15,12 +15,14 @@ use crate::shape::transcript::Transcript;
 
 const DEFAULT_ITEMS: i64 = 200;
 
-/// The transcript of a run behind a cursor: messages, tools with their results, usage, errors. The same cursor gives the
-/// same items while the run goes on and after.
+/// The transcript of a run behind a cursor: messages, tools with their results, usage, errors. The same
+/// cursor gives the same items while the run goes on and after.
 #[utoipa::path(get, path = "/heartbeat-runs/{run}/transcript", tag = "runs",
-    params(("run" = String, Path), ("after" = Option<String>, Query, description = "a `nextCursor`; absent: from the start"),
+    params(("run" = String, Path),
+        ("after" = Option<String>, Query, description = "a `nextCursor`; absent: from the start"),
         ("limit" = Option<i64>, Query, description = "1 to 1000; 200. Fewer when they are large")),
-    responses((status = 200, body = Transcript), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = Transcript), (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Named(reference): Named<String>,

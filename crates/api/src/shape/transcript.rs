@@ -14,7 +14,8 @@ pub(crate) struct Transcript {
     run_id: String,
     /// In order; none of them ever changes.
     items: Vec<TranscriptItem>,
-    /// Calls of tools that have no result yet; they become items when it comes. Only at the end of what there is now.
+    /// Calls of tools that have no result yet; they become items when it comes. Only at the end of what there
+    /// is now.
     pending: Vec<TranscriptItem>,
     /// Where to go on; opaque.
     next_cursor: String,

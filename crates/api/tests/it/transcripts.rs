@@ -9,7 +9,8 @@ use crate::stage::{Stage, id_of};
 /// A company, and a run of an agent that speaks.
 async fn speaking(stage: &Stage) -> (String, String) {
     let company = stage.company("Acme Corp").await;
-    let body = json!({"name": "Speaker", "adapterType": "scripted", "adapterConfig": {"script": "hang", "graceSec": 1}});
+    let config = json!({"script": "hang", "graceSec": 1});
+    let body = json!({"name": "Speaker", "adapterType": "scripted", "adapterConfig": config});
     let agent = id_of(&stage.post(&format!("/api/companies/{company}/agents"), body).await.good());
     let run = stage.wake(&agent, "task").await;
     stage.started(&run).await;
@@ -30,7 +31,8 @@ fn say_all(stage: &Stage, run: &str) {
         json!({"type": "tool_call", "id": "1", "name": "bash", "input": {"command": "ls"}}),
         json!({"type": "tool_call", "id": "2", "name": "read", "input": {"path": "a"}}),
         json!({"type": "tool_result", "id": "1", "is_error": true, "output": "no such folder\n"}),
-        json!({"type": "usage_added", "usage": {"inputTokens": 10, "outputTokens": 5, "costMicros": 7, "model": "m"}}),
+        json!({"type": "usage_added", "usage": {
+            "inputTokens": 10, "outputTokens": 5, "costMicros": 7, "model": "m"}}),
         json!({"type": "usage_total", "usage": {"inputTokens": 30}}),
         json!({"type": "trouble", "error": error}),
         json!({"type": "session_note", "note": {"secret": "of the adapter"}}),

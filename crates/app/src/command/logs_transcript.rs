@@ -1,5 +1,5 @@
-//! `bugle logs --transcript`: what the agent said and did, for people: messages as text, a tool and its result in a few
-//! lines, usage and errors in words. With `--json` one item a line, as the server gives it.
+//! `bugle logs --transcript`: what the agent said and did, for people: messages as text, a tool and its
+//! result in a few lines, usage and errors in words. With `--json` one item a line, as the server gives it.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -39,7 +39,8 @@ pub(super) async fn show(
         _ = &mut interrupt => {
             let id = &run.id;
             screen.note(&format!(
-                "the run goes on. Watch it again: bugle logs {id} --transcript -f   End it: bugle run cancel {id}"
+                "the run goes on. Watch it again: bugle logs {id} --transcript -f   \
+                 End it: bugle run cancel {id}"
             ));
             Err(Failure::shown(Kind::Interrupted, "interrupted"))
         }
@@ -286,14 +287,14 @@ mod tests {
 
     #[test]
     fn a_tool_is_a_line_with_the_first_lines_of_its_result() {
-        let item = json!({"seq": 1, "type": "tool", "name": "bash", "input": {"command": "make test"}, "durationMs": 4200,
-            "isError": false, "output": "a\nb\nc\nd\ne\n", "leftOutBytes": 0});
+        let item = json!({"seq": 1, "type": "tool", "name": "bash", "input": {"command": "make test"},
+            "durationMs": 4200, "isError": false, "output": "a\nb\nc\nd\ne\n", "leftOutBytes": 0});
         assert_eq!(
             read(item),
             ["> bash make test  (4.2s)", "    a", "    b", "    c", "    ... 2 more lines"]
         );
-        let cut = json!({"seq": 1, "type": "tool", "name": "read", "input": {"path": "a", "from": 1}, "isError": true,
-            "output": "a", "leftOutBytes": 2048});
+        let cut = json!({"seq": 1, "type": "tool", "name": "read", "input": {"path": "a", "from": 1},
+            "isError": true, "output": "a", "leftOutBytes": 2048});
         let lines = ["> read {\"path\":\"a\",\"from\":1}", "    a", "    ... 2.0 KiB more"];
         assert_eq!(read(cut), lines);
         let pending = json!({"type": "tool", "name": "bash", "input": {}, "output": null});

@@ -1,4 +1,5 @@
-//! Cutting what an agent said to a size that a page can hold. What is left out is counted, and still in the log.
+//! Cutting what an agent said to a size that a page can hold. What is left out is counted, and still in the
+//! log.
 
 use serde_json::Value as Json;
 
@@ -27,8 +28,8 @@ impl Clipped {
 /// What an entry of a list or an object weighs beside its texts.
 const ENTRY: usize = 8;
 
-/// The value with at most about so many bytes in it, and whether anything was left out: long texts are cut, and the last
-/// entries of lists and objects are dropped.
+/// The value with at most about so many bytes in it, and whether anything was left out: long texts are cut,
+/// and the last entries of lists and objects are dropped.
 pub(super) fn value(value: Json, most: usize) -> (Json, bool) {
     let (mut room, mut is_cut) = (most, false);
     let value = shrunk(value, &mut room, &mut is_cut);

@@ -1,4 +1,5 @@
-//! Frames of one process into items: its lines through the adapter's reader, calls of tools joined with their results.
+//! Frames of one process into items: its lines through the adapter's reader, calls of tools joined with their
+//! results.
 //!
 //! The same frames give the same items, in however many sittings they are read. Nothing here reads files.
 
@@ -20,7 +21,8 @@ const LONGEST_PART: usize = 16 << 10;
 /// Bytes of names, ids and words of errors.
 const LONGEST_NAME: usize = 300;
 const LONGEST_WORDS: usize = 4 << 10;
-/// As many calls are remembered that have no result yet; programs whose calls never get one must not fill the memory.
+/// As many calls are remembered that have no result yet; programs whose calls never get one must not fill the
+/// memory.
 const MOST_CALLS: usize = 256;
 
 /// What an item says.
@@ -316,7 +318,8 @@ impl Fold {
     }
 }
 
-/// Reads one line. What means nothing to a reader that listens is shown unless it is of the program's own protocol.
+/// Reads one line. What means nothing to a reader that listens is shown unless it is of the program's own
+/// protocol.
 fn read(reader: &mut dyn Reader, source: Source, line: &[u8], out: &mut Vec<Line>) {
     if !reader.is_listening() {
         out.push(Line::Raw(line.to_vec()));

@@ -1,8 +1,9 @@
 //! Reading a transcript through all the processes of a run, and holding on to a reading that will soon go on.
 //!
-//! A mark says where to go on, but what the reader of the adapter knows by then comes only from reading the log from the
-//! start. So the last few readings are kept as they stand: who asks for the next page goes on with one of them, and
-//! paging through a log costs no more than reading it once. A reading that is not there any more is made again.
+//! A mark says where to go on, but what the reader of the adapter knows by then comes only from reading the
+//! log from the start. So the last few readings are kept as they stand: who asks for the next page goes on
+//! with one of them, and paging through a log costs no more than reading it once. A reading that is not there
+//! any more is made again.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,5 @@
-//! What the agent of a run said and did, read out of its log: the same while it runs and after, in pages of any size.
+//! What the agent of a run said and did, read out of its log: the same while it runs and after, in pages of
+//! any size.
 
 use std::time::{Duration, Instant};
 
@@ -91,9 +92,11 @@ both_stores! {
         model.say_session(&process, "s-1");
         model.err(&process, "a warning\nanother\n");
         model.say_usage(&process, 10, 5, 7);
-        let error = AgentError { class: ErrorClass::Transient, message: "busy".into(), code: None, not_before: None };
+        let (class, message) = (ErrorClass::Transient, "busy".to_owned());
+        let error = AgentError { class, message, code: None, not_before: None };
         model.say(&process, &AgentEvent::Trouble { error });
-        model.say(&process, &AgentEvent::UsageTotal { usage: Usage { input_tokens: 30, ..Usage::default() } });
+        let usage = Usage { input_tokens: 30, ..Usage::default() };
+        model.say(&process, &AgentEvent::UsageTotal { usage });
         let (middle, _) = all(&world, &engine, &run.id, halfway, 2).await;
         model.say_done(&process);
         model.print(&process, "no line end");
@@ -216,7 +219,7 @@ both_stores! {
         let none = page(&world, &engine, &run.id, Mark::START, 10).await;
         assert_eq!((none.items.len(), none.is_over), (0, false));
         let long = "é".repeat(20_000);
-        world.model.print(&process, &format!("one\ntw"));
+        world.model.print(&process, "one\ntw");
         world.model.print(&process, &format!("o\n{long}\nthree"));
         world.model.exit(&process, 0);
         world.over(&run.id).await;

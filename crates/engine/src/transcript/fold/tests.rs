@@ -80,10 +80,7 @@ fn where_output_is_missing_it_is_said_and_torn_lines_are_not_read() {
     ];
     let said = all(&mut fold("scripted"), &frames);
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(
-        matches!(&said[0], What::Output { stream: FrameStream::Keeper, text } if text.text.starts_with("77 bytes")),
-        "{said:?}"
-    );
+    assert!(matches!(&said[0], What::Output { text, .. } if text.text.starts_with("77 bytes")), "{said:?}");
     assert!(matches!(&said[1], What::Message { text } if text.text == "whole"), "{said:?}");
 }
 
@@ -142,5 +139,42 @@ fn no_bytes_break_the_reading_of_any_kind_and_the_same_bytes_read_the_same() {
                 |what: &What| matches!(what, What::Error { error } if error.message.contains("broke over"));
             assert!(!first.iter().any(broke), "{}: {frames:?}", adapter.kind());
         }
+    }
+}
+
+/// The lines that a real program printed, a frame each.
+fn recorded(folder: &str, case: &str) -> Vec<Frame> {
+    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/tests/captures").join(folder);
+    let printed = std::fs::read(captures.join(format!("{case}.stdout"))).expect("a recording");
+    let lines = printed.split_inclusive(|byte| *byte == b'\n');
+    (1..).zip(lines).map(|(number, line)| frame(number, FrameStream::Stdout, line)).collect()
+}
+
+#[test]
+fn calls_of_real_programs_are_joined_with_their_results_and_those_that_were_killed_have_none() {
+    let programs = [
+        ("claude_local", "claude-2.1.197"),
+        ("claude_local", "claude-2.1.316"),
+        ("claude_local", "claude-2.1.329"),
+        ("codex_local", "codex"),
+        ("gemini_local", "gemini"),
+        ("opencode_local", "opencode"),
+        ("pi_local", "pi"),
+        ("qwen", "qwen"),
+    ];
+    for (kind, folder) in programs {
+        let said = all(&mut fold(kind), &recorded(folder, "tool"));
+        let tools: Vec<&What> = said.iter().filter(|what| matches!(what, What::Tool { .. })).collect();
+        assert!(!tools.is_empty(), "{folder}: {said:?}");
+        for tool in tools {
+            let is_joined = matches!(tool, What::Tool { name: Some(_), result: Some(result), .. }
+                if result.millis.is_some());
+            assert!(is_joined, "{folder}: {tool:?}");
+        }
+    }
+    for (kind, folder) in [("codex_local", "codex"), ("gemini_local", "gemini")] {
+        let said = all(&mut fold(kind), &recorded(folder, "toolrun_kill"));
+        let lost = |what: &&What| matches!(what, What::Tool { name: Some(_), result: None, .. });
+        assert_eq!(said.iter().filter(lost).count(), 1, "{folder}: {said:?}");
     }
 }
