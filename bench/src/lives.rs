@@ -309,6 +309,7 @@ fn ending() -> End {
             "survivorsKilled": 0,
         })),
         session_after: None,
+        session_note: None,
         log_offset: 0,
         log_bytes: Some(0),
         log_sha256: Some("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".to_owned()),

@@ -24,6 +24,9 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
     step("format", cargo(root, "format", &["fmt", "--all", "--check"], &[]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step("lints", cargo(root, "lints", &clippy, &[]))?;
+    // The ordinary test run leaves this target out, and lints go with it.
+    let agents = ["clippy", "--package", "bugle", "--test", "agents", "--", "-D", "warnings"];
+    step("lints of the agents' tests", cargo(root, "lints of the agents' tests", &agents, &[]))?;
     // The table of the run states is printed from the code; its test compares it with the document.
     step("tables", cargo(root, "tables", &["test", "--quiet", "--package", "domain", "document"], &[]))?;
     let doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"];

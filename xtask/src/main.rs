@@ -3,6 +3,7 @@
 //! A chore runs cargo or reads files and says what it found; it changes nothing. What the tests show is theirs to show:
 //! a chore adds only what no test of a crate can see.
 
+mod agents;
 mod check;
 mod licences;
 mod links;
@@ -20,6 +21,10 @@ use anyhow::{Result, bail};
 const CHORES: &[(&str, &str)] = &[
     ("check", "everything that a change must pass beside the tests: format, lints, words, links, licences"),
     ("soak NAME", "the full form of a long test; `soak` alone names them"),
+    (
+        "agents [WORD]",
+        "real agent programs through a real server; `install` only installs, `soak` adds the slow ones",
+    ),
     ("licences", "every dependency has a licence of the list in deny.toml"),
     ("words", "no file names a machine, a person's folder or a package registry"),
     ("names", "no module or type has a name that says nothing"),
@@ -49,13 +54,14 @@ fn run(args: &[&str]) -> Result<bool> {
             Ok(true)
         }
         ["soak", name] => soak::run(&root, name),
+        ["agents", words @ ..] => agents::run(&root, words),
         ["licences"] => licences::run(&root),
         ["words"] => step::report("words", words::run(&root)?),
         ["names"] => step::report("names", names::run(&root)?),
         ["links"] => step::report("links", links::run(&root)?),
         [] | ["list" | "help" | "--help" | "-h"] => {
             for (chore, purpose) in CHORES {
-                println!("cargo xtask {chore:<12} {purpose}");
+                println!("cargo xtask {chore:<14} {purpose}");
             }
             Ok(true)
         }

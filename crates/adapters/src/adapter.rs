@@ -7,6 +7,7 @@ use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::moment::Moment;
 use domain::telling::AgentEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,6 +54,11 @@ pub struct Setup<'a> {
     pub wake_reason: Option<&'a str>,
     /// The session to resume.
     pub session: Option<&'a str>,
+    /// What the reader of the run before noted about that session ([`AgentEvent::SessionNote`]); the same for as long as
+    /// the run lasts.
+    pub session_note: Option<&'a Value>,
+    /// When the run started; the same whenever its lines are read again.
+    pub started_at: Moment,
     pub api_url: &'a str,
     /// What the process proves itself with at the API: it speaks for the run, while that runs.
     pub api_key: Option<&'a str>,

@@ -306,7 +306,7 @@ fn home(setup: &Setup<'_>) -> String {
 
 /// The payload in the form that agent skills read: authors and counts flattened, blanks as null. `None` when nothing
 /// usable is left.
-fn wake_payload(wake: &Value) -> Option<Value> {
+pub(crate) fn wake_payload(wake: &Value) -> Option<Value> {
     let mut wake = blank_to_null(wake);
     let fields = wake.as_object_mut()?;
     let flat: Vec<Value> = fields
@@ -364,7 +364,7 @@ fn blank_to_null(value: &Value) -> Value {
     }
 }
 
-fn non_blank(value: Option<&Value>) -> Option<String> {
+pub(crate) fn non_blank(value: Option<&Value>) -> Option<String> {
     value.and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 

@@ -5,13 +5,20 @@
 //! the scripted agent and the caller of HTTP agents; the `bugle` executable runs them under a first argument.
 
 mod adapter;
+mod claude;
+mod cli;
+mod codex;
 mod env;
 mod executable;
+mod gemini;
 mod http;
 mod http_call;
 mod lines;
+mod opencode;
+mod pi;
 mod plain;
 mod process;
+mod qwen;
 mod scripted;
 mod settings;
 mod web;
@@ -25,7 +32,17 @@ pub use settings::{REDACTED, placeholders};
 
 /// Every kind of agent, in the order in which they are shown.
 pub fn registry() -> &'static [&'static dyn Adapter] {
-    &[&process::Process, &http::Http, &scripted::Scripted]
+    &[
+        &process::Process,
+        &http::Http,
+        &scripted::Scripted,
+        &claude::Claude,
+        &gemini::Gemini,
+        &opencode::Opencode,
+        &pi::Pi,
+        &qwen::Qwen,
+        &codex::Codex,
+    ]
 }
 
 /// Returns the adapter of a kind (`adapterType` of an agent).

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod brief;
 pub mod budget;
 pub mod cancel;
 pub mod claim;

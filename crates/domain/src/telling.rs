@@ -121,6 +121,9 @@ impl Usage {
 pub enum AgentEvent {
     /// The session the program works in.
     Session { id: String },
+    /// What its adapter wants to know of the session at the next run, in a shape of its own; replaces what was noted
+    /// before.
+    SessionNote { note: Value },
     /// Text of the agent.
     Message { text: String },
     /// The agent uses a tool.
@@ -160,6 +163,9 @@ pub struct Terminal {
 #[serde(rename_all = "camelCase", default)]
 pub struct Told {
     pub session: Option<String>,
+    /// What the adapter noted about the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_note: Option<Value>,
     /// `None` when the program reported no usage at all: unknown, not zero.
     pub usage: Option<Usage>,
     pub messages: u64,
@@ -176,6 +182,7 @@ impl Told {
     pub fn hear(&mut self, event: &AgentEvent) {
         match event {
             AgentEvent::Session { id } => self.session = Some(id.clone()),
+            AgentEvent::SessionNote { note } => self.session_note = Some(note.clone()),
             AgentEvent::Message { text } => {
                 self.messages += 1;
                 self.last_message = Some(text.clone());

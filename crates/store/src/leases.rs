@@ -240,6 +240,8 @@ pub struct End {
     pub usage: Option<Json>,
     pub result: Option<Json>,
     pub session_after: Option<String>,
+    /// What its adapter noted about that session.
+    pub session_note: Option<Json>,
     pub log_offset: i64,
     pub log_bytes: Option<i64>,
     pub log_sha256: Option<String>,
@@ -278,7 +280,7 @@ pub async fn settle(
              last_output_bytes = COALESCE($18, last_output_bytes), stdout_excerpt = $19, stderr_excerpt = $20, \
              process_pid = COALESCE($21, process_pid), process_group_id = COALESCE($22, process_group_id), \
              process_started_at = COALESCE($23, process_started_at), event_seq = event_seq + $24, \
-             finished_at = $27, updated_at = $25 \
+             finished_at = $27, updated_at = $25, session_note = $28 \
              WHERE id = $1 AND lease_epoch = $2 AND lease_holder = $3 AND status = 'running' \
              AND (stop_asked_at IS NULL OR $26) RETURNING event_seq"
         ),
@@ -288,7 +290,7 @@ pub async fn settle(
             end.log_bytes, &end.log_sha256, end.last_output_at, end.last_output_seq, &end.last_output_stream,
             end.last_output_bytes, &end.stdout_excerpt, &end.stderr_excerpt, end.process_pid,
             end.process_group_id, end.process_started_at, end.events, now, end.knows_of_stop,
-            end.finished_at.unwrap_or(now)
+            end.finished_at.unwrap_or(now), &end.session_note
         ],
     )
     .await

@@ -72,7 +72,7 @@ use store::retry_after;
 
 /// The schema of the store, oldest first.
 pub const MIGRATIONS: &[Migration] =
-    &[GROUND, ENGINE, ISSUES, MONEY_AND_PEOPLE, WATCH, DISMISSALS, QUESTIONS, TURNED_AWAY];
+    &[GROUND, ENGINE, ISSUES, MONEY_AND_PEOPLE, WATCH, DISMISSALS, QUESTIONS, TURNED_AWAY, SESSION_NOTES];
 
 /// What the event log and the audit chain stand on.
 pub const GROUND: Migration =
@@ -108,6 +108,13 @@ const QUESTIONS: Migration =
 /// Wakes that were turned away.
 const TURNED_AWAY: Migration =
     Migration { version: 8, name: "turned_away", text: include_str!("../migrations/0008_turned_away.sql") };
+
+/// What adapters note about the sessions of their runs.
+const SESSION_NOTES: Migration = Migration {
+    version: 9,
+    name: "session_notes",
+    text: include_str!("../migrations/0009_session_notes.sql"),
+};
 
 /// What a panic said.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -339,6 +339,24 @@ pub async fn set_session_before(
         .await
 }
 
+/// Returns what the last run that noted anything about this session of the agent noted.
+pub async fn session_note(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    session: &str,
+) -> Result<Option<Json>, StoreError> {
+    let row = tx
+        .one(
+            sql!(
+                "SELECT session_note FROM runs WHERE agent_id = $1 AND session_after = $2 \
+                 AND session_note IS NOT NULL ORDER BY created_at DESC, id DESC LIMIT 1"
+            ),
+            p![agent, session],
+        )
+        .await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
 /// Replaces the context of a run that has not started, and the issue and project that come with it; returns false when it
 /// has.
 pub async fn replace_context(tx: &mut Tx<'_>, run: &Run, now: Moment) -> Result<bool, StoreError> {

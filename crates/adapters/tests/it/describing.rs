@@ -1,6 +1,6 @@
 //! What adapters accept, what they refuse, and the command and environment that they describe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use adapters::{AdapterError, Host, Level, SECRET_MIN, registry};
@@ -10,16 +10,37 @@ use crate::stage::{Stage, adapter};
 
 #[test]
 fn the_registry_knows_each_kind_once() {
-    let kinds: Vec<_> =
-        registry().iter().map(|adapter| (adapter.kind(), adapter.has_terminal_event())).collect();
-    assert_eq!(kinds, [("process", false), ("http", true), ("scripted", true)]);
+    let kinds: Vec<_> = registry().iter().map(|adapter| adapter.kind()).collect();
+    let distinct: BTreeSet<_> = kinds.iter().collect();
+    assert_eq!(distinct.len(), kinds.len(), "{kinds:?}");
+    for kind in [
+        "process",
+        "http",
+        "scripted",
+        "claude_local",
+        "codex_local",
+        "gemini_local",
+        "opencode_local",
+        "pi_local",
+        "qwen",
+    ] {
+        assert!(kinds.contains(&kind), "{kind}");
+    }
     assert!(adapters::find("claude").is_none());
-    let config = json!({ "idempotent": true });
-    let repeatable =
-        |config: &Value| registry().iter().map(|adapter| adapter.is_repeatable(config)).collect::<Vec<_>>();
-    assert_eq!(repeatable(&json!({})), [true, false, true]);
-    assert_eq!(repeatable(&json!({ "idempotent": "true" })), [true, false, true]);
-    assert_eq!(repeatable(&config), [true, true, true]);
+    let without_terminal_event: Vec<_> =
+        registry().iter().filter(|adapter| !adapter.has_terminal_event()).map(|it| it.kind()).collect();
+    assert_eq!(without_terminal_event, ["process"]);
+}
+
+#[test]
+fn only_an_endpoint_is_not_called_again_unless_it_is_said_to_bear_it() {
+    let not_repeatable = |config: Value| {
+        let all = registry().iter().filter(|adapter| !adapter.is_repeatable(&config));
+        all.map(|adapter| adapter.kind()).collect::<Vec<_>>()
+    };
+    assert_eq!(not_repeatable(json!({})), ["http"]);
+    assert_eq!(not_repeatable(json!({ "idempotent": "true" })), ["http"]);
+    assert!(not_repeatable(json!({ "idempotent": true })).is_empty());
 }
 
 #[test]

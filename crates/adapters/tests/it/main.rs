@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod any_bytes;
 mod calling;
+mod captures;
+mod codex;
+mod command_lines;
 mod describing;
 mod endings;
 mod playing;

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use adapters::{Adapter, AdapterError, Command, Host, LineSplitter, Setup, Source, find};
+use domain::moment::Moment;
 use domain::telling::{AgentEvent, Told};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +22,7 @@ pub(crate) struct Stage {
     pub(crate) host: Host,
     pub(crate) context: Value,
     pub(crate) session: Option<String>,
+    pub(crate) session_note: Option<Value>,
     pub(crate) api_url: String,
     pub(crate) api_key: Option<String>,
 }
@@ -53,6 +55,7 @@ impl Stage {
             host: Host::from_env(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME")),
             context: json!({}),
             session: None,
+            session_note: None,
             api_url: "http://127.0.0.1:1".to_owned(),
             api_key: None,
         }
@@ -81,6 +84,8 @@ impl Stage {
             context: &self.context,
             wake_reason: Some("on_demand"),
             session: self.session.as_deref(),
+            session_note: self.session_note.as_ref(),
+            started_at: Moment::from_micros(1_795_168_800_000_000),
             api_url: &self.api_url,
             api_key: self.api_key.as_deref(),
             program: Path::new(env!("CARGO_BIN_EXE_adapter-programs")),

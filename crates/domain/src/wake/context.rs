@@ -100,7 +100,8 @@ pub fn project_of(context: &Map<String, Value>, of_issue: Option<&str>) -> Optio
     text(context, "projectId").or(of_issue).map(str::to_owned)
 }
 
-fn comment_ids(context: &Map<String, Value>, payload: &Map<String, Value>) -> Vec<String> {
+/// The ids of the comments that a wake is about, in order, each once.
+pub(crate) fn comment_ids(context: &Map<String, Value>, payload: &Map<String, Value>) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
     let mut push = |id: &str| {
         if !ids.iter().any(|known| known == id) {

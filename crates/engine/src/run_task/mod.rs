@@ -5,6 +5,7 @@
 //! to be somebody else's the task leaves and touches nothing.
 
 mod attention;
+mod brief;
 mod start;
 mod watch;
 
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use attention::Attention;
+use start::Launch;
 
 use crate::processes::{ExitFacts, ProcessError, ProcessId, beside};
 use crate::progress::{Account, Deaf};
@@ -184,6 +186,10 @@ pub(crate) struct Tending<'a> {
     handle: &'a Arc<Handle>,
     adapter: Option<&'static dyn Adapter>,
     pub(crate) account: Account,
+    /// What was noted about the session that the process resumes.
+    session_note: Option<serde_json::Value>,
+    /// The context of the run with what its agent is told of its task.
+    briefing: Option<serde_json::Value>,
     attention: Attention,
     /// Events of the run that wait for the next write.
     pub(crate) events: Vec<NewRunEvent<'static>>,
@@ -224,6 +230,8 @@ impl<'a> Tending<'a> {
             handle,
             adapter,
             account,
+            session_note: None,
+            briefing: None,
             attention,
             events: Vec::new(),
             launched_at: None,
@@ -266,11 +274,12 @@ impl<'a> Tending<'a> {
         loop {
             let over = match entry {
                 Entry::Launch => match self.launch().await {
-                    Ok(()) => self.watch().await,
+                    Ok(Launch::Started) => self.watch().await,
+                    Ok(Launch::Leaving) => Over::Leaving,
                     Err(words) => Over::Ended(ProcessEnd::NeverStarted { error: words }, None),
                 },
                 Entry::Attach => {
-                    self.prepare_reader();
+                    self.prepare_reader().await;
                     self.watch().await
                 }
             };

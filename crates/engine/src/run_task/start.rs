@@ -8,10 +8,10 @@ use std::time::Duration;
 use adapters::{Adapter, Command, Setup};
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
-use store::runs::NewRunEvent;
+use store::runs::{self, NewRunEvent};
 use tokio::time::Instant;
 
-use super::Tending;
+use super::{Tending, brief};
 use crate::processes::beside;
 use crate::progress::{Account, Deaf, earlier_usage};
 
@@ -33,9 +33,11 @@ impl Tending<'_> {
             agent_name: &self.agent.name,
             task_key: Some(self.run.task_key.as_str()).filter(|key| !key.is_empty()),
             config: &self.agent.adapter_config,
-            context: &self.run.context,
+            context: self.briefing.as_ref().unwrap_or(&self.run.context),
             wake_reason: self.run.context.get("wakeReason").and_then(Json::as_str),
             session,
+            session_note: self.session_note.as_ref(),
+            started_at: self.run.started_at.unwrap_or(self.run.created_at),
             api_url: &settings.api_url,
             api_key: Some(&token),
             program: &settings.program,
@@ -49,7 +51,12 @@ impl Tending<'_> {
         self.run.last_activity_at.or(self.run.started_at).unwrap_or(self.run.created_at)
     }
 
-    pub(super) fn prepare_reader(&mut self) {
+    /// Makes the account of the process, with what was noted about the session that it resumes.
+    pub(super) async fn prepare_reader(&mut self) {
+        self.session_note = match self.run.session_before.clone() {
+            Some(session) => self.note_of(session).await,
+            None => None,
+        };
         let reader = match self.adapter {
             Some(adapter) => self.with_setup(|setup| reader_of(adapter, setup)),
             None => Box::new(Deaf),
@@ -60,15 +67,30 @@ impl Tending<'_> {
         self.grace = Duration::from_secs_f64(seconds.unwrap_or(15.0).clamp(0.0, 3600.0));
     }
 
+    async fn note_of(&self, session: String) -> Option<Json> {
+        let context = (self.agent.id.clone(), session);
+        let found = self.engine.read(context, |tx, (agent, session)| {
+            Box::pin(async move { runs::session_note(tx, &agent, &session).await })
+        });
+        // Without it a reader says that it does not know, which is dearer than true, and better than untrue.
+        found.await.unwrap_or_else(|error| {
+            tracing::warn!(run = %self.run.id, %error, "cannot read what was noted about the session");
+            None
+        })
+    }
+
     /// Starts the process; the error is in words, and says that nothing was started.
-    pub(super) async fn launch(&mut self) -> Result<(), String> {
-        self.prepare_reader();
+    pub(super) async fn launch(&mut self) -> Result<Launch, String> {
+        self.prepare_reader().await;
         if self.stop_words().is_some() {
             return Err("it was asked to stop before it started".to_owned());
         }
         let Some(adapter) = self.adapter else {
             return Err(format!("unknown adapter type `{}`", self.agent.adapter_type));
         };
+        if !self.brief().await {
+            return Ok(Launch::Leaving);
+        }
         let home = self.engine.settings.data_dir.join("agents").join(self.agent.id.as_str());
         std::fs::create_dir_all(&home)
             .map_err(|error| format!("cannot make the folder {}: {error}", home.display()))?;
@@ -92,8 +114,45 @@ impl Tending<'_> {
         });
         self.launched_at = Some(Instant::now());
         // A start that was broken off, by a panic or the end of the runtime, is as unclear.
-        started.await.unwrap_or(Ok(()))
+        started.await.unwrap_or(Ok(())).map(|()| Launch::Started)
     }
+
+    /// Loads what the agent is told of its task, however long the store is away; false when the server leaves first.
+    async fn brief(&mut self) -> bool {
+        if !brief::is_needed(&self.run) {
+            return true;
+        }
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let loaded = self
+                .engine
+                .read(self.run.clone(), |tx, run| Box::pin(async move { brief::load(tx, &run).await }));
+            match loaded.await {
+                Ok(context) => {
+                    self.briefing = Some(Json::Object(context));
+                    return true;
+                }
+                Err(error) => {
+                    tracing::warn!(run = %self.run.id, %error, "cannot read the task; trying again")
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.engine.leaving.cancelled() => return false,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+}
+
+/// What became of a launch that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Launch {
+    /// The process was started, or may have been: its folder tells.
+    Started,
+    /// The server leaves, and nothing was started.
+    Leaving,
 }
 
 /// What the adapter says is to be started; the error is in words. One that panics would have the run started again
@@ -227,6 +286,8 @@ mod tests {
             context: &nothing,
             wake_reason: None,
             session: None,
+            session_note: None,
+            started_at: Moment::from_micros(0),
             api_url: "",
             api_key: None,
             program: std::path::Path::new("bugle"),

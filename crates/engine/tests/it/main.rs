@@ -6,6 +6,7 @@
 mod agents;
 mod approvals;
 mod board;
+mod briefing;
 mod budgets;
 mod chaos;
 mod checkout;

@@ -1,0 +1,19 @@
+//! What the command line agents have in common: their settings, the command they are started with, the prompt.
+//!
+//! Each of them is a program of somebody else's that is started once per run, works in a folder, and prints JSON lines.
+//! What it is called, how it is told what, and what its lines mean is the business of its own file.
+
+pub(crate) mod clock;
+mod config;
+pub(crate) mod figures;
+mod prompt;
+pub(crate) mod refusal;
+pub(crate) mod session;
+pub(crate) mod stderr;
+mod template;
+mod unattended;
+pub(crate) mod wording;
+
+pub(crate) use config::{CheckCodes, ProgramSettings, command, environment_checks};
+pub(crate) use prompt::{Instructions, Prompt, Style, assemble, contract, instructions};
+pub(crate) use unattended::unattended;
