@@ -21,16 +21,19 @@ Examples:
   bugle agent add tests --cwd ~/project --timeout 600 -- make test
   bugle agent add nightly --every 86400 --env LEVEL=full -- ./nightly.sh
   bugle agent add mock --script steps.txt
-  bugle agent add remote --endpoint https://example.org/run";
+  bugle agent add remote --endpoint https://example.org/run
+  bugle agent add cody --adapter codex_local --cwd ~/project --model gpt-5.3-codex";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Add {
     /// Its name
     name: String,
-    /// The kind of agent: process, http or scripted [default: by what else is given]
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", help = kinds())]
     adapter: Option<String>,
+    /// The model of an agent program, by the name that the program knows
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
     /// Where it works [default: a folder of its own]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -65,6 +68,12 @@ pub(crate) struct Add {
     /// The command and its arguments, after --
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// The help of `--adapter`.
+fn kinds() -> String {
+    let kinds: Vec<&str> = adapters::registry().iter().map(|adapter| adapter.kind()).collect();
+    format!("The kind of agent [default: by what else is given] [known: {}]", kinds.join(", "))
 }
 
 impl Add {
@@ -149,6 +158,9 @@ impl Add {
         }
         if let Some(endpoint) = &self.endpoint {
             config["url"] = json!(endpoint);
+        }
+        if let Some(model) = &self.model {
+            config["model"] = json!(model);
         }
         for (key, seconds) in [("timeoutSec", self.timeout), ("graceSec", self.grace)] {
             if let Some(seconds) = seconds {
