@@ -158,8 +158,8 @@ impl<'a> Player<'a> {
             Step::Bytes { count, form } => output::bytes(*count, *form)?,
             Step::Sleep(span) => self.pause(Some(*span))?,
             Step::Spin(span) => {
-                let since = Instant::now();
-                while since.elapsed() < *span {
+                let since = system::processor_time();
+                while system::processor_time().saturating_sub(since) < *span {
                     std::hint::spin_loop();
                 }
             }

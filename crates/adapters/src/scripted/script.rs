@@ -49,7 +49,7 @@ pub(crate) const STEPS: &[(&str, &str)] = &[
         "that many bytes on stdout, always the same: lines of 128, one endless line, or every byte value",
     ),
     ("sleep SPAN", "waits without using the processor"),
-    ("spin SPAN", "uses the processor and says nothing"),
+    ("spin SPAN", "uses so much time of the processor and says nothing"),
     ("hang", "waits until it is killed"),
     ("wait-for FILE [SPAN]", "waits until the file exists; fails after SPAN (60s)"),
     ("touch FILE", "makes an empty file"),

@@ -15,6 +15,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::pipe::pipe;
 use rustix::process::{Pid, WaitOptions, getpid, wait, waitpid};
+use rustix::time::{ClockId, clock_gettime};
 
 const SIGNALS: &[(&str, i32)] = &[
     ("HUP", libc::SIGHUP),
@@ -32,6 +33,12 @@ const SIGNALS: &[(&str, i32)] = &[
     ("TSTP", libc::SIGTSTP),
     ("CONT", libc::SIGCONT),
 ];
+
+/// The time of the processor that this process, which has one thread, has used.
+pub(crate) fn processor_time() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(used.tv_sec.unsigned_abs(), u32::try_from(used.tv_nsec).unwrap_or(0))
+}
 
 /// The number of a signal, named with or without `SIG`.
 pub(crate) fn signal(name: &str) -> Option<i32> {

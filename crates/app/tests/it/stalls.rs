@@ -20,7 +20,7 @@ struct Measure {
     late: Duration,
     /// The silent child of another works for this long.
     builds: Duration,
-    /// One go of that child, and its rest.
+    /// The time of the processor that one go of that child takes, and its rest.
     work: (u64, u64),
     /// No run may take longer.
     cap: Duration,
@@ -263,7 +263,7 @@ impl Cast {
                     return found;
                 }
                 // The server is asked over HTTP and rings nobody here.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(self.measure.stall / 40).await;
             }
         });
         waited.await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
