@@ -264,6 +264,11 @@ fn usage_complaint(usage: &Json, billed: &Billed, reported: Reported, program: P
     let is_well = match reported {
         Reported::All if billed.answers == 0 => is_nothing,
         Reported::All => said == truth.map(Some),
+        Reported::Begun => {
+            let [input, cached, output] = said;
+            let begun = [input, cached] == [1_030, 200].map(Some) && output.is_some_and(|count| count <= 7);
+            is_nothing || (billed.answers == 0 && begun)
+        }
         Reported::AtMost => {
             usage.is_null()
                 || said.iter().zip(truth).all(|(said, truth)| said.is_some_and(|said| said <= truth))
