@@ -61,6 +61,7 @@ pub(crate) async fn found(store: &Store, agents: usize) -> Result<(CompanyId, Ve
 
 fn agent(company: &CompanyId, number: usize, at: Moment) -> Agent {
     Agent {
+        default_environment_id: None,
         id: AgentId::mint(at, SystemDice.bytes()),
         company_id: company.clone(),
         name: format!("agent {number}"),

@@ -39,7 +39,8 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool> {
     }
     let found = std::env::join_paths(&folders).context("the cache's name holds a colon")?;
     let found = found.to_str().context("the cache's name is not UTF-8")?;
-    let mut args = vec!["test", "--package", "bugle", "--test", "agents", "--"];
+    // Of the whole workspace, as the other tests: for one package alone every crate would be built once more.
+    let mut args = vec!["test", "--workspace", "--test", "agents", "--"];
     args.extend(filters);
     // Each program takes a processor for itself while it starts: more at once only wait for each other.
     args.extend(["--nocapture", "--test-threads=2"]);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::step::{cargo, report};
-use crate::{licences, links, names, words};
+use crate::{licences, links, names, shown, words};
 
 /// Runs all steps; true when all are well.
 pub(crate) fn run(root: &Path) -> Result<bool> {
@@ -20,6 +20,7 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
     step("words", report("words", words::run(root)?))?;
     step("names", report("names", names::run(root)?))?;
     step("links", report("links", links::run(root)?))?;
+    step("shown", report("shown", shown::run(root)?))?;
     step("licences", licences::run(root))?;
     step("format", cargo(root, "format", &["fmt", "--all", "--check"], &[]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];

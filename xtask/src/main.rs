@@ -8,6 +8,7 @@ mod check;
 mod licences;
 mod links;
 mod names;
+mod shown;
 mod soak;
 mod step;
 mod tree;
@@ -28,6 +29,7 @@ const CHORES: &[(&str, &str)] = &[
     ("licences", "every dependency has a licence of the list in deny.toml"),
     ("words", "no file names a machine, a person's folder or a package registry"),
     ("names", "no module or type has a name that says nothing"),
+    ("shown", "tests that documents name as proof are there"),
     ("links", "links and file names in the documents lead somewhere"),
     ("list", "this list"),
 ];
@@ -58,6 +60,7 @@ fn run(args: &[&str]) -> Result<bool> {
         ["licences"] => licences::run(&root),
         ["words"] => step::report("words", words::run(&root)?),
         ["names"] => step::report("names", names::run(&root)?),
+        ["shown"] => step::report("shown", shown::run(&root)?),
         ["links"] => step::report("links", links::run(&root)?),
         [] | ["list" | "help" | "--help" | "-h"] => {
             for (chore, purpose) in CHORES {

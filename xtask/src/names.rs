@@ -13,8 +13,9 @@ const EMPTY: &[&str] = &[
     "misc", "core",
 ];
 
-/// Whole names that are words of the domain: the agent that another one reports to.
-const MEANT: &[&str] = &["Manager"];
+/// Whole names that are words of the domain: the agent that another one reports to, and what is kept running beside a
+/// workspace.
+const MEANT: &[&str] = &["Manager", "RuntimeService", "runtime_service", "runtime_services"];
 
 /// Looks at every Rust file: its own name, and the types it declares.
 pub(crate) fn run(root: &Path) -> Result<Vec<Finding>> {

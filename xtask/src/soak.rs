@@ -77,6 +77,13 @@ const SOAKS: &[Soak] = &[
         shows: "S11: N wakes of six kinds, a kill of the server for each 500: every wake in the input of one run",
     },
     Soak {
+        name: "schedules",
+        package: "engine",
+        module: "scenario_schedules",
+        measure: "365",
+        shows: "S13: a year of schedules, N days of it every quarter of an hour: each slot once, in its exact number",
+    },
+    Soak {
         name: "simulation",
         package: "engine",
         module: "simulation",
@@ -96,6 +103,13 @@ const SOAKS: &[Soak] = &[
         module: "stalls",
         measure: "100",
         shows: "S5: N repetitions of silent, quiet, circling and endless runs with a minute and a cap of twenty: none wrong",
+    },
+    Soak {
+        name: "workspaces",
+        package: "bugle",
+        module: "workspaces",
+        measure: "20",
+        shows: "S15: N runs at once on one repository while a person edits it, and their worktrees closed: nothing foreign, no byte lost",
     },
     Soak {
         name: "crash",

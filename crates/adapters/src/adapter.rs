@@ -12,6 +12,7 @@ use domain::telling::AgentEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::account::{self, Account};
 use crate::env::Host;
 
 /// One kind of agent.
@@ -25,6 +26,16 @@ pub trait Adapter: Send + Sync + Debug {
     /// The same run may be started again after its process was lost without a trace.
     fn is_repeatable(&self, config: &Value) -> bool;
 
+    /// It was never run against the program that it is for; people are told.
+    fn is_experimental(&self) -> bool {
+        false
+    }
+
+    /// Its command can be run on a machine that is not the server's.
+    fn travels(&self) -> bool {
+        true
+    }
+
     /// Looks for mistakes in an `adapterConfig`; called when an agent is saved. Touches nothing outside its argument.
     fn check(&self, config: &Value) -> Vec<Problem>;
 
@@ -37,6 +48,11 @@ pub trait Adapter: Send + Sync + Debug {
     /// Looks whether a run could start on this machine. May take seconds (an endpoint that does not answer), so async
     /// callers move it to a blocking thread.
     fn test_environment(&self, config: &Value, host: &Host) -> Vec<Check>;
+
+    /// The account that an agent with this configuration uses; `None`: it has none that is known.
+    fn account(&self, config: &Value, host: &Host) -> Option<Account> {
+        account::of(self.kind(), config, host)
+    }
 }
 
 /// Everything an adapter may look at to describe one run.
@@ -174,16 +190,16 @@ pub struct Check {
 }
 
 impl Check {
-    pub(crate) fn new(code: &'static str, level: Level, message: impl Into<String>) -> Check {
+    pub fn new(code: &'static str, level: Level, message: impl Into<String>) -> Check {
         Check { code, level, message: message.into(), detail: None, hint: None }
     }
 
-    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Check {
+    pub fn detail(mut self, detail: impl Into<String>) -> Check {
         self.detail = Some(detail.into());
         self
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Check {
+    pub fn hint(mut self, hint: impl Into<String>) -> Check {
         self.hint = Some(hint.into());
         self
     }

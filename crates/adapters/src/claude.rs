@@ -11,12 +11,10 @@ mod failure;
 mod reader;
 mod usage;
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::session::{self, Resume};
+use crate::cli::session;
 use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Style};
 use crate::env::{Declared, Host};
 use crate::settings::{self, Settings};
@@ -30,8 +28,8 @@ pub(crate) struct Claude;
 /// between changes what its totals mean.
 const ENV: &[(&str, &str)] = &[("DISABLE_AUTOUPDATER", "1")];
 
-/// The longest argument that the system takes, without its end mark.
-const LONGEST_ARGUMENT: usize = 128 * 1024 - 1;
+/// Else it begins to work while its tools are still on their way, and is told that there are none.
+const TOOLS_FIRST: &[(&str, &str)] = &[("MCP_CONNECTION_NONBLOCKING", "0")];
 
 const CODES: CheckCodes = CheckCodes {
     cwd_valid: "claude_cwd_valid",
@@ -40,8 +38,13 @@ const CODES: CheckCodes = CheckCodes {
     command_unresolvable: "claude_command_unresolvable",
 };
 
-const STYLE: Style =
-    Style { instructions: Instructions::Elsewhere, task_markdown: true, env_note: false, api_note: false };
+const STYLE: Style = Style {
+    instructions: Instructions::Elsewhere,
+    task_markdown: true,
+    env_note: false,
+    api_note: false,
+    skills: false,
+};
 
 #[derive(Debug)]
 struct Config<'a> {
@@ -128,9 +131,8 @@ impl Adapter for Claude {
 
     fn reader(&self, setup: &Setup<'_>) -> Box<dyn Reader> {
         let config = Config::read(setup.config).ok();
-        let cwd = config.as_ref().and_then(|config| config.common.folder(setup).ok());
-        let cwd = cwd.unwrap_or_else(|| setup.default_cwd.to_path_buf());
-        let is_resumed = resume(setup, &cwd).session.is_some();
+        let cwd = cli::folder_of(setup);
+        let is_resumed = session::resume(setup, &cwd).session.is_some();
         let chooses = config.as_ref().is_some_and(Config::chooses_session);
         Box::new(ClaudeReader::new(Start {
             is_fresh: !is_resumed && !chooses,
@@ -168,7 +170,7 @@ fn describe(setup: &Setup<'_>, is_root: bool) -> Result<Command, AdapterError> {
     let config = Config::read(setup.config)?;
     let common = &config.common;
     let cwd = common.folder(setup)?;
-    let resume = resume(setup, &cwd);
+    let resume = session::resume(setup, &cwd);
     let mut prompt = cli::assemble(setup, common, STYLE, resume.session.is_some());
     let mut notes = Vec::new();
     let mut args: Vec<String> =
@@ -177,10 +179,15 @@ fn describe(setup: &Setup<'_>, is_root: bool) -> Result<Command, AdapterError> {
         args.extend(["--resume".to_owned(), session.to_owned()]);
     }
     notes.extend(resume.note);
+    // It finds them below the folder by itself, as long as it is given the folder at every start.
+    if let Some(folder) = cli::skills::folder(setup) {
+        args.extend(["--add-dir".to_owned(), folder.display().to_string()]);
+    }
     args.extend(config.flags(&mut notes));
+    args.extend(cli::mcp::flag(setup, common));
     if resume.session.is_none() {
-        match cli::instructions(common, &cwd) {
-            Ok(Some(text)) if text.len() > LONGEST_ARGUMENT => {
+        match cli::instructions(setup, common, &cwd) {
+            Ok(Some(text)) if text.len() > cli::LONGEST_ARGUMENT => {
                 notes.push(format!(
                     "the instructions are too long for an argument ({} bytes) and go in front of the prompt",
                     text.len()
@@ -197,6 +204,9 @@ fn describe(setup: &Setup<'_>, is_root: bool) -> Result<Command, AdapterError> {
     }
     args.extend(common.extra_args.iter().cloned());
     let mut forced = cli::unattended(common, ENV);
+    if cli::mcp::is_told(setup, common) {
+        forced.extend(cli::unattended(common, TOOLS_FIRST));
+    }
     // As root the program refuses to work without asking, unless it is told that it is walled in.
     if is_root && config.skip_permissions {
         forced.extend(cli::unattended(common, &[("IS_SANDBOX", "1")]));
@@ -205,19 +215,6 @@ fn describe(setup: &Setup<'_>, is_root: bool) -> Result<Command, AdapterError> {
     command.notes.extend(prompt.notes);
     command.notes.extend(notes);
     Ok(command)
-}
-
-/// Which session a process in `cwd` goes on with; command and reader ask the same.
-fn resume<'a>(setup: &Setup<'a>, cwd: &Path) -> Resume<'a> {
-    let resume = session::resume(setup, cwd);
-    let over = setup.session_note.and_then(|note| note.get("over")).and_then(Value::as_str);
-    match (resume.session, over) {
-        (Some(session), Some(over)) => Resume {
-            session: None,
-            note: Some(format!("session {session} is over ({over}), so a fresh one is started")),
-        },
-        _ => resume,
-    }
 }
 
 fn is_on(env: &Declared, name: &str) -> bool {

@@ -6,14 +6,18 @@
 pub(crate) mod clock;
 mod config;
 pub(crate) mod figures;
+pub(crate) mod mcp;
+pub(crate) mod openrouter;
 mod prompt;
 pub(crate) mod refusal;
 pub(crate) mod session;
+pub(crate) mod skills;
 pub(crate) mod stderr;
 mod template;
 mod unattended;
 pub(crate) mod wording;
 
-pub(crate) use config::{CheckCodes, ProgramSettings, command, environment_checks};
-pub(crate) use prompt::{Instructions, Prompt, Style, assemble, contract, instructions};
+pub use config::folder_of;
+pub(crate) use config::{CheckCodes, LONGEST_ARGUMENT, ProgramSettings, command, environment_checks, place};
+pub(crate) use prompt::{Instructions, Prompt, Style, assemble, contract, instructions, waking};
 pub(crate) use unattended::unattended;

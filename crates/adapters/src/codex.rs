@@ -19,7 +19,7 @@ use domain::telling::Usage;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Style, clock};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Style, clock, openrouter};
 use crate::env::{Declared, Host};
 use crate::settings::{self, Settings};
 use failure::Clock;
@@ -34,7 +34,7 @@ const BYPASS: &str = "--dangerously-bypass-approvals-and-sandbox";
 const NO_REPOSITORY: &str = "--skip-git-repo-check";
 
 /// The models that are known by name. All but the first refuse the flags of the fast mode.
-const MODELS: &[&str] = &[
+pub(crate) const MODELS: &[&str] = &[
     FAST_MODEL,
     "gpt-5.3-codex",
     "gpt-5.3-codex-spark",
@@ -161,23 +161,22 @@ impl Adapter for Codex {
             task_markdown: true,
             env_note: false,
             api_note: false,
+            skills: true,
         };
         let prompt = cli::assemble(setup, &config.common, style, choice.session.is_some());
         let mut notes = prompt.notes;
         notes.extend(choice.remark);
-        let args = config.args(choice.session, choice.is_safer, &mut notes);
+        notes.extend(reads_too(setup, &config.common, &cwd));
+        let mut args = tools(setup, &config.common);
+        args.extend(config.args(choice.session, choice.is_safer, &mut notes));
         let mut command = cli::command(setup, &config.common, args, &[], prompt.text.into_bytes())?;
         command.notes.extend(notes);
         Ok(command)
     }
 
     fn reader(&self, setup: &Setup<'_>) -> Box<dyn Reader> {
-        // A reader is also made for a run whose folder is gone by now, and it must read the same as before.
         let config = Config::gather(&mut Settings::open(setup.config));
-        let cwd = match config.common.folder(setup) {
-            Ok(cwd) | Err(AdapterError::NoFolder { path: cwd }) => cwd,
-            Err(_) => setup.default_cwd.to_owned(),
-        };
+        let cwd = cli::folder_of(setup);
         let choice = session::choose(setup, &cwd);
         let tz = config.common.env.get("TZ").or_else(|| setup.host.env.get("TZ"));
         let clock = Clock { started_at: setup.started_at, zone: clock::zone_of(tz.map(String::as_str)) };
@@ -199,14 +198,36 @@ impl Adapter for Codex {
     }
 }
 
+/// Codex reads the instructions of the repository that it works in by itself, beside those that the agent has.
+fn reads_too(setup: &Setup<'_>, common: &ProgramSettings<'_>, cwd: &Path) -> Option<String> {
+    let file = cwd.join("AGENTS.md");
+    let own = common.instructions.map(|configured| cwd.join(configured));
+    let is_read = !setup.host.is_elsewhere && own.is_some_and(|own| own != file) && file.is_file();
+    is_read.then(|| format!("Codex also follows {}, beside the agent's own instructions", file.display()))
+}
+
+/// What tells Codex of Bugle's tools; it stands in front of the command. Codex hands its tool servers only the variables
+/// that it is told to.
+fn tools(setup: &Setup<'_>, common: &ProgramSettings<'_>) -> Vec<String> {
+    use cli::mcp;
+    if !mcp::is_told(setup, common) {
+        return Vec::new();
+    }
+    let settings = [
+        ("command", mcp::program(setup)),
+        ("args", json!([mcp::COMMAND])),
+        ("env_vars", json!(mcp::VARIABLES)),
+    ];
+    let flag =
+        |(name, value): (&str, Value)| ["-c".to_owned(), format!("mcp_servers.{}.{name}={value}", mcp::NAME)];
+    settings.into_iter().flat_map(flag).collect()
+}
+
 /// Whom a run's tokens are bought from, and how they are paid, as far as the agent's environment shows.
 fn payer(common: &ProgramSettings<'_>) -> Usage {
     let has_key = api_key(&common.env).is_some();
-    let routed = ["OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_BASE_URL"]
-        .iter()
-        .any(|name| common.env.get(*name).is_some_and(|url| url.contains("openrouter.ai")));
-    let biller = if routed || set(&common.env, "OPENROUTER_API_KEY") {
-        "openrouter"
+    let biller = if openrouter::is_asked(&common.env) {
+        openrouter::BILLER
     } else if has_key {
         "openai"
     } else {

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::adapter::{SECRET_MIN, Setup};
-use crate::settings::Settings;
+use crate::bindings::{self, Binding};
+use crate::settings::{REDACTED, Settings};
 
 /// Names that pass from the server's environment to agents; the only such list.
 ///
@@ -55,15 +56,17 @@ const ALIAS: &str = "PAPERCLIP_";
 
 /// Set by the keeper to find a run's processes again; an agent that could set it would hide from, or be killed with,
 /// another run.
-const RESERVED: &str = "BUGLE_RUN";
+pub(crate) const RESERVED: &str = "BUGLE_RUN";
 
 /// The longest `NAME=value` that the kernel takes, its end mark included.
-const LONGEST: usize = 128 * 1024;
+pub(crate) const LONGEST: usize = 128 * 1024;
 
 /// What agents may know of the machine that the server runs on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Host {
     pub env: BTreeMap<String, String>,
+    /// It is not the machine of the server: nothing can be looked for there, and commands and folders are taken as named.
+    pub is_elsewhere: bool,
 }
 
 impl Host {
@@ -76,7 +79,12 @@ impl Host {
             })
             .filter(|(name, _)| ALLOWED.contains(&name.as_str()) || name.starts_with(ALLOWED_PREFIX))
             .collect();
-        Host { env }
+        Host { env, is_elsewhere: false }
+    }
+
+    /// A machine that is not the server's.
+    pub fn elsewhere() -> Host {
+        Host { env: BTreeMap::new(), is_elsewhere: true }
     }
 
     /// The folders in which programs are looked for.
@@ -89,63 +97,26 @@ impl Host {
     }
 }
 
-/// `adapterConfig.env` as read: names with their plain values.
+/// `adapterConfig.env` as read: names with their plain values. A name that refers to a secret has the mark of a hidden
+/// value here: that it is set is known, and no process is started with the mark.
 pub(crate) type Declared = BTreeMap<String, String>;
 
-/// Reads `adapterConfig.env`: texts, or `{"type": "plain", "value": ...}`.
+/// Reads `adapterConfig.env`: texts, typed texts, and references to secrets.
 pub(crate) fn declared(settings: &mut Settings<'_>) -> Declared {
     let mut declared = Declared::new();
-    for (name, binding) in settings.object("env").into_iter().flatten() {
-        let path = format!("env.{name}");
-        if !is_name(name) {
-            settings.mistake(
-                &path,
-                "is not a name for a variable",
-                Some("use letters, digits and _, no digit first"),
-            );
+    for (name, value) in settings.object("env").into_iter().flatten() {
+        if let Some((message, hint)) = bindings::mistake(name, value) {
+            settings.mistake(&format!("env.{name}"), message.replace("{name}", name), hint);
             continue;
         }
-        if name == RESERVED {
-            settings.mistake(
-                &path,
-                "is reserved: it marks the processes of a run",
-                Some("choose another name"),
-            );
-            continue;
-        }
-        let value = match binding {
-            Value::String(value) => value,
-            Value::Object(fields) => match typed(fields) {
-                Ok(value) => value,
-                Err((message, hint)) => {
-                    settings.mistake(&path, message, hint);
-                    continue;
-                }
-            },
-            other => {
-                settings.wrong_type(&path, "a text or {\"type\": \"plain\", \"value\": ...}", other);
-                continue;
-            }
+        let value = match bindings::binding(value) {
+            Some(Binding::Plain(text)) => text,
+            Some(Binding::Secret(_)) => REDACTED,
+            None => continue,
         };
-        if name.len() + value.len() + 2 > LONGEST {
-            settings.mistake(&path, "is longer than the system takes (128 KiB)", Some("put it into a file"));
-            continue;
-        }
-        declared.insert(name.clone(), value.clone());
+        declared.insert(name.clone(), value.to_owned());
     }
     declared
-}
-
-fn typed(fields: &Map<String, Value>) -> Result<&String, (&'static str, Option<&'static str>)> {
-    match (fields.get("type").and_then(Value::as_str), fields.get("value")) {
-        (Some("plain"), Some(Value::String(value))) => Ok(value),
-        (Some("plain"), _) => Err(("must have a text as its value", None)),
-        (Some("secret_ref"), _) => Err((
-            "refers to a stored secret, and this version stores no secrets",
-            Some("give the value as a text, or in a file that the agent reads"),
-        )),
-        _ => Err(("must have the type plain", Some("write {\"type\": \"plain\", \"value\": \"...\"}"))),
-    }
 }
 
 /// A finished environment.
@@ -160,7 +131,8 @@ pub(crate) struct Environment {
 /// Puts the environment of one run together.
 pub(crate) fn for_run(setup: &Setup<'_>, declared: &Declared) -> Environment {
     let mut environment = Environment { vars: setup.host.env.clone(), ..Environment::default() };
-    if setup.host.path() == DEFAULT_PATH {
+    // Another machine has a PATH of its own.
+    if setup.host.path() == DEFAULT_PATH && !setup.host.is_elsewhere {
         environment.vars.insert("PATH".to_owned(), DEFAULT_PATH.to_owned());
     }
     environment.vars.insert("AGENT_HOME".to_owned(), home(setup));
@@ -199,6 +171,11 @@ impl Environment {
         if matches!(name, "BUGLE_API_KEY" | "PAPERCLIP_API_KEY") && value.trim().is_empty() {
             return;
         }
+        // Whoever starts a run puts the values in the place of the references.
+        if value == REDACTED {
+            self.notes.push(format!("{name} is left out: nobody looked its secret up"));
+            return;
+        }
         if is_secret_name(name) {
             keep_secret(name, value.to_owned(), &mut self.secrets, &mut self.notes);
         }
@@ -226,7 +203,7 @@ pub(crate) fn keep_secret(name: &str, value: String, secrets: &mut Vec<String>, 
 }
 
 /// A name under which people keep values that are nobody else's business. Hiding too much is the smaller harm.
-pub(crate) fn is_secret_name(name: &str) -> bool {
+pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["key", "token", "secret", "passw", "authorization", "cookie", "credential", "jwt"]
         .iter()
@@ -273,7 +250,16 @@ fn said_of_run(setup: &Setup<'_>) -> Vec<(&'static str, String)> {
         "WAKE_PAYLOAD_JSON",
         context.get("paperclipWake").and_then(wake_payload).map(|wake| wake.to_string()),
     );
+    if let Some(node) = context.get("bugleAutomation") {
+        say("AUTOMATION_RUN_ID", non_blank(node.get("automationRunId")));
+        say("NODE_ID", non_blank(node.get("nodeId")));
+        say("NODE_ATTEMPT", node.get("attempt").and_then(Value::as_i64).map(|attempt| attempt.to_string()));
+        say("NODE_OBJECTIVE", non_blank(node.get("objective")));
+        say("NODE_FEEDBACK", non_blank(node.get("feedback")));
+        say("NODE_INPUTS_JSON", node.get("inputs").map(Value::to_string));
+    }
     let workspace = context.get("paperclipWorkspace").unwrap_or(&Value::Null);
+    let is_home = workspace.get("source").and_then(Value::as_str) == Some("agent_home");
     for (name, key) in [
         ("WORKSPACE_CWD", "cwd"),
         ("WORKSPACE_SOURCE", "source"),
@@ -284,7 +270,12 @@ fn said_of_run(setup: &Setup<'_>) -> Vec<(&'static str, String)> {
         ("WORKSPACE_BRANCH", "branchName"),
         ("WORKSPACE_WORKTREE_PATH", "worktreePath"),
     ] {
-        say(name, non_blank(workspace.get(key)));
+        // Where a configured folder takes the place of the agent's home, the home is not where it works.
+        let is_replaced = key == "cwd"
+            && is_home
+            && !setup.host.is_elsewhere
+            && non_blank(setup.config.get("cwd")).is_some();
+        say(name, non_blank(workspace.get(key)).filter(|_| !is_replaced));
     }
     for (name, key) in [
         ("WORKSPACES_JSON", "paperclipWorkspaces"),
@@ -332,6 +323,9 @@ pub(crate) fn wake_payload(wake: &Value) -> Option<Value> {
     if !has_issue {
         fields.insert("issue".to_owned(), Value::Null);
     }
+    if let Some(stage) = fields.get_mut("executionStage") {
+        settle_stage(stage);
+    }
     let asked = fields.get("commentIds").and_then(Value::as_array).map_or(0, Vec::len);
     let window = fields.remove("commentWindow").unwrap_or_default();
     for (key, default) in [
@@ -352,6 +346,27 @@ pub(crate) fn wake_payload(wake: &Value) -> Option<Value> {
     is_usable.then_some(wake)
 }
 
+/// Agents act by these words: another one is none. A stage of which nothing is known is none either.
+fn settle_stage(stage: &mut Value) {
+    let Some(fields) = stage.as_object_mut().filter(|fields| !fields.is_empty()) else {
+        *stage = Value::Null;
+        return;
+    };
+    if let Some(role) = fields.get_mut("wakeRole") {
+        let known = role.as_str().map(str::to_ascii_lowercase);
+        let known = known.filter(|role| ["reviewer", "approver", "executor"].contains(&role.as_str()));
+        *role = known.map_or(Value::Null, Value::from);
+    }
+    for key in ["currentParticipant", "returnAssignee"] {
+        let is_nobody = |principal: &Value| {
+            !matches!(principal.get("type").and_then(Value::as_str), Some("agent" | "user"))
+        };
+        if let Some(principal) = fields.get_mut(key).filter(|principal| is_nobody(principal)) {
+            *principal = Value::Null;
+        }
+    }
+}
+
 fn blank_to_null(value: &Value) -> Value {
     match value {
         Value::String(text) if text.trim().is_empty() => Value::Null,
@@ -366,10 +381,4 @@ fn blank_to_null(value: &Value) -> Value {
 
 pub(crate) fn non_blank(value: Option<&Value>) -> Option<String> {
     value.and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

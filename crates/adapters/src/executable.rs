@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::adapter::AdapterError;
+use crate::env::Host;
 
 /// No file to execute.
 #[derive(Debug)]
@@ -24,6 +25,11 @@ impl From<Unresolved> for AdapterError {
             Unresolved::NoFile { path } => AdapterError::NoFile { path },
         }
     }
+}
+
+/// Returns the program to execute on a machine: its absolute path where it can be looked for, else its name.
+pub(crate) fn find_on(host: &Host, command: &str, path: &str, cwd: &Path) -> Result<String, Unresolved> {
+    if host.is_elsewhere { Ok(command.to_owned()) } else { find(command, path, cwd) }
 }
 
 /// Returns the absolute path of the file to execute.

@@ -39,8 +39,13 @@ const CODES: CheckCodes = CheckCodes {
     command_unresolvable: "gemini_command_unresolvable",
 };
 
-const STYLE: Style =
-    Style { instructions: Instructions::Prefix, task_markdown: true, env_note: true, api_note: true };
+const STYLE: Style = Style {
+    instructions: Instructions::Prefix,
+    task_markdown: true,
+    env_note: true,
+    api_note: true,
+    skills: true,
+};
 
 #[derive(Debug)]
 struct Config<'a> {
@@ -90,16 +95,13 @@ impl Adapter for Gemini {
         args.extend(common.extra_args.iter().cloned());
         let mut command =
             cli::command(setup, &common, args, &cli::unattended(&common, ENV), text.into_bytes())?;
-        command.notes.extend(resume.note.into_iter().chain(notes));
+        command.notes.extend(resume.note.into_iter().chain(notes).chain(cli::mcp::not_told(&common)));
         Ok(command)
     }
 
     fn reader(&self, setup: &Setup<'_>) -> Box<dyn Reader> {
         let config = Config::read(setup.config).ok();
-        let folder = config
-            .as_ref()
-            .and_then(|config| config.common.folder(setup).ok())
-            .unwrap_or_else(|| setup.default_cwd.to_owned());
+        let folder = cli::folder_of(setup);
         let has_key = config.is_some_and(|config| has_key(&config.common.env));
         let asked = session::resume(setup, &folder).session;
         let note = json!({ "cwd": folder.to_string_lossy() });

@@ -123,7 +123,8 @@ fn method(settings: &mut Settings<'_>) -> Method {
     }
 }
 
-fn headers(settings: &mut Settings<'_>) -> Vec<(String, String)> {
+/// The configured headers.
+pub(crate) fn headers(settings: &mut Settings<'_>) -> Vec<(String, String)> {
     let mut headers = Vec::new();
     for (name, value) in settings.object("headers").into_iter().flatten() {
         let path = format!("headers.{name}");
@@ -158,6 +159,11 @@ impl Adapter for Http {
     }
 
     /// An endpoint that was called may have done its work although nobody heard the answer.
+    /// It is this program itself, which is here.
+    fn travels(&self) -> bool {
+        false
+    }
+
     fn is_repeatable(&self, config: &Value) -> bool {
         config.get("idempotent") == Some(&Value::Bool(true))
     }
@@ -284,7 +290,12 @@ fn probe(url: &str) -> Check {
     }
 }
 
-fn secrets_within(fields: &Map<String, Value>, secrets: &mut Vec<String>, notes: &mut Vec<String>) {
+/// Keeps out of the log what stands under the name of a secret, however deep.
+pub(crate) fn secrets_within(
+    fields: &Map<String, Value>,
+    secrets: &mut Vec<String>,
+    notes: &mut Vec<String>,
+) {
     for (name, value) in fields {
         match value {
             Value::String(value) if env::is_secret_name(name) => {

@@ -270,7 +270,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, answer: &[u8], now: Moment) 
 }
 
 /// `Retry-After`: seconds, or a date.
-fn wait(text: &str, now: Moment) -> Option<Moment> {
+pub(crate) fn wait(text: &str, now: Moment) -> Option<Moment> {
     if let Ok(seconds) = text.parse() {
         return Some(now.plus(Duration::from_secs(seconds)));
     }
@@ -283,20 +283,20 @@ fn wait(text: &str, now: Moment) -> Option<Moment> {
 fn unanswered(request: &Request, error: &ureq::Error) -> AgentError {
     use ureq::{Error, Timeout};
     let place = shown(&request.url);
-    let (was_sent, code, message) = match error {
-        Error::HostNotFound => (false, None, format!("no host was found for {place}")),
+    let (was_sent, class, message) = match error {
+        Error::HostNotFound => (false, ErrorClass::Transient, format!("no host was found for {place}")),
         Error::Io(error) if is_lookup(error) => {
-            (false, None, format!("no host was found for {place}: {error}"))
+            (false, ErrorClass::Transient, format!("no host was found for {place}: {error}"))
         }
         Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            (false, None, format!("{place} could not be reached in time"))
+            (false, ErrorClass::Transient, format!("{place} could not be reached in time"))
         }
         Error::Timeout(_) => {
             let limit = request.limit_ms.map(|limit| format!(" within {limit} ms")).unwrap_or_default();
-            (true, Some("timeout".to_owned()), format!("{place} gave no answer{limit}"))
+            (true, ErrorClass::TimedOut, format!("{place} gave no answer{limit}"))
         }
         Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            (false, None, format!("nobody listens at {place}: {error}"))
+            (false, ErrorClass::Transient, format!("nobody listens at {place}: {error}"))
         }
         Error::Io(error) if is_certificate(error) => {
             return problem(ErrorClass::BadRequest, format!("no secure connection to {place}: {error}"));
@@ -307,9 +307,9 @@ fn unanswered(request: &Request, error: &ureq::Error) -> AgentError {
         Error::Tls(error) => {
             return problem(ErrorClass::BadRequest, format!("no secure connection to {place}: {error}"));
         }
-        Error::ConnectionFailed => (false, None, format!("{place} could not be reached")),
+        Error::ConnectionFailed => (false, ErrorClass::Transient, format!("{place} could not be reached")),
         Error::Io(error) if is_unreachable(error) => {
-            (false, None, format!("{place} could not be reached: {error}"))
+            (false, ErrorClass::Transient, format!("{place} could not be reached: {error}"))
         }
         Error::BadUri(_) | Error::Http(_) | Error::InvalidProxyUrl => {
             return problem(
@@ -317,15 +317,18 @@ fn unanswered(request: &Request, error: &ureq::Error) -> AgentError {
                 format!("the request to {place} could not be made: {error}"),
             );
         }
-        other => {
-            (true, None, format!("the connection to {place} broke before the answer was there: {other}"))
-        }
+        other => (
+            true,
+            ErrorClass::Transient,
+            format!("the connection to {place} broke before the answer was there: {other}"),
+        ),
     };
     if was_sent && !request.is_idempotent {
         let message = format!("{message}; it may have done its work, and it is not marked as idempotent");
-        return AgentError { code, ..problem(ErrorClass::Other, message) };
+        let class = if class == ErrorClass::TimedOut { class } else { ErrorClass::Other };
+        return problem(class, message);
     }
-    AgentError { code, ..problem(ErrorClass::Transient, message) }
+    problem(class, message)
 }
 
 /// The standard library gives a failed look-up no kind of its own, only these words.

@@ -12,7 +12,7 @@ mod reader;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Prompt, Style, session};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Prompt, Style, openrouter, session};
 use crate::env::Host;
 use crate::settings::{self, Settings};
 use reader::OpencodeReader;
@@ -41,8 +41,13 @@ const CODES: CheckCodes = CheckCodes {
     command_unresolvable: "opencode_command_unresolvable",
 };
 
-const STYLE: Style =
-    Style { instructions: Instructions::Prefix, task_markdown: true, env_note: false, api_note: false };
+const STYLE: Style = Style {
+    instructions: Instructions::Prefix,
+    task_markdown: true,
+    env_note: false,
+    api_note: false,
+    skills: true,
+};
 
 const MODEL_HINT: &str =
     "give provider/model, for example \"anthropic/claude-sonnet-4-5\"; `opencode models` shows them";
@@ -106,19 +111,27 @@ impl Adapter for Opencode {
         if skip_permissions {
             env.extend(cli::unattended(&common, &[PERMISSION]));
         }
+        let mut told = Vec::new();
+        if cli::mcp::is_told(setup, &common) {
+            match with_tools(common.env.get(CONTENT).map(String::as_str), cli::mcp::program(setup)) {
+                Ok(content) => env.push((CONTENT, content)),
+                Err(why) => told.push(why),
+            }
+        }
         env.push((NO_PROJECT_CONFIG.0, NO_PROJECT_CONFIG.1.to_owned()));
         let mut command = cli::command(setup, &common, args, &env, text.into_bytes())?;
-        command.notes.extend(resume.note.into_iter().chain(notes));
+        command.notes.extend(resume.note.into_iter().chain(notes).chain(told));
         Ok(command)
     }
 
     fn reader(&self, setup: &Setup<'_>) -> Box<dyn Reader> {
         let config = Config::read(setup.config).ok();
-        let folder = config.as_ref().and_then(|config| config.common.folder(setup).ok());
-        let folder = folder.unwrap_or_else(|| setup.default_cwd.to_owned());
+        let folder = cli::folder_of(setup);
         let asked = session::resume(setup, &folder).session;
         let note = json!({ "cwd": folder.to_string_lossy() });
-        Box::new(OpencodeReader::new(asked, note, config.map(|config| config.model), setup.started_at))
+        let is_routed = config.as_ref().is_some_and(|config| openrouter::is_asked(&config.common.env));
+        let model = config.map(|config| config.model);
+        Box::new(OpencodeReader::new(asked, note, model, setup.started_at).routed(is_routed))
     }
 
     fn test_environment(&self, config: &Value, host: &Host) -> Vec<Check> {
@@ -156,6 +169,41 @@ impl Adapter for Opencode {
     }
 }
 
+/// Configuration that wins over files.
+const CONTENT: &str = "OPENCODE_CONFIG_CONTENT";
+
+/// That configuration with Bugle's tools in it, beside what the agent's own variable says.
+fn with_tools(own: Option<&str>, program: Value) -> Result<String, String> {
+    let own = own.filter(|text| !text.trim().is_empty()).unwrap_or("{}");
+    let Ok(Value::Object(mut config)) = serde_json::from_str(own) else {
+        return Err(format!("{CONTENT} holds no JSON object, so the agent is not told of Bugle's tools"));
+    };
+    let servers = config.entry("mcp").or_insert_with(|| json!({}));
+    if let Some(servers) = servers.as_object_mut() {
+        let server = json!({ "type": "local", "command": [program, cli::mcp::COMMAND], "enabled": true });
+        servers.insert(cli::mcp::NAME.to_owned(), server);
+    }
+    Ok(Value::Object(config).to_string())
+}
+
 fn is_model(model: &str) -> bool {
     model.split_once('/').is_some_and(|(provider, model)| !provider.is_empty() && !model.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_stand_beside_what_the_agent_configures_itself() {
+        let own = r#"{"theme":"dark","mcp":{"mine":{"type":"local"}}}"#;
+        let told = with_tools(Some(own), json!("/bugle")).unwrap();
+        let server = r#"{"type":"local","command":["/bugle","mcp"],"enabled":true}"#;
+        assert_eq!(
+            told,
+            format!(r#"{{"theme":"dark","mcp":{{"mine":{{"type":"local"}},"bugle":{server}}}}}"#)
+        );
+        assert_eq!(with_tools(None, json!("/bugle")).unwrap(), format!(r#"{{"mcp":{{"bugle":{server}}}}}"#));
+        assert!(with_tools(Some("[]"), json!("/bugle")).unwrap_err().contains("holds no JSON object"));
+    }
 }

@@ -12,7 +12,7 @@ mod reader;
 use serde_json::{Value, json};
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
-use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Prompt, Style, session};
+use crate::cli::{self, CheckCodes, Instructions, ProgramSettings, Prompt, Style, openrouter, session};
 use crate::env::Host;
 use crate::settings::{self, Settings};
 use reader::PiReader;
@@ -31,9 +31,6 @@ const ENV: &[(&str, &str)] = &[
 /// Also those that pi leaves off: an agent that works alone should not have to search through a shell.
 const TOOLS: &str = "read,bash,edit,write,grep,find,ls";
 
-/// The longest argument that the system takes, without its end mark.
-const LONGEST_ARGUMENT: usize = 128 * 1024 - 1;
-
 const CODES: CheckCodes = CheckCodes {
     cwd_valid: "pi_cwd_valid",
     cwd_invalid: "pi_cwd_invalid",
@@ -41,8 +38,13 @@ const CODES: CheckCodes = CheckCodes {
     command_unresolvable: "pi_command_unresolvable",
 };
 
-const STYLE: Style =
-    Style { instructions: Instructions::Elsewhere, task_markdown: true, env_note: false, api_note: false };
+const STYLE: Style = Style {
+    instructions: Instructions::Elsewhere,
+    task_markdown: true,
+    env_note: false,
+    api_note: false,
+    skills: true,
+};
 
 const MODEL_HINT: &str =
     "give provider/model, for example \"anthropic/claude-sonnet-4-5\"; `pi --list-models` shows them";
@@ -94,7 +96,7 @@ impl Adapter for Pi {
         };
         let mut notes: Vec<String> = resume.note.into_iter().collect();
         // pi does not keep its system prompt with the session, so it is given every time.
-        let mut instructions = cli::instructions(&common, &folder).unwrap_or_else(|why| {
+        let mut instructions = cli::instructions(setup, &common, &folder).unwrap_or_else(|why| {
             notes.push(why);
             None
         });
@@ -104,8 +106,9 @@ impl Adapter for Pi {
             text.push_str("\n\n");
             text.push_str(&cli::contract(setup));
         }
-        let fits =
-            instructions.as_ref().is_none_or(|text| text.len() <= LONGEST_ARGUMENT && !text.contains('\0'));
+        let fits = instructions
+            .as_ref()
+            .is_none_or(|text| text.len() <= cli::LONGEST_ARGUMENT && !text.contains('\0'));
         let style = if fits { STYLE } else { Style { instructions: Instructions::Prefix, ..STYLE } };
         if !fits {
             notes.push(
@@ -114,6 +117,7 @@ impl Adapter for Pi {
         }
         let prompt: Prompt = cli::assemble(setup, &common, style, resume.session.is_some());
         notes.extend(prompt.notes);
+        notes.extend(cli::mcp::not_told(&common));
 
         let mut args = vec!["-p".to_owned(), "--mode".to_owned(), "json".to_owned()];
         let instructions = instructions.as_deref().filter(|_| fits);
@@ -135,11 +139,12 @@ impl Adapter for Pi {
     }
 
     fn reader(&self, setup: &Setup<'_>) -> Box<dyn Reader> {
-        let folder = Config::read(setup.config).ok().and_then(|config| config.common.folder(setup).ok());
-        let folder = folder.unwrap_or_else(|| setup.default_cwd.to_owned());
+        let folder = cli::folder_of(setup);
         let asked = session::resume(setup, &folder).session;
         let note = json!({ "cwd": folder.to_string_lossy() });
-        Box::new(PiReader::new(asked, note, setup.started_at))
+        let common = ProgramSettings::read(&mut Settings::open(setup.config), "pi");
+        let is_routed = openrouter::is_asked(&common.env);
+        Box::new(PiReader::new(asked, note, setup.started_at).routed(is_routed))
     }
 
     fn test_environment(&self, config: &Value, host: &Host) -> Vec<Check> {

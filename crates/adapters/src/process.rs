@@ -1,7 +1,7 @@
 //! The plainest agent: any command. Its exit decides, its output is only output.
 //!
 //! Configuration: `command`, `args`, `cwd`, `env`, `timeoutSec` (0 = none), `graceSec`. No shell is put in between, and
-//! stdin is closed at once. What it is told about the run arrives in its environment.
+//! stdin is closed at once. What it is told about the run arrives in its environment, and it works in the run's workspace.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use domain::telling::AgentEvent;
 use serde_json::Value;
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup, Source};
+use crate::cli;
 use crate::env::{self, Declared, Host};
 use crate::executable::{self, Unresolved};
 use crate::settings::{self, Settings};
@@ -64,10 +65,10 @@ impl Adapter for Process {
 
     fn command(&self, setup: &Setup<'_>) -> Result<Command, AdapterError> {
         let config = Config::read(setup.config)?;
-        let cwd = settings::folder(config.cwd, setup.default_cwd)?;
+        let cwd = settings::folder(cli::place(setup, config.cwd).as_deref(), setup.default_cwd)?;
         let environment = env::for_run(setup, &config.env);
         let path = environment.vars.get("PATH").map_or("", String::as_str);
-        let program = executable::find(config.command, path, &cwd)?;
+        let program = executable::find_on(setup.host, config.command, path, &cwd)?;
         let mut argv = Vec::with_capacity(1 + config.args.len());
         argv.push(program);
         argv.extend(config.args);

@@ -34,8 +34,13 @@ const CODES: CheckCodes = CheckCodes {
     command_unresolvable: "qwen_command_unresolvable",
 };
 
-const STYLE: Style =
-    Style { instructions: Instructions::Prefix, task_markdown: true, env_note: true, api_note: true };
+const STYLE: Style = Style {
+    instructions: Instructions::Prefix,
+    task_markdown: true,
+    env_note: true,
+    api_note: true,
+    skills: true,
+};
 
 #[derive(Debug)]
 struct Config<'a> {
@@ -84,6 +89,7 @@ impl Adapter for Qwen {
             args.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value.to_owned()]));
         }
         args.push("--yolo".to_owned());
+        args.extend(cli::mcp::flag(setup, &common));
         if sandbox {
             args.push("--sandbox".to_owned());
         }
@@ -96,8 +102,7 @@ impl Adapter for Qwen {
 
     fn reader(&self, setup: &Setup<'_>) -> Box<dyn Reader> {
         let config = Config::read(setup.config).ok();
-        let folder = config.as_ref().and_then(|config| config.common.folder(setup).ok());
-        let folder = folder.unwrap_or_else(|| setup.default_cwd.to_owned());
+        let folder = cli::folder_of(setup);
         let asked = session::resume(setup, &folder).session;
         let before = match asked {
             Some(_) => Before::read(setup.session_note),

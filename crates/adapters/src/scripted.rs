@@ -11,7 +11,8 @@ mod play;
 pub(crate) mod program;
 mod script;
 mod speech;
-mod system;
+pub(crate) mod system;
+mod voice;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, Setup};
+use crate::cli;
 use crate::env::{self, Declared, Host};
 use crate::settings::{self, Settings};
 use speech::Speech;
@@ -68,10 +70,13 @@ impl Config<'_> {
                 None
             }
         };
-        let speech = match settings.text("speak").map_or(Some(Speech::Plain), Speech::parse) {
+        let speech = settings.text("speak").map_or(Some(Speech::Plain), Speech::parse);
+        let speech = match speech.filter(|speech| Speech::READ.contains(&speech.name())) {
             Some(speech) => speech,
             None => {
-                settings.mistake("speak", format!("must be one of: {}", Speech::NAMES.join(", ")), None);
+                let hint = "one that speaks acp is driven by an agent of the type acp, with `bugle scripted` as command";
+                let words = format!("must be one of: {}", Speech::READ.join(", "));
+                settings.mistake("speak", words, Some(hint));
                 Speech::Plain
             }
         };
@@ -109,6 +114,11 @@ impl Adapter for Scripted {
         true
     }
 
+    /// It is this program itself, which is here.
+    fn travels(&self) -> bool {
+        false
+    }
+
     fn is_repeatable(&self, _config: &Value) -> bool {
         true
     }
@@ -119,7 +129,7 @@ impl Adapter for Scripted {
 
     fn command(&self, setup: &Setup<'_>) -> Result<Command, AdapterError> {
         let config = Config::read(setup.config)?;
-        let cwd = settings::folder(config.cwd, setup.default_cwd)?;
+        let cwd = settings::folder(cli::place(setup, config.cwd).as_deref(), setup.default_cwd)?;
         let environment = env::for_run(setup, &config.env);
         let (file, stdin) = match config.origin {
             Origin::File(file) => (file.to_string_lossy().into_owned(), Vec::new()),
@@ -150,7 +160,7 @@ impl Adapter for Scripted {
 
     fn reader(&self, setup: &Setup<'_>) -> Box<dyn Reader> {
         let speech = setup.config.get("speak").and_then(Value::as_str).and_then(Speech::parse);
-        speech.unwrap_or(Speech::Plain).reader()
+        speech.unwrap_or(Speech::Plain).reader(setup)
     }
 
     fn test_environment(&self, config: &Value, _host: &Host) -> Vec<Check> {

@@ -34,6 +34,8 @@ impl<'a> Settings<'a> {
             settings.mistake("", "must be an object", None);
         }
         settings.refuse_nul("", config);
+        // A name for the account that the agent uses, of whatever kind it is (`account.rs`).
+        settings.text("account");
         settings
     }
 

@@ -18,8 +18,8 @@ use store::runs;
 use subtle::ConstantTimeEq;
 
 use crate::ApiState;
-use crate::errors::ApiError;
-use crate::trust;
+use crate::errors::{ApiError, Denied};
+use crate::{trust, veil};
 
 /// Who asks, and whether to read or to change something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,10 @@ impl Caller {
     /// As the rules of access know it.
     pub(crate) fn who(&self) -> &Actor {
         &self.who
+    }
+
+    pub(crate) fn with_access(self, access: Access) -> Caller {
+        Caller { access, ..self }
     }
 
     /// What the request does.
@@ -61,11 +65,28 @@ pub(crate) async fn admit(State(state): State<ApiState>, mut request: Request, n
     match admitted {
         Ok(caller) => {
             tracing::trace!(who = ?caller.who, "admitted");
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            request.extensions_mut().insert(caller.clone());
+            serve(&state, &caller, request, next).await
         }
         Err(error) => error.into_response(),
     }
+}
+
+/// Lets an admitted request through, without what its sender must not tell; a run's token that is refused is written
+/// down.
+async fn serve(state: &ApiState, caller: &Caller, request: Request, next: Next) -> Response {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let token = token_of(request.headers()).ok().flatten().map(str::to_owned);
+    let answer = match veil::over(state, caller, token.as_deref(), request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    if let (Actor::Agent(agent), Some(Denied(why))) = (&caller.who, answer.extensions().get())
+        && let AgentProof::Run(run) = &agent.proof
+    {
+        state.engine.note_refused_token(run, &agent.agent, &what, why).await;
+    }
+    answer
 }
 
 fn access_of(method: &Method) -> Access {

@@ -42,7 +42,7 @@ impl FromRequest<ApiState> for Payload {
 }
 
 /// Reads a whole body, at most `limit` bytes of it.
-async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
@@ -210,6 +210,21 @@ impl Fields {
             other => {
                 self.wrong_type(key, "object", &other);
                 None
+            }
+        }
+    }
+
+    /// A whole document, which must be there. It may be as large as the body.
+    pub(crate) fn document(&mut self, key: &str) -> Value {
+        match self.take(key) {
+            Some(document @ Value::Object(_)) => document,
+            Some(other) => {
+                self.wrong_type(key, "object", &other);
+                Value::Null
+            }
+            None => {
+                self.mistake("invalid_type", key, "Required");
+                Value::Null
             }
         }
     }

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use store::StoreError;
 use utoipa::ToSchema;
 
+use crate::shape::execution_workspace::ExecutionWorkspace;
+
 /// A failure on its way to the caller. Boxed: every handler returns one, hardly ever.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ApiError(Box<Failure>);
@@ -29,7 +31,15 @@ struct Failure {
     details: Option<Value>,
     hint: Option<String>,
     retry_after: Option<Duration>,
+    /// The closed workspace that is in the way.
+    execution_workspace: Option<Value>,
+    /// A rule of access is against it.
+    is_denied: bool,
 }
+
+/// Travels beside the answer to a request that a rule of access is against: its text.
+#[derive(Debug, Clone)]
+pub(crate) struct Denied(pub(crate) String);
 
 /// The body of every failure.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,6 +53,9 @@ pub(crate) struct ErrorBody {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// The closed workspace that is in the way.
+    #[serde(rename = "executionWorkspace", skip_serializing_if = "Option::is_none")]
+    execution_workspace: Option<Value>,
 }
 
 /// One mistake in a request, with its place.
@@ -137,7 +150,17 @@ impl From<Issue> for Mistakes {
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> ApiError {
         let error = error.into();
-        ApiError(Box::new(Failure { status, code, error, details: None, hint: None, retry_after: None }))
+        let (details, hint, retry_after, execution_workspace) = (None, None, None, None);
+        ApiError(Box::new(Failure {
+            status,
+            code,
+            error,
+            details,
+            hint,
+            retry_after,
+            execution_workspace,
+            is_denied: false,
+        }))
     }
 
     pub(crate) fn bad_request(code: &'static str, error: impl Into<String>) -> ApiError {
@@ -150,6 +173,16 @@ impl ApiError {
         let mut error = ApiError::bad_request("validation_error", "Validation error");
         error.0.hint = issues.iter().find_map(|issue| issue.hint.clone());
         error.details(json!(issues))
+    }
+
+    /// What is wrong with a file that was sent as a whole: every mistake with its place, whatever it is about.
+    pub(crate) fn in_file(error: EngineError) -> ApiError {
+        let EngineError::Invalid(problems) = error else { return error.into() };
+        let mut mistakes = Mistakes::default();
+        for problem in &problems {
+            mistakes.note(|| Issue::of(problem));
+        }
+        ApiError::validation(mistakes)
     }
 
     pub(crate) fn unauthorized(hint: impl Into<String>) -> ApiError {
@@ -185,6 +218,26 @@ impl ApiError {
     pub(crate) fn too_large(limit: usize) -> ApiError {
         let hint = format!("a request body may hold {limit} bytes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body is too large").hint(hint)
+    }
+
+    /// Nothing proves who sent this.
+    pub(crate) fn unproven() -> ApiError {
+        ApiError::new(StatusCode::UNAUTHORIZED, "signature_invalid", "Signature is missing, wrong or too old")
+            .hint(
+                "sign the bytes of the body as they are sent, with the latest secret, at the time of sending",
+            )
+    }
+
+    /// Too many came before.
+    pub(crate) fn too_many(wait: Duration) -> ApiError {
+        let mut error =
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests");
+        error.0.retry_after = Some(wait);
+        error
+    }
+
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.0.status == StatusCode::PAYLOAD_TOO_LARGE
     }
 
     pub(crate) fn timeout(after: Duration) -> ApiError {
@@ -237,15 +290,20 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Failure { status, code, error, details, hint, retry_after } = *self.0;
-        let mut answer =
-            (status, Json(ErrorBody { error, code: code.to_owned(), details, hint })).into_response();
+        let Failure { status, code, error, details, hint, retry_after, execution_workspace, is_denied } =
+            *self.0;
+        let denied = is_denied.then(|| Denied(error.clone()));
+        let body = ErrorBody { error, code: code.to_owned(), details, hint, execution_workspace };
+        let mut answer = (status, Json(body)).into_response();
         if let Some(after) = retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if status == StatusCode::UNAUTHORIZED {
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(denied) = denied {
+            answer.extensions_mut().insert(denied);
         }
         answer
     }
@@ -279,6 +337,13 @@ impl From<EngineError> for ApiError {
                 error.0.details = details;
                 error
             }
+            EngineError::ClosedWorkspace(row) => {
+                let mut error = ApiError::conflict("workspace.closed", text);
+                error.0.execution_workspace = serde_json::to_value(ExecutionWorkspace::from(*row)).ok();
+                error.hint(
+                    "send {\"executionWorkspaceId\": null} to PATCH /api/issues/ID, or the id of an open one",
+                )
+            }
             EngineError::Denied(refusal) => refusal.into(),
             EngineError::Invalid(problems) => of_problems(&problems),
             EngineError::Closing => {
@@ -311,6 +376,10 @@ fn hint_of(refusal: &Refusal) -> Option<&'static str> {
         Refusal::BoardTokenRequired => Some(
             "only a person may do this: send the token in board.token of the data folder; the command line does so by itself",
         ),
+        Refusal::OtherTask => Some(
+            "say it on your own task, make an issue below it, or leave it to whoever this one is given to",
+        ),
+        Refusal::SecretBindings(_) => Some("ask a person to bind the secret"),
         Refusal::RunRequired => Some("send the id of your run as X-Paperclip-Run-Id"),
         _ => None,
     }
@@ -326,10 +395,11 @@ impl From<Refusal> for ApiError {
             RefusalKind::NotFound => ApiError::new(StatusCode::NOT_FOUND, "not_found", text),
             RefusalKind::Conflict => ApiError::conflict("conflict", text),
         };
-        let error = match hint_of(&refusal) {
+        let mut error = match hint_of(&refusal) {
             Some(hint) => error.hint(hint),
             None => error,
         };
+        error.0.is_denied = refusal.kind() == RefusalKind::Forbidden;
         match refusal {
             Refusal::CheckedOut { issue, assignee, actor } => error.details(json!({
                 "issueId": issue, "assigneeAgentId": assignee, "actorAgentId": actor,
@@ -342,7 +412,7 @@ impl From<Refusal> for ApiError {
 /// What a configuration or another row forbids is 422 with the text of the rule; a field of the wrong form is 400.
 fn of_problems(problems: &[Problem]) -> ApiError {
     let is_semantic = |problem: &Problem| {
-        ["adapterType", "adapterConfig", "reportsTo"].iter().any(|of| problem.path.starts_with(of))
+        ["adapterType", "adapterConfig", "reportsTo", "env."].iter().any(|of| problem.path.starts_with(of))
             || problem.path.contains(".adapterConfig.")
     };
     let mut mistakes = Mistakes::default();
@@ -353,7 +423,8 @@ fn of_problems(problems: &[Problem]) -> ApiError {
         Some(first) if problems.iter().all(is_semantic) => {
             let is_sentence = first.message.starts_with(char::is_uppercase);
             let error = if is_sentence { first.message.clone() } else { first.to_string() };
-            let mut error = ApiError::unprocessable("invalid_agent", error);
+            let code = if first.path.starts_with("env.") { "invalid_environment" } else { "invalid_agent" };
+            let mut error = ApiError::unprocessable(code, error);
             error.0.hint.clone_from(&first.hint);
             error.details(json!(mistakes.into_list()))
         }

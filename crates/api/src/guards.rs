@@ -6,6 +6,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use domain::access::guard::{self, Access};
+use domain::access::outside;
 use domain::access::{Actor, AgentActor, Board, Grant, Refusal};
 use domain::ids::{AgentId, CompanyId};
 use engine::Author;
@@ -23,6 +24,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 impl Caller {
+    /// The same caller for what says something and changes nothing else.
+    pub(crate) fn saying(self) -> Caller {
+        let access = match self.access() {
+            Access::Read => Access::Read,
+            Access::Write | Access::Say => Access::Say,
+        };
+        self.with_access(access)
+    }
+
+    /// What it writes in a company is a text from outside; `says_so`: the request says it.
+    pub(crate) fn is_from_outside(&self, of: &CompanyId, says_so: bool) -> bool {
+        outside::is_from_outside(self.who(), of, says_so)
+    }
+
     /// `company(c)`: those who belong to the company, to read or to change as the request wants.
     pub(crate) fn company(&self, of: &CompanyId) -> Result<(), ApiError> {
         guard::company(self.who(), of, self.access()).map_err(ApiError::from)
@@ -78,6 +93,24 @@ impl Caller {
         match self.who() {
             Actor::Board(board) if board.has_all_grants() => Ok(()),
             _ => guard::people_manager(self.who(), of, grant).map_err(ApiError::from),
+        }
+    }
+
+    /// `env-mgr(c)`: those who may change environments.
+    pub(crate) fn environment_manager(&self, of: &CompanyId) -> Result<(), ApiError> {
+        guard::environment_manager(self.who(), of).map_err(ApiError::from)
+    }
+
+    /// Whether it may change environments, and so read all of them.
+    pub(crate) fn may_manage_environments(&self, of: &CompanyId) -> bool {
+        guard::environment_manager(self.who(), of).is_ok()
+    }
+
+    /// An agent does not move itself to another machine: only those do who may change environments.
+    pub(crate) fn chooser_of_environments(&self, of: &CompanyId) -> Result<(), ApiError> {
+        match self.who() {
+            Actor::Agent(_) => self.environment_manager(of),
+            Actor::Board(_) | Actor::Nobody => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@ mod errors;
 mod guards;
 mod log;
 mod lookup;
+mod mcp;
 mod metrics;
 mod openapi;
 mod paging;
@@ -18,13 +19,14 @@ mod routes;
 mod shape;
 mod stream;
 mod trust;
+mod veil;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use domain::moment::Moment;
 use engine::Engine;
 use tower_http::compression::CompressionLayer;
@@ -37,7 +39,7 @@ pub use openapi::openapi;
 use crate::errors::ApiError;
 use crate::metrics::Metrics;
 use crate::routes::{
-    adapters, agents, companies, instance, run_transcript, runs, runtime, transcript, wakes,
+    adapters, agents, companies, instance, llms, run_transcript, runs, runtime, transcript, wakes,
 };
 
 /// What the surface can be told.
@@ -100,20 +102,53 @@ impl ApiState {
     pub fn new(engine: Engine, options: ApiOptions) -> ApiState {
         ApiState { engine, options: Arc::new(options), metrics: Arc::new(Metrics::new()) }
     }
+
+    /// The same surface for who comes from another machine: being let in proves nothing, and nobody is known without a
+    /// key, whatever the mode of the instance.
+    #[must_use]
+    pub fn for_strangers(&self) -> ApiState {
+        let options = ApiOptions {
+            mode: Mode::Authenticated,
+            board_token: None,
+            bootstrap_token: None,
+            ..(*self.options).clone()
+        };
+        ApiState { options: Arc::new(options), ..self.clone() }
+    }
 }
 
 /// The whole surface as one service.
 pub fn router(state: ApiState) -> Router {
     let ordinary =
         ordinary().layer(CompressionLayer::new()).layer(from_fn_with_state(state.clone(), bounds::in_time));
-    let (router, _) = ordinary.merge(unhurried()).split_for_parts();
-    router
-        .fallback(|| async { ApiError::no_such_route() })
+    let (routes, _) = ordinary.merge(unhurried()).split_for_parts();
+    let surface = guarded(routes.fallback(|| async { ApiError::no_such_route() }), &state);
+    let (mcp, _) = OpenApiRouter::new().nest("/api", mcp::mount()).split_for_parts();
+    // Outside of what it acts through: each request of a tool is admitted and counted like one that came from afar.
+    let mcp = mcp.layer(Extension(mcp::Surface(surface.clone())));
+    // Who sends there proves it by a signature: nobody is asked who they are.
+    let (hooks, _) = OpenApiRouter::new().nest("/api", routes::hooks::mount()).split_for_parts();
+    surface.merge(guarded(mcp, &state)).merge(open(hooks, &state))
+}
+
+/// What stands in front of a route that asks for no credential.
+fn open(routes: Router<ApiState>, state: &ApiState) -> Router {
+    routes
+        .layer(from_fn_with_state(state.clone(), bounds::in_time))
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(from_fn(bounds::unharmed))
+        .layer(from_fn_with_state(state.clone(), metrics::count))
+        .with_state(state.clone())
+}
+
+/// What stands in front of every route.
+fn guarded(routes: Router<ApiState>, state: &ApiState) -> Router {
+    routes
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer(from_fn(bounds::unharmed))
         .layer(from_fn_with_state(state.clone(), actor::admit))
         .layer(from_fn_with_state(state.clone(), metrics::count))
-        .with_state(state)
+        .with_state(state.clone())
 }
 
 /// Routes that answer at once.
@@ -146,12 +181,16 @@ fn ordinary() -> OpenApiRouter<ApiState> {
         .routes(routes!(transcript::events))
         .routes(routes!(transcript::log))
         .routes(routes!(run_transcript::show));
-    // The reference's command line reads these two without the prefix (D20), monitoring systems the others.
+    // The reference's command line reads the first two without the prefix (D20), its hiring skill the last three,
+    // monitoring systems the others.
     let bare = OpenApiRouter::new()
         .routes(routes!(transcript::events))
         .routes(routes!(transcript::log))
         .routes(routes!(instance::health))
-        .routes(routes!(metrics::show));
+        .routes(routes!(metrics::show))
+        .routes(routes!(llms::kinds))
+        .routes(routes!(llms::kind))
+        .routes(routes!(llms::icons));
     OpenApiRouter::new()
         .nest("/api", api.merge(routes::work::mount()).merge(routes::office::mount()))
         .merge(bare)
@@ -164,6 +203,7 @@ fn unhurried() -> OpenApiRouter<ApiState> {
         .routes(routes!(stream::socket::events))
         .routes(routes!(stream::log::follow))
         .routes(routes!(instance::audit_verify))
-        .routes(routes!(instance::backup));
+        .routes(routes!(instance::backup))
+        .merge(routes::company_file::mount_unhurried());
     OpenApiRouter::new().nest("/api", api)
 }

@@ -9,6 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use domain::account::AccountState;
 use domain::agent::AgentStatus;
 use domain::run::RunStatus;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -68,6 +69,7 @@ pub(crate) struct Metrics {
 struct Counts {
     runs: Vec<(RunStatus, i64)>,
     agents: Vec<(AgentStatus, i64)>,
+    accounts: Vec<(String, i64)>,
 }
 
 impl Metrics {
@@ -155,7 +157,8 @@ async fn counts(state: &ApiState) -> Option<Counts> {
         .read(|tx| {
             Box::pin(async move {
                 let runs = store::runs::count_live(tx).await?;
-                Ok(Counts { runs, agents: store::agents::count_by_status(tx).await? })
+                let agents = store::agents::count_by_status(tx).await?;
+                Ok(Counts { runs, agents, accounts: store::accounts::count_by_state(tx).await? })
             })
         })
         .await;
@@ -205,6 +208,12 @@ fn gauges(state: &ApiState, counts: Option<&Counts>) -> Registry {
             agents.get_or_create(&Word { status: status.as_str() }).set(*count);
         }
         registry.register("agents", "Agents", agents);
+        let accounts = Family::<Kind, Gauge>::default();
+        for state in AccountState::ALL.iter().map(|state| state.as_str()) {
+            let count = counts.accounts.iter().find(|(of, _)| of == state).map_or(0, |(_, count)| *count);
+            accounts.get_or_create(&Kind { kind: state }).set(count);
+        }
+        registry.register("accounts", "Accounts at providers, by how they stand", accounts);
     }
     registry
 }

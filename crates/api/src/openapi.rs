@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 #[derive(Debug, OpenApi)]
 #[openapi(
@@ -13,15 +14,20 @@ use utoipa::OpenApi;
     tags(
         (name = "companies", description = "tenants"),
         (name = "agents", description = "configured workers"),
+        (name = "skills", description = "texts that say how work of one kind is done"),
         (name = "wakes", description = "asks to work, each with its fate"),
         (name = "issues", description = "work items, with their comments, documents, questions and files"),
         (name = "projects", description = "what work belongs to and is for"),
+        (name = "environments", description = "the machines that runs work on, and services beside workspaces"),
         (name = "trees", description = "whole trees of issues: paused, resumed, cancelled, restored"),
         (name = "runs", description = "pieces of work, with what they did and said"),
         (name = "streams", description = "the same, live"),
         (name = "approvals", description = "what somebody asked a person to decide"),
+        (name = "automations", description = "work of several steps, and what starts it"),
+        (name = "accounts", description = "logins and keys at providers, and what keeps runs from starting on them"),
         (name = "costs", description = "what was spent"),
         (name = "budgets", description = "what may be spent, and lines that were crossed"),
+        (name = "webhooks", description = "events that are sent to the servers of others, and their requests that start automations"),
         (name = "people", description = "users, members, keys and logins"),
         (name = "instance", description = "health, audit, backup, figures")
     )
@@ -30,7 +36,9 @@ struct Description;
 
 /// The description as an OpenAPI document.
 pub fn openapi() -> Value {
-    let mut routes = crate::ordinary().merge(crate::unhurried());
+    let mcp = OpenApiRouter::new().nest("/api", crate::mcp::mount());
+    let hooks = OpenApiRouter::new().nest("/api", crate::routes::hooks::mount());
+    let mut routes = crate::ordinary().merge(crate::unhurried()).merge(mcp).merge(hooks);
     let mut document = Description::openapi();
     document.merge(routes.to_openapi());
     let mut document = serde_json::to_value(document).expect("a description is JSON");

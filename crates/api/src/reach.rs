@@ -6,6 +6,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use domain::access::guard;
+use domain::access::task::{self, Deed};
 use domain::ids::{AgentId, CompanyId, looks_like_id};
 use engine::{Author, Engine, ProjectCard};
 use store::goals::Goal;
@@ -35,6 +36,11 @@ impl FromRequestParts<ApiState> for Reach {
 }
 
 impl Reach {
+    /// For what says something and changes nothing else: members who are not trusted may do that, too.
+    pub(crate) fn saying(self) -> Reach {
+        Reach { caller: self.caller.saying(), ..self }
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.state.engine
     }
@@ -64,9 +70,34 @@ impl Reach {
 
     /// The issue of a path, and in whose name it is changed.
     pub(crate) async fn issue_for_change(&self, reference: &str) -> Result<(Issue, Author), ApiError> {
+        self.issue_for(Deed::Change, reference).await
+    }
+
+    /// The same for what the token of a run may do around its task, too.
+    pub(crate) async fn issue_for(&self, deed: Deed, reference: &str) -> Result<(Issue, Author), ApiError> {
         let issue = self.issue(reference).await?;
+        self.in_scope(deed, &issue).await?;
         let author = self.author(&issue.company_id)?;
         Ok((issue, author))
+    }
+
+    /// In whose name plans of this company are changed: its projects, goals and labels.
+    pub(crate) fn planner(&self, company: &CompanyId) -> Result<Author, ApiError> {
+        task::of_plans(self.caller.who())?;
+        self.author(company)
+    }
+
+    /// Refuses the token of a run on what is not its task.
+    pub(crate) async fn in_scope(&self, deed: Deed, issue: &Issue) -> Result<(), ApiError> {
+        Ok(self.engine().in_scope(self.caller.who(), deed, issue).await?)
+    }
+
+    /// The same for the issue that something belongs to, which is there.
+    pub(crate) async fn in_scope_of(&self, deed: Deed, issue: &str) -> Result<(), ApiError> {
+        match self.engine().find_issue(issue).await? {
+            Some(issue) => self.in_scope(deed, &issue).await,
+            None => Ok(()),
+        }
     }
 
     /// The project of a path: its id, or its short name in the company that the query names, or in the agent's own.

@@ -10,8 +10,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Client;
 use crate::command::{
-    activity, agent, approval, audit, backup, budget, company, completions, demo, doctor, inbox, issue,
-    login, logs, project, run, status, up, user, wake,
+    account, activity, agent, approval, audit, automation, backup, budget, company, company_apply,
+    company_export, completions, demo, doctor, environment, gate, inbox, issue, login, logs, mcp, project,
+    run, runtime_service, schedule, secret, skill, status, up, user, wake, webhook, workspace,
 };
 use crate::failure::Failure;
 use crate::screen::Screen;
@@ -80,6 +81,30 @@ enum Command {
     /// Make, list and change projects
     #[command(subcommand)]
     Project(project::Project),
+    /// Store what agents need and nobody is to read
+    #[command(subcommand)]
+    Secret(secret::Secret),
+    /// Send events to the servers of others, and let them start automations
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
+    /// List, show and close the folders that runs work in
+    #[command(subcommand)]
+    Workspace(workspace::Workspace),
+    /// See and steer the logins and keys that agents share
+    #[command(subcommand)]
+    Account(account::Account),
+    /// List, add, show and remove skills: texts that agents read when they come to work of that kind
+    #[command(subcommand)]
+    Skill(skill::Skill),
+    /// List, add, probe and remove the machines that runs work on
+    #[command(subcommand)]
+    Environment(environment::Environment),
+    /// List, start and stop what is kept running beside workspaces
+    #[command(subcommand)]
+    Service(runtime_service::RuntimeService),
+    /// List, show, hold and preview what starts automations by themselves
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
     /// Say what may be spent, and see what was
     #[command(subcommand)]
     Budget(budget::Budget),
@@ -88,11 +113,21 @@ enum Command {
     /// List, show and decide what agents ask for
     #[command(subcommand)]
     Approval(approval::Approval),
+    /// Save, start, show and steer automations: graphs of steps, each an agent's work or a gate for people
+    #[command(subcommand)]
+    Automation(automation::Automation),
+    /// List, show and decide what automations ask people
+    #[command(subcommand)]
+    Gate(gate::Gate),
     /// List what was done, and by whom
     Activity(activity::Activity),
     /// Make and list companies
     #[command(subcommand)]
     Company(company::Company),
+    /// Write a whole company as a file: agents, budgets, projects and all that belongs to them
+    Export(company_export::Export),
+    /// Bring a company in line with a file; shows what that changes
+    Apply(company_apply::Apply),
     /// Log in to a server that asks for a key, and let others in
     Login(login::Login),
     /// Forget the key of this server, and revoke it
@@ -110,6 +145,8 @@ enum Command {
     Audit(audit::Audit),
     /// Make a consistent copy of the store while the server runs
     Backup(backup::Backup),
+    /// Serve Bugle's tools to an agent program over stdin and stdout (Model Context Protocol)
+    Mcp(mcp::Mcp),
     /// Print what makes a shell complete bugle's commands
     Completions(completions::Completions),
 }
@@ -188,12 +225,24 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
             Command::Run(run) => run.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Issue(issue) => issue.run(context).await,
+            Command::Skill(skill) => skill.run(context).await,
             Command::Project(project) => project.run(context).await,
+            Command::Secret(secret) => secret.run(context).await,
+            Command::Webhook(webhook) => webhook.run(context).await,
+            Command::Workspace(workspace) => workspace.run(context).await,
+            Command::Account(account) => account.run(context).await,
+            Command::Environment(environment) => environment.run(context).await,
+            Command::Service(service) => service.run(context).await,
+            Command::Schedule(schedule) => schedule.run(context).await,
             Command::Budget(budget) => budget.run(context).await,
             Command::Inbox(inbox) => inbox.run(context).await,
             Command::Approval(approval) => approval.run(context).await,
+            Command::Automation(automation) => automation.run(context).await,
+            Command::Gate(gate) => gate.run(context).await,
             Command::Activity(activity) => activity.run(context).await,
             Command::Company(company) => company.run(context).await,
+            Command::Export(export) => export.run(context).await,
+            Command::Apply(apply) => apply.run(context).await,
             Command::Login(login) => login.run(context).await,
             Command::Logout(logout) => logout.run(context).await,
             Command::Whoami(whoami) => whoami.run(context).await,
@@ -201,6 +250,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
             Command::Token(token) => token.run(context).await,
             Command::Audit(audit) => audit.run(context).await,
             Command::Backup(backup) => backup.run(context).await,
+            Command::Mcp(mcp) => mcp.run(context).await,
             Command::Up(_) | Command::Completions(_) => Ok(()),
         }
     })

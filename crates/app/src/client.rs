@@ -127,6 +127,10 @@ impl Client {
         self.ask(Method::PATCH, path, Some(body), &[]).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Result<Json, Failure> {
+        self.ask(Method::DELETE, path, None, &[]).await
+    }
+
     /// Asks without the key that is kept here: what it is about is not whose it is, and one that is over would be refused.
     pub(crate) async fn ask_without_key(
         &self,
@@ -164,6 +168,29 @@ impl Client {
             }
             answer => answer,
         }
+    }
+
+    /// Sends a message; returns its answer, if there is one to be had. A refusal in the protocol of the message is an answer.
+    pub(crate) async fn post_for_answer(
+        &self,
+        path: &str,
+        body: &Json,
+        headers: &[(&str, &str)],
+    ) -> Result<Option<Json>, Failure> {
+        let place = self.place();
+        let mut request = self.request(&place, Method::POST, path).timeout(PATIENCE).json(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.map_err(|error| unreachable(&place, &error))?;
+        match answer.status().as_u16() {
+            202 => return Ok(None),
+            // Its body says what is wrong, in the words of the protocol.
+            400 => {}
+            _ => return read_answer(&place, answer).await.map(Some),
+        }
+        let bytes = answer.bytes().await.map_err(|error| unreachable(&place, &error))?;
+        Ok(serde_json::from_slice(&bytes).ok())
     }
 
     /// Says how to get a key, to somebody who has none.
@@ -208,6 +235,10 @@ fn is_about_keys(failure: &Failure) -> bool {
 /// Sends a request and reads the JSON answer.
 async fn read(place: &Place, request: reqwest::RequestBuilder) -> Result<Json, Failure> {
     let answer = request.send().await.map_err(|error| unreachable(place, &error))?;
+    read_answer(place, answer).await
+}
+
+async fn read_answer(place: &Place, answer: Response) -> Result<Json, Failure> {
     let answer = accepted(place, answer).await?;
     let bytes = answer.bytes().await.map_err(|error| unreachable(place, &error))?;
     serde_json::from_slice(&bytes).map_err(|error| {

@@ -71,6 +71,15 @@ pub(crate) struct Flags {
     /// End all runs when the server is stopped, instead of leaving them to the next start
     #[arg(long)]
     pub(crate) stop_runs: bool,
+    /// The key that secrets are sealed with [default: secrets.key in the data folder]
+    #[arg(long, value_name = "FILE", env = "BUGLE_SECRETS_MASTER_KEY_FILE")]
+    pub(crate) secrets_key_file: Option<PathBuf>,
+    /// Refuse plain values under sensitive names in environments: they are to refer to secrets
+    #[arg(long, value_name = "BOOL", env = "BUGLE_SECRETS_STRICT_MODE", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) secrets_strict_mode: Option<bool>,
+    /// Send webhooks also to this machine and its neighbours [default: only when nobody else reaches the server]
+    #[arg(long, value_name = "BOOL", env = "BUGLE_WEBHOOKS_ALLOW_PRIVATE", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) webhooks_allow_private: Option<bool>,
     /// How the server writes its own log, on stderr
     #[arg(long, value_name = "FORMAT", env = "BUGLE_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
@@ -89,6 +98,17 @@ pub(crate) struct Config {
     pub(crate) stop_runs: bool,
     pub(crate) log_format: LogFormat,
     pub(crate) retention: Retention,
+    pub(crate) secrets: Secrets,
+    /// Webhooks are sent to addresses that only this machine and its neighbours reach.
+    pub(crate) webhooks_allow_private: bool,
+}
+
+/// How secrets are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Secrets {
+    /// An absolute path; `None`: in the data folder.
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) strict: bool,
 }
 
 /// How long things are kept; `None` is the engine's own default.
@@ -97,6 +117,10 @@ pub(crate) struct Retention {
     pub(crate) runs: Option<Duration>,
     pub(crate) events: Option<Duration>,
     pub(crate) idle_wakes: Option<Duration>,
+    /// Worktrees whose issue is over, after they were used last.
+    pub(crate) workspaces: Option<Duration>,
+    /// What became of the slots of schedules.
+    pub(crate) slots: Option<Duration>,
     pub(crate) log_bytes: Option<u64>,
 }
 
@@ -118,8 +142,39 @@ impl From<ConfigError> for Finding {
     }
 }
 
+impl Flags {
+    /// Takes over what the environment says under the names of the reference, where it says nothing under ours.
+    fn with_aliases(
+        mut self,
+        var: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Flags, ConfigError> {
+        let said = |name: &str| var(name).filter(|value| !value.is_empty());
+        if self.secrets_key_file.is_none() {
+            self.secrets_key_file = said("PAPERCLIP_SECRETS_MASTER_KEY_FILE").map(PathBuf::from);
+        }
+        let strict = "PAPERCLIP_SECRETS_STRICT_MODE";
+        if let Some(value) = said(strict).filter(|_| self.secrets_strict_mode.is_none()) {
+            self.secrets_strict_mode = Some(match value.to_str().map(str::trim) {
+                Some("true" | "1" | "yes" | "on") => true,
+                Some("false" | "0" | "no" | "off") => false,
+                _ => return Err(wrong(strict, "is neither true nor false")),
+            });
+        }
+        Ok(self)
+    }
+}
+
+/// The file of the key must be named from the root: the server may be started anywhere.
+fn key_file(origin: &str, file: PathBuf) -> Result<PathBuf, ConfigError> {
+    if file.is_absolute() {
+        return Ok(file);
+    }
+    Err(wrong(origin, format!("`{}` is a relative path; write it from the root", file.display())))
+}
+
 /// Puts the layers together.
 pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError> {
+    let flags = &flags.clone().with_aliases(|name| std::env::var_os(name))?;
     let file = read_file(&data_dir.join(FILE))?;
     let listen = match (&flags.listen, &file.listen) {
         (Some(text), _) => address("--listen (or BUGLE_LISTEN)", text)?,
@@ -139,6 +194,17 @@ pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError
         Some(text) => Some(span("--max-queue-age (or BUGLE_MAX_QUEUE_AGE)", text)?),
         None => file.max_queue_age,
     };
+    let key_file = match (&flags.secrets_key_file, file.secrets.key_file) {
+        (Some(path), _) => {
+            Some(key_file("--secrets-key-file (or BUGLE_SECRETS_MASTER_KEY_FILE)", path.clone())?)
+        }
+        (None, of_file) => of_file,
+    };
+    let strict = flags.secrets_strict_mode.unwrap_or(file.secrets.strict);
+    let mode = flags.mode.or(file.mode).unwrap_or_default();
+    // Where nobody but the people of this machine asks, they send to it what they like.
+    let is_ours = mode == Trust::LocalTrusted && listen.ip().is_loopback();
+    let allow_private = flags.webhooks_allow_private.or(file.webhooks_allow_private).unwrap_or(is_ours);
     let database_url = flags.database_url.clone().or(file.database_url);
     if let Some(url) = &database_url {
         check_database_url(url)?;
@@ -146,13 +212,15 @@ pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError
     Ok(Config {
         data_dir: data_dir.to_owned(),
         listen,
-        mode: flags.mode.or(file.mode).unwrap_or_default(),
+        mode,
         database_url,
         max_runs,
         max_queue_age,
         stop_runs: flags.stop_runs || file.stop_runs.unwrap_or(false),
         log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         retention: file.retention,
+        secrets: Secrets { key_file, strict },
+        webhooks_allow_private: allow_private,
     })
 }
 
@@ -257,6 +325,8 @@ struct FileSettings {
     stop_runs: Option<bool>,
     log_format: Option<LogFormat>,
     retention: Retention,
+    secrets: Secrets,
+    webhooks_allow_private: Option<bool>,
 }
 
 fn read_file(path: &Path) -> Result<FileSettings, ConfigError> {
@@ -312,11 +382,37 @@ fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
         retention.runs = keys.number("runs_days", 1, 36_500)?.map(days);
         retention.events = keys.number("events_days", 1, 36_500)?.map(days);
         retention.idle_wakes = keys.number("skipped_wakes_days", 1, 36_500)?.map(days);
+        retention.workspaces = keys.number("workspaces_days", 1, 36_500)?.map(days);
+        retention.slots = keys.number("schedule_slots_days", 1, 36_500)?.map(days);
         retention.log_bytes = keys.number("logs_mib", 1, 1 << 30)?.map(|number| (number as u64) << 20);
         keys.refuse_the_rest()?;
     }
+    let mut secrets = Secrets::default();
+    if let Some(mut keys) = keys.section("secrets")? {
+        if let Some(path) = keys.text("key_file")? {
+            secrets.key_file = Some(key_file(&keys.origin("key_file"), path.into())?);
+        }
+        secrets.strict = keys.flag("strict_mode")?.unwrap_or(false);
+        keys.refuse_the_rest()?;
+    }
+    let mut webhooks_allow_private = None;
+    if let Some(mut keys) = keys.section("webhooks")? {
+        webhooks_allow_private = keys.flag("allow_private")?;
+        keys.refuse_the_rest()?;
+    }
     keys.refuse_the_rest()?;
-    Ok(FileSettings { listen, mode, database_url, max_runs, max_queue_age, stop_runs, log_format, retention })
+    Ok(FileSettings {
+        listen,
+        mode,
+        database_url,
+        max_runs,
+        max_queue_age,
+        stop_runs,
+        log_format,
+        retention,
+        secrets,
+        webhooks_allow_private,
+    })
 }
 
 /// The keys of one section, taken out as they are read: what is left at the end is not known.
@@ -400,7 +496,7 @@ mod tests {
     fn a_whole_file_is_read() {
         let read = parse(
             "listen = '127.0.0.1:4000'\nmax_runs = 3\nstop_runs = true\nlog_format = 'json'\n\
-             [retention]\nruns_days = 2\nlogs_mib = 5\n",
+             [retention]\nruns_days = 2\nworkspaces_days = 3\nschedule_slots_days = 4\nlogs_mib = 5\n[webhooks]\nallow_private = true\n",
             "f",
         )
         .unwrap();
@@ -409,10 +505,17 @@ mod tests {
             (read.max_runs, read.stop_runs, read.log_format),
             (Some(3), Some(true), Some(LogFormat::Json))
         );
+        assert_eq!(read.webhooks_allow_private, Some(true));
         let day = Duration::from_secs(86_400);
         assert_eq!(
             read.retention,
-            Retention { runs: Some(day * 2), log_bytes: Some(5 << 20), ..Retention::default() }
+            Retention {
+                runs: Some(day * 2),
+                workspaces: Some(day * 3),
+                slots: Some(day * 4),
+                log_bytes: Some(5 << 20),
+                ..Retention::default()
+            }
         );
     }
 
@@ -427,6 +530,10 @@ mod tests {
             (
                 "max_queue_age = '2 weeks'",
                 "config.toml: max_queue_age: `2 weeks` is not a span such as 90s, 15m, 2h or 7d",
+            ),
+            (
+                "[retention]\nworkspaces_days = 0",
+                "config.toml: retention.workspaces_days: 0 is not between 1 and 36500",
             ),
             ("max_queue_age = 3", "config.toml: max_queue_age: must be a text, is integer"),
             ("retention = 3", "config.toml: retention: must be a section, is integer"),
@@ -475,6 +582,34 @@ mod tests {
         assert!(check_database_url("mysql://x/y").is_err());
         assert!(check_database_url("postgres://x/y\0").is_err());
         assert!(check_database_url("host=/run/postgresql dbname=bugle").is_ok());
+    }
+
+    #[test]
+    fn secrets_are_set_up_by_flag_file_and_the_names_of_the_reference() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), "[secrets]\nkey_file = '/k/file'\nstrict_mode = true")
+            .unwrap();
+        let of_file = Secrets { key_file: Some("/k/file".into()), strict: true };
+        assert_eq!(read(folder.path(), &Flags::default()).unwrap().secrets, of_file);
+        let flags = Flags {
+            secrets_key_file: Some("/k/flag".into()),
+            secrets_strict_mode: Some(false),
+            ..Flags::default()
+        };
+        let of_flags = Secrets { key_file: Some("/k/flag".into()), strict: false };
+        assert_eq!(read(folder.path(), &flags).unwrap().secrets, of_flags);
+        assert!(refused("[secrets]\nkey_file = 'k'").contains("secrets.key_file: `k` is a relative path"));
+        assert!(refused("[secrets]\nkey = 'k'").contains("secrets.key: is not a known key"));
+        let alias = |name: &str| match name {
+            "PAPERCLIP_SECRETS_MASTER_KEY_FILE" => Some("/k/alias".into()),
+            "PAPERCLIP_SECRETS_STRICT_MODE" => Some("true".into()),
+            _ => None,
+        };
+        let read = Flags::default().with_aliases(alias).unwrap();
+        assert_eq!((read.secrets_key_file, read.secrets_strict_mode), (Some("/k/alias".into()), Some(true)));
+        let kept = flags.clone().with_aliases(alias).unwrap();
+        assert_eq!((kept.secrets_key_file, kept.secrets_strict_mode), (flags.secrets_key_file, Some(false)));
+        assert!(Flags::default().with_aliases(|_| Some("maybe".into())).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) struct RunView {
     pub(crate) agent_id: String,
     pub(crate) status: String,
     pub(crate) held_reason: Option<String>,
+    pub(crate) held_until: Option<String>,
     pub(crate) cancel_requested_at: Option<String>,
     pub(crate) invocation_source: Option<String>,
     pub(crate) trigger_detail: Option<String>,
@@ -56,7 +57,10 @@ impl RunView {
     pub(crate) fn state(&self) -> String {
         match (self.status.as_str(), &self.held_reason, &self.cancel_requested_at) {
             ("running", _, Some(_)) => "cancelling".to_owned(),
-            ("queued", Some(reason), _) => format!("queued ({reason})"),
+            ("queued", Some(reason), _) => match &self.held_until {
+                Some(at) => format!("queued ({reason} until {})", when::local(at)),
+                None => format!("queued ({reason})"),
+            },
             ("scheduled_retry", _, _) => match &self.scheduled_retry_at {
                 Some(at) => format!("retries at {}", when::local(at)),
                 None => "scheduled_retry".to_owned(),

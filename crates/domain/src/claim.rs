@@ -65,6 +65,8 @@ pub struct IssueAtClaim {
     pub participant: Option<(Option<StageType>, Principal)>,
     /// A pause hold covers the issue.
     pub is_held: bool,
+    /// Somebody who is not trusted wrote something there that nobody has released.
+    pub has_held_text: bool,
     /// All blockers are done.
     pub is_ready: bool,
     pub lock: Option<LockFacts>,
@@ -218,6 +220,8 @@ pub fn gate(view: &ClaimView) -> Gate {
         (is_paused, HeldReason::Paused),
         (view.budget, HeldReason::Budget),
         (issue.is_some_and(|issue| issue.is_held && !issue.passes.verified), HeldReason::Hold),
+        // No word of anybody who is not trusted opens it, and no other comment.
+        (issue.is_some_and(|issue| issue.has_held_text), HeldReason::Hold),
         (issue.is_some_and(|issue| !issue.is_ready && !issue.passes.dependencies()), HeldReason::Dependency),
         (view.quota, HeldReason::Quota),
         (view.scope_running || issue.is_some_and(waits_for_the_lock), HeldReason::Running),
@@ -394,6 +398,7 @@ mod tests {
             assignee: Some("me".into()),
             participant: None,
             is_held: false,
+            has_held_text: false,
             is_ready: true,
             lock: None,
             passes: Passes::default(),
@@ -464,6 +469,7 @@ mod tests {
         let news = Passes { blocker_cancelled: true, ..none };
         let blocked = |passes| IssueAtClaim { is_ready: false, passes, ..at() };
         let held = |passes| IssueAtClaim { is_held: true, passes, ..at() };
+        let unseen = |passes| IssueAtClaim { has_held_text: true, passes, ..at() };
         let live = || locked_by("x", RunStatus::Running);
         let mentioned = IssueAtClaim { assignee: Some("you".into()), lock: live(), passes: comment, ..at() };
         let rows = [
@@ -475,6 +481,8 @@ mod tests {
             ("held, comment not verified", held(comment), Gate::Held(Hold)),
             ("held, verified", held(verified), Gate::Open),
             ("held, news of the blocker", held(news), Gate::Held(Hold)),
+            ("a text that nobody released", unseen(none), Gate::Held(Hold)),
+            ("a text that nobody released, verified comment", unseen(verified), Gate::Held(Hold)),
             ("locked by a live run", IssueAtClaim { lock: live(), ..at() }, Gate::Held(Running)),
             (
                 "locked by a live run, verified comment",

@@ -17,6 +17,8 @@ use crate::words;
 pub enum ProcessEnd {
     /// The program was never executed: it is not there, not executable, or its folder is missing.
     NeverStarted { error: String },
+    /// The program was never executed: the environment that it was to work in could not be had.
+    NoPlace { code: String, error: String },
     /// Its keeper is gone and left no record.
     Lost,
     /// The keeper recorded its end.
@@ -98,6 +100,8 @@ words!(
         ProcessLossRetry = "process_loss_retry",
         /// A bounded, delayed retry (spec/heartbeat.md 5.3).
         TransientRetry = "transient_retry",
+        /// A new run as soon as its account works again; it is no attempt (D6).
+        AccountRetry = "account_retry",
     }
 );
 
@@ -132,7 +136,9 @@ pub fn settle(ending: &Ending) -> Verdict {
     let words = ending.stop_asked.as_deref().unwrap_or("Cancelled by control plane");
     let stopped_by_us = match &ending.process {
         ProcessEnd::Ended { by, .. } => *by == EndedBy::StopOrder,
-        ProcessEnd::NeverStarted { .. } | ProcessEnd::Lost => ending.stop_asked.is_some(),
+        ProcessEnd::NeverStarted { .. } | ProcessEnd::NoPlace { .. } | ProcessEnd::Lost => {
+            ending.stop_asked.is_some()
+        }
     };
     if stopped_by_us && !done_first {
         return Verdict::Over(cancelled(words));
@@ -147,9 +153,19 @@ pub fn settle(ending: &Ending) -> Verdict {
     }
 }
 
+impl Ending {
+    /// The program said that the session it was to resume does not exist, whatever becomes of the run.
+    pub fn found_session_gone(&self) -> bool {
+        let first = self.told.terminals.first().map(|terminal| terminal.error.as_ref());
+        let error = first.unwrap_or(self.told.trouble.as_ref());
+        self.resuming && error.is_some_and(|error| error.class == ErrorClass::SessionGone)
+    }
+}
+
 fn verdict(ending: &Ending, done_first: bool) -> Verdict {
     let (code, signal, by, out_of_memory) = match &ending.process {
         ProcessEnd::NeverStarted { error } => return Verdict::Over(failed(error.clone(), "adapter_failed")),
+        ProcessEnd::NoPlace { code, error } => return Verdict::Over(failed(error.clone(), code)),
         ProcessEnd::Lost => return Verdict::Over(lost(ending)),
         ProcessEnd::Ended { code, signal, by, out_of_memory } => (*code, *signal, *by, *out_of_memory),
     };
@@ -221,6 +237,14 @@ fn by_class(ending: &Ending, error: &AgentError) -> Verdict {
     Verdict::Over(match error.class {
         ErrorClass::SessionGone if ending.resuming && !ending.fresh_start_used => return Verdict::StartFresh,
         ErrorClass::SessionGone | ErrorClass::BadRequest | ErrorClass::Other => plain("adapter_failed"),
+        // It kept the run's limit by itself. What does no harm twice is tried again.
+        ErrorClass::TimedOut => Settlement {
+            outcome: Outcome::TimedOut,
+            stop_reason: StopReason::Timeout,
+            family: ending.repeatable.then_some(ErrorFamily::TransientUpstream),
+            follow_up: if ending.repeatable { FollowUp::TransientRetry } else { FollowUp::Nothing },
+            ..plain("timeout")
+        },
         ErrorClass::Auth => plain("auth_required"),
         ErrorClass::Permission => plain("permission_blocked"),
         ErrorClass::Transient => Settlement {
@@ -547,6 +571,14 @@ mod tests {
                 vec![],
             ),
             (
+                "its own time was over, repeatable",
+                cli(exit(1), said(&[error_event(ErrorClass::TimedOut)])),
+                TimedOut,
+                Some("timeout"),
+                TransientRetry,
+                vec![],
+            ),
+            (
                 "error event, exit 1",
                 cli(exit(1), said(&[error_event(ErrorClass::BadRequest)])),
                 Failed,
@@ -809,6 +841,19 @@ mod tests {
                 (Outcome::TimedOut, Some(stop.as_str()), StopReason::Timeout)
             );
             assert_eq!(settlement.follow_up, FollowUp::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_the_program_keeps_by_itself_is_a_time_limit() {
+        for (repeatable, follow_up) in [(false, FollowUp::Nothing), (true, FollowUp::TransientRetry)] {
+            let told = said(&[error_event(ErrorClass::TimedOut)]);
+            let settlement = over(&Ending { repeatable, ..cli(exit(1), told) });
+            assert_eq!(
+                (settlement.outcome, settlement.error_code.as_deref(), settlement.stop_reason),
+                (Outcome::TimedOut, Some("timeout"), StopReason::Timeout)
+            );
+            assert_eq!(settlement.follow_up, follow_up);
         }
     }
 

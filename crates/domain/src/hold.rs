@@ -37,7 +37,7 @@ impl HeldReason {
             HeldReason::Budget => "starts when the budget is raised or its window ends",
             HeldReason::Dependency => "starts when the blocking tasks are done",
             HeldReason::Hold => "starts when the hold on its task is released",
-            HeldReason::Quota => "starts when the provider's limit is reset",
+            HeldReason::Quota => "starts when the provider's limit is reset or its account is logged in",
             HeldReason::WorkspaceLock => "starts when its workspace is free",
             HeldReason::Capacity => "starts when any run of this instance ends (--max-runs)",
             HeldReason::RateLimit => "starts when the provider accepts more work",

@@ -72,8 +72,16 @@ id!(/// A comment on an issue.
     CommentId);
 id!(/// A hold on a subtree of issues.
     HoldId);
+id!(/// An automation: a definition that keeps its name through its versions.
+    AutomationId);
+id!(/// A run of an automation.
+    AutomationRunId);
+id!(/// A question of an automation run to people.
+    GateId);
 id!(/// A budget policy: an amount that a scope may spend in a window.
     PolicyId);
+id!(/// A schedule of an automation.
+    ScheduleId);
 
 #[cfg(test)]
 mod tests {

@@ -5,27 +5,38 @@
 //! applies the decisions and rings the bells is the `engine`.
 
 pub mod access;
+pub mod account;
 pub mod agent;
+pub mod automation;
 pub mod brief;
 pub mod budget;
 pub mod cancel;
 pub mod claim;
+pub mod company_file;
 pub mod duty;
 pub mod ending;
+pub mod environment;
 pub mod hold;
 pub mod ids;
+pub mod instructions;
 pub mod issue;
+pub mod limit;
 pub mod liveness;
 pub mod moment;
+pub mod permission;
 pub mod promotion;
 pub mod recovery;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod session;
+pub mod skill;
 pub mod summary;
 pub mod telling;
 pub mod tree;
 pub mod wake;
+pub mod webhook;
+pub mod workspace;
 
 /// Declares an enum whose variants are stored, sent and printed as fixed machine strings.
 ///

@@ -23,6 +23,8 @@ words!(
         SessionGone = "session_gone",
         /// The program wanted a permission that nobody could give.
         Permission = "permission",
+        /// It gave up because the time it had been given was over.
+        TimedOut = "timed_out",
         /// The request itself was wrong: trying again does not help.
         BadRequest = "bad_request",
         /// Anything else.
@@ -115,6 +117,32 @@ impl Usage {
     }
 }
 
+/// A permission that an agent program wants before it uses a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Permission {
+    /// Names the request within its process.
+    pub ask: String,
+    /// Over the exact words of the program, as hex: an answer is good for these and no others.
+    pub hash: String,
+    pub tool: String,
+    /// What the tool is to do, in the program's words.
+    pub title: String,
+    pub input: Value,
+    /// What the program offers to be answered.
+    pub options: Vec<PermissionOption>,
+}
+
+/// One answer that a program offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionOption {
+    pub id: String,
+    pub name: String,
+    /// The protocol's word, for example `allow_once`.
+    pub kind: String,
+}
+
 /// One thing an agent program said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -134,6 +162,10 @@ pub enum AgentEvent {
     UsageAdded { usage: Usage },
     /// What the run used so far; replaces what was said before.
     UsageTotal { usage: Usage },
+    /// The program waits for a permission that a person is to give.
+    PermissionAsked { permission: Permission },
+    /// It waits no more for the permission that it asked for under this name: `outcome` says why.
+    PermissionClosed { ask: String, outcome: String },
     /// Something went wrong and the program may go on.
     Trouble { error: AgentError },
     /// The program says that it is done: the terminal event.
@@ -188,7 +220,9 @@ impl Told {
                 self.last_message = Some(text.clone());
             }
             AgentEvent::ToolCall { .. } => self.tool_calls += 1,
-            AgentEvent::ToolResult { .. } => {}
+            AgentEvent::ToolResult { .. }
+            | AgentEvent::PermissionAsked { .. }
+            | AgentEvent::PermissionClosed { .. } => {}
             AgentEvent::UsageAdded { usage } => self.usage.get_or_insert_with(Usage::default).add(usage),
             AgentEvent::UsageTotal { usage } => self.usage = Some(usage.clone()),
             AgentEvent::Trouble { error } => self.trouble = Some(error.clone()),

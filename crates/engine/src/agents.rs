@@ -11,18 +11,24 @@ use domain::access::reporting::{self, MAX_LEVELS, ManagerMissing};
 use domain::agent::{AgentStatus, HeartbeatPolicy, Role, issue_prefix, url_key};
 use domain::budget::{Policy, Scope, ScopeKind};
 use domain::ids::{AgentId, CompanyId};
+use domain::instructions;
 use domain::moment::Moment;
 use domain::schedule;
 use domain::wake::{Actor, ActorKind};
 use serde_json::{Map, Value as Json, json};
 use store::agents::Agent;
 use store::companies::Company;
+use store::secrets::Owner;
 use store::{Tx, agents, audit, companies};
 
+use crate::accounts::{self, Keyring};
 use crate::activity::Scribe;
+use crate::agent_defaults::Seed;
+use crate::config_history::{self, RolledBack};
 use crate::issues::{ANY_PROOF, Again, Locks, agent_actor};
 use crate::monthly::{self, Monthly};
-use crate::{Author, Engine, EngineError, stops};
+use crate::secrets::bindings::{self, Saved};
+use crate::{Author, Engine, EngineError, agent_defaults, environments, stops};
 
 /// A new agent (spec/api.md 4.3.1).
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +44,8 @@ pub struct AgentDraft {
     pub adapter_config: Json,
     /// An object.
     pub runtime_config: Json,
+    /// What its runs work in when nothing nearer says.
+    pub default_environment_id: Option<String>,
     pub budget_monthly_cents: i64,
     /// `None`: by role.
     pub permissions: Option<Json>,
@@ -56,6 +64,7 @@ impl Default for AgentDraft {
             adapter_type: "process".to_owned(),
             adapter_config: json!({}),
             runtime_config: json!({}),
+            default_environment_id: None,
             budget_monthly_cents: 0,
             permissions: None,
             metadata: None,
@@ -77,16 +86,33 @@ pub struct AgentPatch {
     pub adapter_config: Option<Json>,
     pub replace_adapter_config: bool,
     pub runtime_config: Option<Json>,
+    pub default_environment_id: Option<Option<String>>,
     /// The agent's monthly policy follows.
     pub budget_monthly_cents: Option<i64>,
     /// It is proven that a person asks: only then a budget is loosened (D19).
     pub is_proven: bool,
     pub metadata: Option<Option<Json>>,
+    /// The revision that the change goes back to.
+    pub rolled_back: Option<RolledBack>,
 }
 
+/// Where the environment of an agent stands in a request.
+pub(crate) const ENV: &str = "adapterConfig.env";
+
 /// Keys that a change of the adapter type carries over (spec/heartbeat.md 9.1).
-const CARRIED: [&str; 6] =
-    ["env", "cwd", "timeoutSec", "graceSec", "promptTemplate", "bootstrapPromptTemplate"];
+const CARRIED: [&str; 11] = [
+    "env",
+    "cwd",
+    "timeoutSec",
+    "graceSec",
+    "promptTemplate",
+    "bootstrapPromptTemplate",
+    "instructionsFilePath",
+    "instructionsBundleMode",
+    "instructionsRootPath",
+    "instructionsEntryFile",
+    "agentsMdPath",
+];
 
 impl Engine {
     /// Creates a company; its issue prefix is made unique by letters.
@@ -150,12 +176,15 @@ impl Engine {
         draft: AgentDraft,
         actor: &Actor,
     ) -> Result<Agent, EngineError> {
-        let agent = drafted(AgentId(self.new_id()), company, draft, self.now())?;
+        self.inner.refuse_bare_secrets(ENV, bindings::env_of(&draft.adapter_config))?;
+        let seed = agent_defaults::seed(&*self.inner.dice);
+        let agent = drafted(AgentId(self.new_id()), company, draft, self.now(), seed)?;
         let agent = self
             .inner
             .write_unless((agent, actor.clone()), |tx, (agent, actor)| {
                 Box::pin(async move {
-                    let agent = insert_numbered(tx, agent).await?;
+                    let by = author_of(&actor).agent_id();
+                    let agent = insert_numbered(tx, agent, by.as_ref()).await?;
                     let (id, now) = (agent.id.as_str(), agent.created_at);
                     let record =
                         stops::record(&agent.company_id, &actor, "agent.created", id, &agent.name, now);
@@ -175,16 +204,14 @@ impl Engine {
         patch: AgentPatch,
         actor: &Actor,
     ) -> Result<Agent, EngineError> {
-        let by = match (actor.kind, &actor.id) {
-            (ActorKind::Agent, Some(id)) => Author::agent(&AgentId(id.clone()), None),
-            (ActorKind::Agent, None) | (ActorKind::System, _) => Author::System { part: "agents" },
-            (ActorKind::User, user) => Author::Board { user: user.clone(), may_assign: false },
-        };
+        self.inner.refuse_bare_secrets(ENV, patch.adapter_config.as_ref().and_then(bindings::env_of))?;
+        let by = author_of(actor);
         let locks = Locks { agents: [agent.clone()].into(), ..Locks::default() };
-        let context = (agent.clone(), patch, actor.clone());
+        let seed = agent_defaults::seed(&*self.inner.dice);
+        let context = (agent.clone(), patch, (actor.clone(), self.inner.keyring.clone(), seed));
         let changed =
-            self.inner.change_widely(&by, locks, context, |tx, mut scribe, locks, (id, patch, actor)| {
-                Box::pin(async move { change(tx, &mut scribe, &locks, &id, &patch, &actor).await })
+            self.inner.change_widely(&by, locks, context, |tx, mut scribe, locks, (id, patch, by)| {
+                Box::pin(async move { change(tx, &mut scribe, &locks, &id, &patch, &by).await })
             });
         let (mut changed, policy) = changed.await?;
         if let Some(policy) = policy {
@@ -194,23 +221,39 @@ impl Engine {
             changed = found.await?.ok_or(EngineError::NotFound("Agent"))?;
         }
         self.inner.timers.notify_one();
+        self.inner.accounts.notify_one();
         self.inner.doorbell.ring(agent);
         Ok(changed)
     }
 }
 
+/// Whoever changes an agent, as the activity names it.
+fn author_of(actor: &Actor) -> Author {
+    match (actor.kind, &actor.id) {
+        (ActorKind::Agent, Some(id)) => Author::agent(&AgentId(id.clone()), None),
+        (ActorKind::Agent, None) | (ActorKind::System, _) => Author::System { part: "agents" },
+        (ActorKind::User, user) => Author::Board { user: user.clone(), may_assign: false },
+    }
+}
+
+/// The environment of an agent that is saved.
+fn env_saved(agent: &Agent) -> Saved<'_> {
+    let env = bindings::env_of(&agent.adapter_config);
+    Saved { owner: Owner::Agent(&agent.id), company: &agent.company_id, path: ENV, before: None, env }
+}
+
 /// Changes an agent behind its lock; gives back the policy that came of it, too.
-async fn change(
+pub(crate) async fn change(
     tx: &mut Tx<'_>,
     scribe: &mut Scribe,
     locks: &Locks,
     id: &AgentId,
     patch: &AgentPatch,
-    actor: &Actor,
+    (actor, keyring, seed): &(Actor, Keyring, Seed),
 ) -> Result<(Agent, Option<Policy>), Again> {
     let locked = locks.take(tx).await?;
     let before = locked.agents.get(id).cloned().ok_or(EngineError::NotFound("Agent"))?;
-    let mut agent = patched(before.clone(), patch);
+    let mut agent = patched(before.clone(), patch, *seed);
     let problems = problems_of(&agent, patch.budget_monthly_cents);
     if !problems.is_empty() {
         return Err(EngineError::Invalid(problems).into());
@@ -232,9 +275,16 @@ async fn change(
             return Err(Again::Wider(wanted));
         }
     }
+    if agent.default_environment_id != before.default_environment_id {
+        environments::check_default(tx, &agent).await?;
+    }
     if agents::is_taken(tx, &agent).await? {
         let message = format!("Agent shortname '{}' is already in use in this company", agent.url_key);
         return Err(EngineError::Conflict { message, details: None }.into());
+    }
+    // Before the counters of budgets (D15).
+    if agent.adapter_config != before.adapter_config {
+        accounts::configured(tx, keyring, (&before, &agent), scribe.now).await?;
     }
     let mut policy = None;
     if let Some(cents) = patch.budget_monthly_cents {
@@ -242,13 +292,18 @@ async fn change(
         let asked = Monthly { shown: before.budget_monthly_cents, cents, is_proven: patch.is_proven };
         policy = monthly::set(tx, scribe, &before.company_id, scope, asked).await?;
         // With what the budget has set free and shows.
-        agent = patched(agents::get(tx, id).await?.ok_or(EngineError::NotFound("Agent"))?, patch);
+        agent = patched(agents::get(tx, id).await?.ok_or(EngineError::NotFound("Agent"))?, patch, *seed);
     }
     let heartbeat = HeartbeatPolicy::read(&agent.runtime_config, &agent.adapter_type);
     let baseline = agent.last_heartbeat_at.unwrap_or(agent.created_at);
     agent.next_timer_at = schedule::next_due(agent.status, &heartbeat, baseline.max(agent.created_at));
     agent.updated_at = scribe.now;
     agents::update(tx, &agent).await?;
+    if agent.adapter_config != before.adapter_config {
+        let saved = Saved { before: bindings::env_of(&before.adapter_config), ..env_saved(&agent) };
+        bindings::refer(tx, saved, scribe.by.agent_id().as_ref()).await?;
+    }
+    config_history::keep(tx, scribe, &before, &agent, patch.rolled_back.as_ref()).await?;
     let (id, now) = (agent.id.as_str(), scribe.now);
     let record = stops::record(&agent.company_id, actor, "agent.updated", id, &agent.name, now);
     audit::append(tx, record).await?;
@@ -318,6 +373,7 @@ pub(crate) fn drafted(
     company: &CompanyId,
     draft: AgentDraft,
     now: Moment,
+    seed: Seed,
 ) -> Result<Agent, EngineError> {
     let problems = check_draft(&draft);
     if !problems.is_empty() {
@@ -335,8 +391,9 @@ pub(crate) fn drafted(
         status: AgentStatus::Idle,
         reports_to: draft.reports_to,
         capabilities: draft.capabilities,
-        adapter_config: typed_env(&draft.adapter_config),
+        adapter_config: typed_env(&agent_defaults::written(&draft.adapter_type, draft.adapter_config, seed)),
         runtime_config: with_heartbeat_defaults(&draft.runtime_config),
+        default_environment_id: draft.default_environment_id,
         adapter_type: draft.adapter_type,
         budget_monthly_cents: draft.budget_monthly_cents,
         pause_reason: None,
@@ -352,16 +409,22 @@ pub(crate) fn drafted(
 }
 
 /// Adds an agent to a company that exists, below a manager of the same; a name that is taken gets a number.
-pub(crate) async fn insert_numbered(tx: &mut Tx<'_>, mut agent: Agent) -> Result<Agent, EngineError> {
+pub(crate) async fn insert_numbered(
+    tx: &mut Tx<'_>,
+    mut agent: Agent,
+    by: Option<&AgentId>,
+) -> Result<Agent, EngineError> {
     if companies::get(tx, &agent.company_id).await?.is_none() {
         return Err(EngineError::NotFound("Company"));
     }
     if let Some(manager) = &agent.reports_to {
         managed(tx, &agent, manager).await?;
     }
+    environments::check_default(tx, &agent).await?;
     let name = agent.name.clone();
     for number in 2..=100 {
         if agents::insert(tx, &agent).await? {
+            bindings::refer(tx, env_saved(&agent), by).await?;
             return Ok(agent);
         }
         agent.name = format!("{name} {number}");
@@ -371,7 +434,7 @@ pub(crate) async fn insert_numbered(tx: &mut Tx<'_>, mut agent: Agent) -> Result
     Err(EngineError::Conflict { message, details: None })
 }
 
-fn patched(mut agent: Agent, patch: &AgentPatch) -> Agent {
+fn patched(mut agent: Agent, patch: &AgentPatch, seed: Seed) -> Agent {
     if let Some(name) = &patch.name {
         agent.name = name.trim().to_owned();
         agent.url_key = key_of(name, &agent.id);
@@ -391,23 +454,32 @@ fn patched(mut agent: Agent, patch: &AgentPatch) -> Agent {
     if let Some(manager) = &patch.reports_to {
         agent.reports_to.clone_from(manager);
     }
+    if let Some(environment) = &patch.default_environment_id {
+        agent.default_environment_id.clone_from(environment);
+    }
     if let Some(metadata) = &patch.metadata {
         agent.metadata.clone_from(metadata);
     }
     let new_type = patch.adapter_type.as_ref().filter(|kind| **kind != agent.adapter_type);
     if patch.adapter_config.is_some() || new_type.is_some() {
         let old = agent.adapter_config.as_object().cloned().unwrap_or_default();
-        let given = patch.adapter_config.as_ref().and_then(Json::as_object).cloned().unwrap_or_default();
+        let mut given = patch.adapter_config.clone().unwrap_or_default();
+        bindings::unmask(&mut given, &agent.adapter_config);
+        let given = given.as_object().cloned().unwrap_or_default();
         let mut merged: Map<String, Json> = match (new_type, patch.replace_adapter_config) {
             (_, true) => Map::new(),
             (None, false) => old,
             (Some(_), false) => old.into_iter().filter(|(key, _)| CARRIED.contains(&key.as_str())).collect(),
         };
-        merged.extend(given);
+        merged.extend(given.clone());
+        instructions::settle(&mut merged, &given);
         agent.adapter_config = typed_env(&Json::Object(merged));
     }
     if let Some(kind) = new_type {
         agent.adapter_type.clone_from(kind);
+    }
+    if patch.adapter_config.is_some() || new_type.is_some() {
+        agent.adapter_config = agent_defaults::written(&agent.adapter_type, agent.adapter_config, seed);
     }
     if let Some(config) = &patch.runtime_config {
         agent.runtime_config = with_heartbeat_defaults(config);
@@ -423,18 +495,14 @@ fn key_of(name: &str, id: &AgentId) -> String {
 /// Plain strings in `env` are stored as typed bindings (spec/api.md 4.3.1).
 fn typed_env(config: &Json) -> Json {
     let mut config = config.clone();
-    if let Some(env) = config.get_mut("env").and_then(Json::as_object_mut) {
-        for value in env.values_mut() {
-            if value.is_string() {
-                *value = json!({ "type": "plain", "value": value.take() });
-            }
-        }
+    if let Some(env) = config.get_mut("env") {
+        bindings::typed(env);
     }
     config
 }
 
 /// `heartbeat.enabled` is a boolean and `maxConcurrentRuns` a number, whatever was sent (spec/api.md 4.3.1).
-fn with_heartbeat_defaults(config: &Json) -> Json {
+pub(crate) fn with_heartbeat_defaults(config: &Json) -> Json {
     let mut config = if config.is_object() { config.clone() } else { json!({}) };
     let policy = HeartbeatPolicy::read(&config, "process");
     if let Some(map) = config.as_object_mut() {
@@ -458,7 +526,7 @@ fn check_draft(draft: &AgentDraft) -> Vec<Problem> {
     )
 }
 
-fn check_agent(
+pub(crate) fn check_agent(
     name: &str,
     kind: &str,
     adapter_config: &Json,
@@ -502,7 +570,11 @@ fn check_agent(
                 "for example {\"command\": \"make\"}",
             ));
         }
-        Some(adapter) => problems.extend(adapter.check(adapter_config)),
+        Some(adapter) => {
+            problems.extend(adapter.check(adapter_config));
+            let more = bindings::problems(ENV, bindings::env_of(adapter_config), &problems);
+            problems.extend(more);
+        }
     }
     problems
 }

@@ -18,10 +18,11 @@ use store::issues::{self, Issue};
 use store::{StoreError, Tx, agents, audit, companies};
 
 use crate::activity::{Author, Scribe};
+use crate::agent_defaults::Seed;
 use crate::agents::drafted;
 use crate::hiring::take_in;
 use crate::issues::{Again, Locks, Sheet, agent_in, agent_may_hire, guard, of_company, send, standing};
-use crate::{AgentDraft, Engine, EngineError, signals, stops};
+use crate::{AgentDraft, Engine, EngineError, agent_defaults, permissions, signals, stops};
 
 /// What may be asked for.
 pub const APPROVAL_KINDS: [&str; 4] =
@@ -144,13 +145,16 @@ impl Engine {
         let decided = self.inner.change_widely(
             by,
             Locks::default(),
-            (id.to_owned(), note),
-            move |tx, mut scribe, locks, (id, note)| {
-                Box::pin(async move { decide(tx, &mut scribe, &locks, &id, verdict, note).await })
+            (id.to_owned(), note, agent_defaults::seed(&*self.inner.dice)),
+            move |tx, mut scribe, locks, (id, note, seed)| {
+                Box::pin(async move { decide(tx, &mut scribe, &locks, &id, (verdict, note), seed).await })
             },
         );
         let approval = decided.await?;
         self.inner.timers.notify_one();
+        if let Some(handle) = permissions::run_of(&approval).and_then(|run| self.inner.handle_of(&run)) {
+            handle.heed_decision();
+        }
         if let Some(agent) = hired(&approval) {
             if verdict == ApprovalVerdict::Reject {
                 self.inner.after_end();
@@ -352,8 +356,8 @@ async fn decide(
     scribe: &mut Scribe,
     locks: &Locks,
     id: &str,
-    verdict: ApprovalVerdict,
-    note: Option<String>,
+    (verdict, note): (ApprovalVerdict, Option<String>),
+    seed: Seed,
 ) -> Result<Approval, Again> {
     let found = approvals::get(tx, id).await?.ok_or(EngineError::NotFound("Approval"))?;
     let links = approvals::issues_of(tx, id, MOST_LINKS).await?;
@@ -375,10 +379,16 @@ async fn decide(
     if before.status == status && verdict != ApprovalVerdict::RequestRevision {
         return Ok(before);
     }
+    let is_permission = permissions::run_of(&before).is_some();
+    if is_permission && verdict == ApprovalVerdict::RequestRevision {
+        // Its agent waits for a word in the middle of its work, and cannot ask better.
+        let words = "A permission can be approved or rejected; it cannot be sent back";
+        return Err(EngineError::refused(Kind::Unprocessable, words).into());
+    }
     let newcomer = match verdict {
         ApprovalVerdict::Approve if before.kind == "hire_agent" && hired(&before).is_none() => {
             let (id, now) = (AgentId(scribe.id()), scribe.now);
-            Some(drafted(id, &before.company_id, draft_of(&before.payload), now)?)
+            Some(drafted(id, &before.company_id, draft_of(&before.payload), now, seed)?)
         }
         ApprovalVerdict::Approve | ApprovalVerdict::Reject | ApprovalVerdict::RequestRevision => None,
     };
@@ -411,7 +421,8 @@ async fn decide(
     let record =
         stops::record(&approval.company_id, &scribe.by.actor(), action, id, &approval.kind, scribe.now);
     audit::append(tx, record).await?;
-    if verdict == ApprovalVerdict::Approve {
+    // Who waits in the middle of a run is not woken for another one.
+    if verdict == ApprovalVerdict::Approve && !is_permission {
         let linked: Vec<(IssueId, Standing)> = links
             .iter()
             .rev()
@@ -452,6 +463,7 @@ fn draft_of(payload: &Json) -> AgentDraft {
         adapter_type: text("adapterType").unwrap_or_else(|| AgentDraft::default().adapter_type),
         adapter_config: object("adapterConfig"),
         runtime_config: object("runtimeConfig"),
+        default_environment_id: text("defaultEnvironmentId"),
         budget_monthly_cents: payload["budgetMonthlyCents"].as_i64().unwrap_or(0),
         permissions: None,
         metadata: payload["metadata"].is_object().then(|| payload["metadata"].clone()),

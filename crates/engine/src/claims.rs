@@ -20,16 +20,19 @@ use store::agents::Agent;
 use store::issues::Issue;
 use store::leases::{Claimed, Claimer};
 use store::runs::Run;
-use store::{StoreError, Tx, agents, issues, leases, locks, runs, wakes};
+use store::{StoreError, Tx, agents, issues, leases, locks, run_starts, runs, wakes};
 
+use crate::accounts::{self, Keyring};
+use crate::run_task::session::first_start;
 use crate::run_tokens::RunTokens;
-use crate::{activity, budgets, signals};
+use crate::{activity, automations, budgets, signals};
 
 /// Who claims.
 #[derive(Debug, Clone)]
 pub(crate) struct Claimant {
     pub by: Claimer,
     pub tokens: RunTokens,
+    pub accounts: Keyring,
 }
 
 /// What stands in for the places of an agent and of the instance.
@@ -47,6 +50,8 @@ pub(crate) enum Claim {
     Taken(Claimed),
     /// A budget does not cover it: it stays queued.
     Unfunded,
+    /// Its account is parked, or somebody else tries it: it stays queued.
+    Parked,
     /// It waits no more.
     Gone,
 }
@@ -66,6 +71,7 @@ pub(crate) fn view(
         expired: false,
         // Asked by reserving, when all else is open.
         budget: false,
+        // Said by whoever has looked at the account; asked once more under its lock.
         quota: false,
         issue,
         slots: room.slots,
@@ -87,6 +93,9 @@ pub(crate) async fn claim_locked(
     claimant: &Claimant,
     now: Moment,
 ) -> Result<Claim, StoreError> {
+    let Ok(entrance) = accounts::enter(tx, (run, agent), claimant, now).await? else {
+        return Ok(Claim::Parked);
+    };
     if !budgets::reserve(tx, run, agent, now).await? {
         return Ok(Claim::Unfunded);
     }
@@ -96,6 +105,9 @@ pub(crate) async fn claim_locked(
         return Ok(Claim::Gone);
     };
     wakes::mark_claimed(tx, &run.id, now).await?;
+    if let Some(entrance) = entrance {
+        entrance.pass(tx, &run.id, now).await?;
+    }
     run.status = RunStatus::Running;
     run.lease_epoch = claimed.lease.epoch;
     run.lease_holder = Some(by.holder);
@@ -105,6 +117,7 @@ pub(crate) async fn claim_locked(
     run.updated_at = now;
     run.log_state = "folder".into();
     run.event_seq = claimed.seq;
+    run_starts::insert(tx, &first_start(run, agent, now)).await?;
     let started = signals::lifecycle("info", "run started", Some(json!({ "attempt": claimed.lease.epoch })));
     signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), claimed.seq, started, now).await?;
     signals::run_status(tx, run, now).await?;
@@ -213,6 +226,18 @@ impl From<&End> for Dismissal {
 }
 
 impl Dismissal {
+    /// Nothing but texts from outside asked for it, and they were refused.
+    pub(crate) fn of_refused_text() -> Dismissal {
+        Dismissal {
+            words: "what asked for it was refused by a person",
+            code: "cancelled",
+            wake_status: WakeStatus::Cancelled,
+            result: json!({ "stopReason": "cancelled", "timeoutFired": false }),
+            event: None,
+            leaves_work: false,
+        }
+    }
+
     /// A retry that nobody needs any more (spec/heartbeat.md 2.7).
     pub(crate) fn of_retry(why: StaleRetry, run: &Run, issue: &Issue) -> Dismissal {
         Dismissal {
@@ -244,6 +269,7 @@ pub(crate) async fn dismiss(
     if let (Some(payload), Some(Json::Object(more))) = (payload.as_object_mut(), event) {
         payload.extend(more.clone());
     }
+    automations::agent_run_over(tx, run, now).await?;
     let event = signals::lifecycle("warn", "run cancelled before it started", Some(payload));
     signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now).await?;
     if let Some(issue) = run.issue_id.clone().map(IssueId) {

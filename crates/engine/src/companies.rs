@@ -140,7 +140,11 @@ impl Engine {
     }
 }
 
-fn check(name: Option<&str>, description: Option<&str>, color: Option<&str>) -> Result<(), EngineError> {
+pub(crate) fn check(
+    name: Option<&str>,
+    description: Option<&str>,
+    color: Option<&str>,
+) -> Result<(), EngineError> {
     let mut problems = Vec::new();
     let is_name =
         |name: &str| !name.trim().is_empty() && name.len() <= 200 && !name.chars().any(char::is_control);
@@ -175,6 +179,7 @@ async fn found(tx: &mut Tx<'_>, scribe: &mut Scribe, mut company: Company) -> Re
             principal_id: user,
             status: MembershipStatus::Active.as_str().to_owned(),
             role: Some(MemberRole::Owner.as_str().to_owned()),
+            is_untrusted: false,
             created_at: scribe.now,
             updated_at: scribe.now,
         };

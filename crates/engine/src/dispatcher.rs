@@ -25,7 +25,7 @@ use crate::claims::{Claim, Claimant, Dismissal, Room};
 use crate::doorbell::Rung;
 use crate::run_task::{self, Entry};
 use crate::slots::Slot;
-use crate::{Inner, budgets, claims, intake, issue_views, resuming};
+use crate::{Inner, accounts, budgets, claims, intake, issue_views, resuming};
 
 /// Agents looked at side by side: enough for a group commit, few enough for PostgreSQL (D15).
 const WIDTH: usize = 16;
@@ -191,6 +191,8 @@ struct Pass {
     starved: bool,
     /// Somebody's run ended without having run.
     ended: bool,
+    /// The account of the agent is parked.
+    quota: bool,
     /// Projects (and the work without one) for which no budget is left.
     unfunded: BTreeSet<Option<String>>,
     /// How long a run may wait, and the time of this pass.
@@ -223,8 +225,9 @@ impl Pass {
         let (claimed, unfunded) = (Vec::new(), BTreeSet::new());
         let status = budgets::status_at_claim(&agent);
         let patience = (may_wait, now);
+        let quota = accounts::wait_of(tx, &claimant.accounts, &agent, now).await?.is_some();
         let mut pass =
-            Pass { agent, status, room, claimed, starved: false, ended: false, unfunded, patience };
+            Pass { agent, status, room, claimed, starved: false, ended: false, quota, unfunded, patience };
         let mut after: Option<InLine> = None;
         for _ in 0..MOST_PAGES {
             let page = next_page(tx, &pass.agent.id, after.as_ref()).await?;
@@ -300,7 +303,7 @@ impl Pass {
     fn view(&self, run: &InLine, issue: Option<ClaimIssue>, room: Room) -> ClaimView {
         let view = claims::view(RunStatus::Queued, Some(self.status), issue, false, room);
         let (may_wait, now) = self.patience;
-        ClaimView { expired: claim::has_expired(run.queued_at, may_wait, now), ..view }
+        ClaimView { quota: self.quota, expired: claim::has_expired(run.queued_at, may_wait, now), ..view }
     }
 
     /// Locks what was chosen and looks at it once more, now that nobody else can change it (D15); claims what is open
@@ -346,6 +349,7 @@ impl Pass {
                 Claim::Unfunded => {
                     self.unfunded.insert(waiting.project_id);
                 }
+                Claim::Parked => self.quota = true,
                 Claim::Gone => {}
             }
         }

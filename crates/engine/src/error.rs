@@ -7,6 +7,7 @@ use domain::issue::refusal::{Kind, Refusal};
 use domain::wake::BudgetBlock;
 use serde_json::Value as Json;
 use store::StoreError;
+use store::execution_workspaces::ExecutionWorkspace;
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,12 @@ pub enum EngineError {
     /// A rule is against it; clients match on the message.
     #[error("{message}")]
     Refused { kind: Kind, message: String, details: Option<Json> },
+    /// The issue is tied to a workspace that was closed.
+    #[error(
+        "This issue is linked to the closed workspace \"{}\". Move it to an open workspace before adding comments or \
+         resuming work.", .0.name
+    )]
+    ClosedWorkspace(Box<ExecutionWorkspace>),
     /// Whoever asks may not do this.
     #[error("{}", .0.text())]
     Denied(access::Refusal),

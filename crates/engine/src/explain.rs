@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use domain::account::Wait;
 use domain::agent::HeartbeatPolicy;
 use domain::claim::{self, ClaimIssue, ClaimView, Gate};
 use domain::hold::HeldReason;
-use domain::ids::{AgentId, RunId};
+use domain::ids::{AgentId, IssueId, RunId};
 use domain::issue::IssueStatus;
 use domain::moment::Moment;
 use domain::run::RunStatus;
@@ -13,10 +14,11 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use store::agents::Agent;
 use store::runs::Run;
-use store::{StoreError, Tx, agents, issues, locks, relations, runs, wakes};
+use store::{StoreError, Tx, agents, held_texts, issues, locks, relations, runs, wakes};
 
+use crate::accounts::Keyring;
 use crate::claims::Room;
-use crate::{Engine, EngineError, budgets, claims, issue_views};
+use crate::{Engine, EngineError, accounts, budgets, claims, issue_views};
 
 /// One step in the life of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,6 +51,8 @@ pub struct Explanation {
     /// `running` and asked to stop.
     pub cancelling: bool,
     pub held_reason: Option<HeldReason>,
+    /// When that is over by itself.
+    pub held_until: Option<Moment>,
     /// In words: what it waits for.
     pub waits_for: Option<String>,
     pub holder: Option<Holder>,
@@ -65,27 +69,51 @@ pub struct Explanation {
     pub hint: Option<String>,
 }
 
+/// Why a run waits, and until when, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub reason: HeldReason,
+    pub until: Option<Moment>,
+}
+
 impl Engine {
     /// Why queued runs wait, in the order given; `None` for runs that do not wait. Derived now, by the gates that claim.
     pub async fn held_reasons(&self, waiting: &[Run]) -> Result<Vec<Option<HeldReason>>, StoreError> {
+        let held = self.held(waiting).await?;
+        Ok(held.into_iter().map(|held| held.map(|held| held.reason)).collect())
+    }
+
+    /// The same, with the time at which the wait is over by itself.
+    pub async fn held(&self, waiting: &[Run]) -> Result<Vec<Option<Held>>, StoreError> {
         let queued: Vec<Run> =
             waiting.iter().filter(|run| run.status == RunStatus::Queued).cloned().collect();
         if queued.is_empty() {
             return Ok(waiting.iter().map(retry_hold).collect());
         }
         let now = self.now();
-        let stage = self
-            .inner
-            .read(queued, move |tx, queued| Box::pin(async move { Stage::of(tx, &queued, now).await }));
+        let stage = self.inner.read((queued, self.inner.keyring.clone()), move |tx, (queued, keyring)| {
+            Box::pin(async move { Stage::of(tx, &queued, &keyring, now).await })
+        });
         let stage = stage.await?;
         let (running, slots) = self.capacity();
-        let held = |run: &Run| match stage.gate(run, (running, slots)) {
+        let reason = |run: &Run| match stage.gate(run, (running, slots)) {
             Gate::Held(reason) => Some(reason),
             // Its end comes with the next look at its queue, and not everything is looked at.
             Gate::Ends(_) => stage.passes_over(run, (running, slots)),
             Gate::Open | Gate::NotWaiting => None,
         };
+        let held = |run: &Run| reason(run).map(|reason| Held { reason, until: stage.until(run, reason) });
         Ok(waiting.iter().map(held).collect())
+    }
+
+    /// What keeps the assignee of an issue from reading what is said there, as far as the issue and the account tell:
+    /// known before anything waits for it.
+    pub async fn outlook(&self, issue: &IssueId) -> Result<Option<Held>, StoreError> {
+        let (now, keyring) = (self.now(), self.inner.keyring.clone());
+        let found = self.inner.read((issue.clone(), keyring), move |tx, (issue, keyring)| {
+            Box::pin(async move { outlook(tx, &issue, &keyring, now).await })
+        });
+        found.await
     }
 
     /// Explains a run.
@@ -104,7 +132,8 @@ impl Engine {
             })
             .await?;
         let run = run.ok_or(EngineError::NotFound("Heartbeat run"))?;
-        let held = self.held_reasons(std::slice::from_ref(&run)).await?.pop().flatten();
+        let found = self.held(std::slice::from_ref(&run)).await?.pop().flatten();
+        let held = found.map(|held| held.reason);
         let waits_for = match held {
             Some(reason) => Some(self.waits_for(&run, reason).await?),
             None => None,
@@ -116,6 +145,7 @@ impl Engine {
         Ok(Explanation {
             cancelling: run.status == RunStatus::Running && run.stop_asked_at.is_some(),
             held_reason: held,
+            held_until: found.and_then(|held| held.until),
             waits_for,
             holder: (run.status == RunStatus::Running).then(|| Holder {
                 node_id: run.node_id.clone(),
@@ -165,10 +195,17 @@ struct Stage {
     scopes: Vec<(AgentId, String)>,
     issues: BTreeMap<RunId, ClaimIssue>,
     unfunded: BTreeSet<RunId>,
+    /// Agents whose account is parked.
+    accounts: BTreeMap<AgentId, Wait>,
 }
 
 impl Stage {
-    async fn of(tx: &mut Tx<'_>, queued: &[Run], now: Moment) -> Result<Stage, StoreError> {
+    async fn of(
+        tx: &mut Tx<'_>,
+        queued: &[Run],
+        keyring: &Keyring,
+        now: Moment,
+    ) -> Result<Stage, StoreError> {
         let mut ids: Vec<AgentId> = queued.iter().map(|run| run.agent_id.clone()).collect();
         ids.sort();
         ids.dedup();
@@ -181,7 +218,10 @@ impl Stage {
             unfunded.extend(budgets::shortages(tx, &of_agent, agent, now).await?);
         }
         let issues = views.into_iter().map(|(run, (issue, _))| (run, issue)).collect();
-        Ok(Stage { agents: found, scopes, issues, unfunded })
+        let waits = accounts::waits(tx, keyring, &found, now).await?;
+        let accounts =
+            found.iter().zip(waits).filter_map(|(agent, wait)| Some((agent.id.clone(), wait?))).collect();
+        Ok(Stage { agents: found, scopes, issues, unfunded, accounts })
     }
 
     fn agent(&self, run: &Run) -> Option<&Agent> {
@@ -223,13 +263,26 @@ impl Stage {
         let issue = self.issues.get(&run.id).cloned();
         let status = agent.map(budgets::status_at_claim);
         let view = claims::view(run.status, status, issue, self.follows_a_run(run), room);
-        claim::gate(&ClaimView { budget: self.unfunded.contains(&run.id), ..view })
+        let (budget, quota) = (self.unfunded.contains(&run.id), self.accounts.contains_key(&run.agent_id));
+        claim::gate(&ClaimView { budget, quota, ..view })
+    }
+
+    /// When the wait is over by itself.
+    fn until(&self, run: &Run, reason: HeldReason) -> Option<Moment> {
+        match reason {
+            HeldReason::Quota => self.accounts.get(&run.agent_id)?.until,
+            HeldReason::RetryBackoff => run.retry_at,
+            _ => None,
+        }
     }
 }
 
 impl Engine {
     /// In words, what ends the wait: the general rule, and which blocker, hold, budget or run it is here.
     async fn waits_for(&self, run: &Run, reason: HeldReason) -> Result<String, StoreError> {
+        if reason == HeldReason::Quota {
+            return self.waits_for_account(run).await;
+        }
         let (id, now) = (run.clone(), self.now());
         let named = self
             .inner
@@ -239,6 +292,42 @@ impl Engine {
             None => reason.what_ends_it().to_owned(),
         })
     }
+}
+
+impl Engine {
+    /// In words, what the account of a run waits for, and which it is.
+    async fn waits_for_account(&self, run: &Run) -> Result<String, StoreError> {
+        let context = (run.agent_id.clone(), self.inner.keyring.clone());
+        let found = self.inner.read(context, |tx, (agent, keyring)| {
+            Box::pin(async move {
+                let Some(agent) = agents::get(tx, &agent).await? else { return Ok(None) };
+                Ok(accounts::standing(tx, &keyring, &[agent]).await?.pop().flatten())
+            })
+        });
+        let wait = found.await?.and_then(|stored| {
+            let wait = stored.account.admits(self.now()).err()?;
+            Some(format!("{} ({}); see: bugle account list", wait.words(), accounts::named(&stored)))
+        });
+        Ok(wait.unwrap_or_else(|| HeldReason::Quota.what_ends_it().to_owned()))
+    }
+}
+
+async fn outlook(
+    tx: &mut Tx<'_>,
+    issue: &IssueId,
+    keyring: &Keyring,
+    now: Moment,
+) -> Result<Option<Held>, StoreError> {
+    let Some(issue) = issues::get(tx, issue).await? else { return Ok(None) };
+    let Some(assignee) = issue.assignee_agent_id.filter(|_| !issue.status.is_terminal()) else {
+        return Ok(None);
+    };
+    if !held_texts::waiting_of(tx, &issue.id, 1).await?.is_empty() {
+        return Ok(Some(Held { reason: HeldReason::Hold, until: None }));
+    }
+    let Some(agent) = agents::get(tx, &assignee).await? else { return Ok(None) };
+    let wait = accounts::wait_of(tx, keyring, &agent, now).await?;
+    Ok(wait.map(|wait| Held { reason: HeldReason::Quota, until: wait.until }))
 }
 
 /// Who or what it is that holds a run; `None` where the reason says it all.
@@ -264,6 +353,10 @@ async fn what_holds(
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             Ok((!open.is_empty()).then(|| format!("{shown}{more}")))
         }
+        (HeldReason::Hold, Some(issue)) if !held_texts::waiting_of(tx, &issue, 1).await?.is_empty() => {
+            let words = "somebody who is not trusted wrote on its task; a person who is lets it go on: bugle run release";
+            Ok(Some(format!("{words} {}", run.id)))
+        }
         (HeldReason::Hold, Some(issue)) => {
             let Some(hold) = issue_views::pause_hold(tx, &issue).await? else { return Ok(None) };
             let root = issues::get(tx, &hold.root).await?.map(|root| root.identifier);
@@ -283,8 +376,9 @@ async fn what_holds(
     }
 }
 
-fn retry_hold(run: &Run) -> Option<HeldReason> {
-    (run.status == RunStatus::ScheduledRetry).then_some(HeldReason::RetryBackoff)
+fn retry_hold(run: &Run) -> Option<Held> {
+    let held = Held { reason: HeldReason::RetryBackoff, until: run.retry_at };
+    (run.status == RunStatus::ScheduledRetry).then_some(held)
 }
 
 fn what_next(run: &Run, held: Option<HeldReason>, trouble: Option<String>) -> (String, Option<String>) {
@@ -299,6 +393,10 @@ fn what_next(run: &Run, held: Option<HeldReason>, trouble: Option<String>) -> (S
             )
         }
         RunStatus::Queued => match held {
+            Some(HeldReason::Quota) => (
+                "it starts by itself when its account works again".to_owned(),
+                Some("who has logged in, or knows better: bugle account resume".to_owned()),
+            ),
             Some(reason) => (reason.what_ends_it().to_owned(), None),
             None => ("it starts within a second".to_owned(), None),
         },
@@ -319,8 +417,8 @@ fn what_next(run: &Run, held: Option<HeldReason>, trouble: Option<String>) -> (S
         RunStatus::Succeeded => ("nothing; it is over".to_owned(), None),
         RunStatus::Failed | RunStatus::TimedOut | RunStatus::Cancelled => {
             let hint = match run.error_code.as_deref() {
-                Some("auth_required") => {
-                    Some("log the agent's program in, then wake the agent again".to_owned())
+                Some("auth_required" | "claude_auth_required" | "gemini_auth_required") => {
+                    Some("log the agent's program in; see: bugle account list".to_owned())
                 }
                 Some("timeout") => Some("give the agent more time: adapterConfig.timeoutSec".to_owned()),
                 Some("out_of_memory") => {

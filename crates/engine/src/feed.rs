@@ -57,6 +57,8 @@ pub enum Heard {
 pub(crate) struct Feed {
     sender: broadcast::Sender<Happening>,
     bell: Notify,
+    /// Whoever sends events elsewhere hears of the same.
+    told: Notify,
     /// Up to here the tail has handed out. Set by whoever subscribes first, so that nothing lies between what a
     /// subscriber reads itself and what it is handed; `None` while nobody listens.
     place: Mutex<Option<i64>>,
@@ -64,7 +66,12 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn new() -> Feed {
-        Feed { sender: broadcast::Sender::new(BACKLOG), bell: Notify::new(), place: Mutex::default() }
+        Feed {
+            sender: broadcast::Sender::new(BACKLOG),
+            bell: Notify::new(),
+            told: Notify::new(),
+            place: Mutex::default(),
+        }
     }
 
     fn place(&self) -> MutexGuard<'_, Option<i64>> {
@@ -74,6 +81,12 @@ impl Feed {
     /// Something was committed.
     pub(crate) fn ring(&self) {
         self.bell.notify_one();
+        self.told.notify_one();
+    }
+
+    /// Waits until something was committed.
+    pub(crate) async fn told(&self) {
+        self.told.notified().await;
     }
 
     /// Nobody listens: output need not be told.

@@ -16,10 +16,11 @@ use store::users::{self, Membership, Principal};
 use store::{StoreError, Tx, audit, companies};
 
 use crate::activity::{Author, Scribe};
-use crate::agents::{AgentDraft, acting_agent, drafted, insert_numbered};
+use crate::agents::{AgentDraft, ENV, acting_agent, drafted, insert_numbered};
 use crate::approvals::ApprovalVerdict;
 use crate::issues::{Locks, of_company};
-use crate::{Engine, EngineError, budgets, stops};
+use crate::secrets::bindings;
+use crate::{Engine, EngineError, agent_defaults, budgets, stops};
 
 /// Pending requests that are looked through for the one of an agent.
 const MOST_PENDING: i64 = 1_000;
@@ -41,7 +42,9 @@ impl Engine {
         draft: AgentDraft,
         by: &Author,
     ) -> Result<Agent, EngineError> {
-        let agent = drafted(AgentId(self.new_id()), company, draft, self.now())?;
+        self.inner.refuse_bare_secrets(ENV, bindings::env_of(&draft.adapter_config))?;
+        let seed = agent_defaults::seed(&*self.inner.dice);
+        let agent = drafted(AgentId(self.new_id()), company, draft, self.now(), seed)?;
         let taken = self.inner.change(by, Locks::default(), agent, |tx, mut scribe, _, agent| {
             Box::pin(async move {
                 let company = companies::get(tx, &agent.company_id).await?;
@@ -66,7 +69,9 @@ impl Engine {
         issues: Vec<IssueId>,
         by: &Author,
     ) -> Result<(Agent, Option<Approval>), EngineError> {
-        let agent = drafted(AgentId(self.new_id()), company, draft, self.now())?;
+        self.inner.refuse_bare_secrets(ENV, bindings::env_of(&draft.adapter_config))?;
+        let seed = agent_defaults::seed(&*self.inner.dice);
+        let agent = drafted(AgentId(self.new_id()), company, draft, self.now(), seed)?;
         let hired =
             self.inner.change(by, Locks::default(), (agent, issues), |tx, mut scribe, _, (agent, issues)| {
                 Box::pin(async move { hire(tx, &mut scribe, agent, &issues).await })
@@ -236,6 +241,7 @@ fn asked_for(agent: &Agent) -> Json {
         "agentId": agent.id, "name": agent.name, "role": agent.role, "title": agent.title, "icon": agent.icon,
         "reportsTo": agent.reports_to, "capabilities": agent.capabilities, "adapterType": agent.adapter_type,
         "adapterConfig": agent.adapter_config, "runtimeConfig": agent.runtime_config,
+        "defaultEnvironmentId": agent.default_environment_id,
         "budgetMonthlyCents": agent.budget_monthly_cents, "metadata": agent.metadata,
     })
 }
@@ -253,7 +259,7 @@ pub(crate) async fn take_in(
     {
         guard::chief(&actor, agent.role)?;
     }
-    let agent = insert_numbered(tx, agent).await?;
+    let agent = insert_numbered(tx, agent, scribe.by.agent_id().as_ref()).await?;
     let_assign(tx, scribe, &agent).await?;
     if agent.budget_monthly_cents > 0 {
         let draft = monthly(ScopeKind::Agent, agent.id.as_str(), agent.budget_monthly_cents);
@@ -292,6 +298,7 @@ async fn let_assign(tx: &mut Tx<'_>, scribe: &mut Scribe, agent: &Agent) -> Resu
             principal_id: who.id.clone(),
             status: "active".to_owned(),
             role: None,
+            is_untrusted: false,
             created_at: scribe.now,
             updated_at: scribe.now,
         };

@@ -18,7 +18,7 @@ use serde_json::{Map, Value as Json};
 use store::agents::Agent;
 use store::issues::Issue;
 use store::runs::Run;
-use store::{StoreError, Tx, comments, holds, issues, locks, relations, runs_of_issues, wakes};
+use store::{StoreError, Tx, comments, held_texts, holds, issues, locks, relations, runs_of_issues, wakes};
 
 /// More runs than this on one issue are not waiting for a retry: each agent has one at most.
 const MOST_RUNS: i64 = 500;
@@ -34,6 +34,8 @@ pub(crate) struct AtDoor {
     pub lock: Option<LockFacts>,
     /// Its runs that are not over.
     pub live: Vec<Run>,
+    /// It has a text that nobody has released.
+    has_held_text: bool,
 }
 
 /// Locks the issue that a wake names, and looks at it.
@@ -50,6 +52,7 @@ pub(crate) async fn at_door(
             issue: None,
             lock: None,
             live: Vec::new(),
+            has_held_text: false,
         });
     };
     let one = std::slice::from_ref(id);
@@ -87,7 +90,8 @@ pub(crate) async fn at_door(
         deferred,
         comment,
     };
-    Ok(AtDoor { view: IssueView::Found(Box::new(facts)), issue: Some(issue), lock, live })
+    let has_held_text = !held_texts::waiting(tx, one).await?.is_empty();
+    Ok(AtDoor { view: IssueView::Found(Box::new(facts)), issue: Some(issue), lock, live, has_held_text })
 }
 
 impl AtDoor {
@@ -109,6 +113,7 @@ impl AtDoor {
             assignee: issue.assignee_agent_id.clone(),
             participant: turn(issue),
             is_held: facts.hold.is_some(),
+            has_held_text: self.has_held_text,
             is_ready: facts.blockers.is_empty(),
             lock: self.lock.clone(),
             passes: Passes::read(context, verified),
@@ -138,6 +143,7 @@ pub(crate) async fn at_claim(
     let blocked = relations::unresolved(tx, &ids).await?;
     let blocked: BTreeSet<IssueId> = blocked.into_iter().map(|(blocked, _, _)| blocked).collect();
     let held: BTreeMap<IssueId, Moment> = holds::held(tx, &ids).await?.into_iter().collect();
+    let unseen: BTreeSet<IssueId> = held_texts::waiting(tx, &ids).await?.into_iter().collect();
     let mut locks: BTreeMap<IssueId, LockFacts> = BTreeMap::new();
     if found.values().any(|issue| issue.lock_run_id.is_some()) {
         for lock in locks::of_issues(tx, &ids).await? {
@@ -168,6 +174,7 @@ pub(crate) async fn at_claim(
             assignee: issue.assignee_agent_id.clone(),
             participant: turn(issue),
             is_held: held.contains_key(&id),
+            has_held_text: unseen.contains(&id),
             is_ready: !blocked.contains(&id),
             lock: locks.get(&id).cloned(),
             passes: Passes::read(context, verified),

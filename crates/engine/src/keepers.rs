@@ -137,6 +137,15 @@ impl Processes for Keepers {
         Ok(Handle::new(&self.folder(id), holder).linger()?)
     }
 
+    fn say(&self, id: &ProcessId, holder: i64, bytes: &[u8]) -> Result<(), ProcessError> {
+        let handle = Handle::new(&self.folder(id), holder);
+        let offset = handle.hello()?.stdin_offset;
+        if handle.feed(offset, bytes, false)? < offset + bytes.len() as u64 {
+            return Err(ProcessError::Other("the process does not read its input".to_owned()));
+        }
+        Ok(())
+    }
+
     fn kill_keeper(&self, id: &ProcessId, holder: i64) -> Result<(), ProcessError> {
         Ok(Handle::new(&self.folder(id), holder).kill_keeper().map(|_| ())?)
     }

@@ -5,22 +5,31 @@
 //! nothing that `domain` could decide. Memory holds only handles and hints: an engine that is killed at any instant loses
 //! nothing, and the next one goes on.
 
+mod accounts;
 mod activity;
+mod agent_defaults;
 mod agents;
 mod approvals;
 mod attempts;
+mod automations;
 mod breaker;
 mod budgets;
 mod claims;
 mod companies;
+mod company_file;
+mod config_history;
 mod dashboard;
 mod dispatcher;
 mod doorbell;
+pub mod environments;
 mod error;
 mod explain;
 mod feed;
+mod held_texts;
+mod hello;
 mod hiring;
 mod inbox;
+mod instructions;
 mod intake;
 mod interactions;
 mod issue_views;
@@ -29,6 +38,7 @@ mod keepers;
 mod monthly;
 mod orders;
 mod people;
+mod permissions;
 mod processes;
 mod progress;
 mod projects;
@@ -37,18 +47,25 @@ mod removal;
 mod resuming;
 mod run_task;
 mod run_tokens;
+mod runtime_services;
+mod schedules;
+mod secrets;
 mod sessions;
 mod settings;
 mod settlement;
 mod signals;
+mod skills;
 mod slots;
 mod stops;
 mod sweeps;
+mod task_scope;
 mod transcript;
 mod tree;
 mod unwritten;
 mod wakes;
 mod watchdog;
+mod webhooks;
+mod workspaces;
 mod world;
 mod writes;
 
@@ -64,17 +81,26 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use accounts::{AccountPatch, AccountView};
 pub use activity::{ActivityDraft, ActivityFilter, Author, MOST_ACTIVITY};
 pub use agents::{AgentDraft, AgentPatch};
 pub use approvals::{APPROVAL_KINDS, ApprovalDraft, ApprovalVerdict, MOST_APPROVALS};
+pub use automations::{
+    Applied, Asked, AutomationView, Change, GateDecision, GateView, LaunchDraft, MOST_AUTOMATIONS,
+    MOST_GATES, MOST_RUNS, Preview, RunView as AutomationRunView,
+};
 pub use budgets::{BudgetOverview, CostReport, IncidentSummary, PolicySummary, Shortage, WindowSpend};
 pub use companies::{CompanyPatch, CompanyStats};
+pub use company_file::{AppliedFile, ApplyAsk};
+pub use config_history::RolledBack;
 pub use dashboard::{Badges, Dashboard, DayOfRuns};
 pub use error::EngineError;
-pub use explain::{Explanation, Holder, Transition};
+pub use explain::{Explanation, Held, Holder, Transition};
 pub use feed::{Happening, Heard, LogPiece, Subscription, raw_payload};
+pub use held_texts::{Provenance, author_of as author_of_text};
 pub use hiring::AgentAccess;
 pub use inbox::{Inbox, MOST_ITEMS};
+pub use instructions::{Instructions, InstructionsFile, InstructionsText};
 pub use intake::body_hash;
 pub use interactions::{InteractionDraft, KINDS as INTERACTION_KINDS, Reply};
 pub use keepers::Keepers;
@@ -85,13 +111,26 @@ pub use processes::{
 pub use projects::{
     GoalDraft, GoalPatch, MOST_PROJECTS, ProjectCard, ProjectDraft, ProjectPatch, WorkspaceDraft,
 };
+pub use runtime_services::{Acted, MOST_SERVICES, ServiceAction, ServiceChoice, ServiceHome};
+pub use schedules::{MOST_PREVIEW, MOST_SCHEDULES_LISTED, MOST_SLOTS, ScheduleView};
+pub use secrets::{
+    Hidden, KEY_FILE, LOCAL_PROVIDER, MOST_SECRETS, PROVIDERS, SecretDraft, SecretPatch, SecretValue,
+    VaultError, look_at_key,
+};
 pub use settings::Settings;
+pub use skills::{AgentSkill, AgentSkills, MOST_SKILLS, SkillDraft};
 pub use stops::StopReport;
 pub use sweeps::recovery::Recovery;
 pub use transcript::{Clipped, Item, Mark, ToolResult, TranscriptPage, What};
 pub use tree::{HeldTree, HoldFilter, MOST_ISSUES, PreviewedIssue, TreeOperation, TreePreview};
 pub use wakes::{Skipped, Woken};
 pub use watchdog::WatchdogVerdict;
+pub use webhooks::{
+    Doorway, EndpointDraft, EndpointPatch, Incoming, Knock, MOST_DELIVERIES, MOST_ENDPOINTS, MOST_RECEIPTS,
+    MOST_TRIGGERS, MadeTrigger, OVERLAP as WEBHOOK_OVERLAP, Reception, TriggerDraft, TriggerPatch,
+    TriggerView, WithSecret,
+};
+pub use workspaces::{ClosingReport, ExecutionWorkspacePatch, MOST_WORKSPACES};
 pub use world::{Clock, Dice, SystemClock, SystemDice};
 
 use doorbell::Doorbell;
@@ -114,10 +153,18 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) claimer: Claimer,
     pub(crate) tokens: RunTokens,
+    pub(crate) vault: secrets::vault::Vault,
+    /// What tells accounts at providers apart.
+    pub(crate) keyring: accounts::Keyring,
+    /// Refusals of runs' tokens that were written down.
+    pub(crate) refused_tokens: Mutex<task_scope::Refused>,
     pub(crate) doorbell: Doorbell,
     pub(crate) budgets: budgets::upkeep::Bells,
+    pub(crate) automations: automations::Bells,
     pub(crate) feed: Feed,
     pub(crate) transcripts: transcript::Sittings,
+    /// One change at a time for each git repository.
+    pub(crate) repositories: workspaces::Repositories,
     /// Places for processes on this node.
     pub(crate) slots: Arc<Slots>,
     /// Runs that this engine tends: handles, not truth.
@@ -138,8 +185,24 @@ pub(crate) struct Inner {
     pub(crate) stranded: Notify,
     pub(crate) graph: Notify,
     pub(crate) silence: Notify,
+    /// An account was parked, or somebody may go on with one.
+    pub(crate) accounts: Notify,
+    /// A run is over: its lease on an environment may be given back.
+    pub(crate) environments: Notify,
+    /// A service is to be looked at.
+    pub(crate) services: Arc<Notify>,
+    /// A service has become something else.
+    pub(crate) services_changed: Notify,
     /// A person touched what agents went around in a circle about.
     pub(crate) circles: Notify,
+    /// A workspace may go.
+    pub(crate) places: Notify,
+    /// A company was deleted: what it left is to be removed.
+    pub(crate) leftovers: Notify,
+    /// An endpoint was changed, or something is to be sent to one.
+    pub(crate) webhooks: Notify,
+    /// How many requests from outside may still come.
+    pub(crate) allowances: webhooks::receiving::Allowances,
     /// Somebody asked to stop a run whose task was not there: the next task that comes has the record looked at again.
     pub(crate) stop_unheard: AtomicBool,
     pub(crate) recovery: Mutex<Recovery>,
@@ -179,6 +242,8 @@ impl Engine {
             .await?;
         let claimer = Claimer { holder, node_id: settings.node_id.clone(), boot_id };
         let tokens = RunTokens::draw(&*dice);
+        let here = (&settings.host, settings.node_id.as_str());
+        let keyring = accounts::Keyring::load(&store, &*dice, here, now).await?;
         let inner = Arc::new(Inner {
             store,
             processes,
@@ -186,10 +251,15 @@ impl Engine {
             dice,
             claimer,
             tokens,
+            vault: secrets::vault::Vault::new(settings.secrets_key_file()),
+            keyring,
+            refused_tokens: Mutex::default(),
             doorbell: Doorbell::default(),
             budgets: budgets::upkeep::Bells::default(),
+            automations: automations::Bells::default(),
             feed: Feed::new(),
             transcripts: transcript::Sittings::default(),
+            repositories: workspaces::Repositories::default(),
             slots: Arc::new(Slots::new(settings.max_runs, going_on)),
             tended: Mutex::default(),
             timers: Notify::new(),
@@ -204,7 +274,15 @@ impl Engine {
             stranded: Notify::new(),
             graph: Notify::new(),
             silence: Notify::new(),
+            accounts: Notify::new(),
+            environments: Notify::new(),
+            services: Arc::default(),
+            services_changed: Notify::new(),
             circles: Notify::new(),
+            places: Notify::new(),
+            leftovers: Notify::new(),
+            webhooks: Notify::new(),
+            allowances: webhooks::receiving::Allowances::default(),
             stop_unheard: AtomicBool::new(false),
             recovery: Mutex::default(),
             closing: CancellationToken::new(),
@@ -280,9 +358,16 @@ impl Engine {
         self.inner.stranded.notify_one();
         self.inner.graph.notify_one();
         self.inner.silence.notify_one();
+        self.inner.accounts.notify_one();
         self.inner.circles.notify_one();
+        self.inner.places.notify_one();
+        self.inner.leftovers.notify_one();
+        self.inner.webhooks.notify_one();
+        self.inner.environments.notify_one();
+        self.inner.services.notify_one();
         self.inner.nudge_tasks();
         self.inner.budgets.ring();
+        self.inner.automations.ring();
         self.inner.doorbell.ring_all();
         self.inner.feed.ring();
     }
@@ -294,6 +379,7 @@ impl Engine {
 
     /// Stops taking work in and leaves; processes go on and are taken over by the next start.
     pub async fn leave(&self) {
+        automations::leave(&self.inner).await;
         self.inner.closing.cancel();
         self.inner.leaving.cancel();
         self.inner.tasks.close();

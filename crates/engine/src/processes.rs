@@ -135,6 +135,11 @@ pub trait Processes: Send + Sync + Debug + 'static {
     fn stop(&self, id: &ProcessId, holder: i64, words: &str) -> Result<(), ProcessError>;
     /// Says that its terminal event was seen: it is stopped if it stays.
     fn linger(&self, id: &ProcessId, holder: i64) -> Result<(), ProcessError>;
+    /// Gives it input, behind all that it was given before; returns when its keeper has it. May block for that.
+    fn say(&self, id: &ProcessId, holder: i64, bytes: &[u8]) -> Result<(), ProcessError> {
+        let _ = (id, holder, bytes);
+        Err(ProcessError::Other("these processes take no input".to_owned()))
+    }
     /// Kills a keeper that does not answer. May take a while.
     fn kill_keeper(&self, id: &ProcessId, holder: i64) -> Result<(), ProcessError>;
     /// Ends whatever a dead keeper left. May take a while.

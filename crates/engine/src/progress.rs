@@ -11,7 +11,7 @@ use domain::budget::meter::{Consumed, Meter};
 use domain::moment::Moment;
 use domain::recovery::pulse::Pulse;
 use domain::recovery::repetition::{LONGEST_CIRCLE, NoProgress, Repetition, SAME_CALLS};
-use domain::telling::{AgentError, AgentEvent, ErrorClass, Told, Usage};
+use domain::telling::{AgentError, AgentEvent, ErrorClass, Permission, Told, Usage};
 use serde_json::{Value as Json, json};
 use store::leases::Progress;
 
@@ -24,6 +24,8 @@ const EXCERPT: usize = 32 << 10;
 /// As many commands are remembered as a summary names, and so much of each.
 const COMMANDS: usize = domain::summary::NAMED;
 const COMMAND: usize = 500;
+/// As many permissions of one process wait at a time.
+const MOST_PERMISSIONS: usize = 100;
 
 /// The account of one process.
 pub(crate) struct Account {
@@ -54,6 +56,12 @@ pub(crate) struct Account {
     /// A circle of calls that was completed and is not judged yet, with the moment it began and the offset in the log
     /// behind it.
     pub(crate) circle: Option<(NoProgress, Moment, u64)>,
+    /// The permissions that it waits for, oldest first.
+    pub(crate) permissions: Vec<Permission>,
+    /// Those that it waits for no more, with the reason; until somebody has looked at them.
+    pub(crate) closed_permissions: Vec<(Permission, String)>,
+    /// Something of the two changed.
+    pub(crate) has_permission_news: bool,
     /// The last sign of life.
     pub(crate) pulse: Pulse,
     /// The terminal event was there before the first step of a stop.
@@ -110,6 +118,9 @@ impl Account {
             repetition: Repetition::default(),
             calls_at: VecDeque::new(),
             circle: None,
+            permissions: Vec::new(),
+            closed_permissions: Vec::new(),
+            has_permission_news: false,
             pulse: Pulse::new(quiet_since),
             done_before_stop: false,
             done_at: None,
@@ -184,6 +195,7 @@ impl Account {
             if let AgentEvent::ToolCall { name, input, .. } = event {
                 self.note_call(name, input, at);
             }
+            self.note_permission(event);
             self.news |= matches!(
                 event,
                 AgentEvent::Session { .. } | AgentEvent::UsageAdded { .. } | AgentEvent::UsageTotal { .. }
@@ -219,6 +231,32 @@ impl Account {
             // The first step of any stop, whoever asked for it.
             Some("term") => self.stopping = true,
             _ => {}
+        }
+    }
+
+    /// One that waits already is not asked for twice, and so many at a time are more than anybody answers.
+    fn note_permission(&mut self, event: &AgentEvent) {
+        match event {
+            AgentEvent::PermissionAsked { permission } => {
+                let is_known = self.permissions.iter().any(|open| open.ask == permission.ask);
+                if !is_known && self.permissions.len() < MOST_PERMISSIONS {
+                    self.permissions.push(permission.clone());
+                    self.has_permission_news = true;
+                }
+            }
+            AgentEvent::PermissionClosed { ask, outcome } => {
+                self.close_permissions(outcome, |open| open.ask == *ask);
+            }
+            // After its last word it waits for nobody.
+            AgentEvent::Result { .. } => self.close_permissions("it is done", |_| true),
+            _ => {}
+        }
+    }
+
+    fn close_permissions(&mut self, outcome: &str, is_meant: impl Fn(&Permission) -> bool) {
+        for permission in self.permissions.extract_if(.., |open| is_meant(open)) {
+            self.closed_permissions.push((permission, outcome.to_owned()));
+            self.has_permission_news = true;
         }
     }
 

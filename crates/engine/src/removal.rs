@@ -1,4 +1,5 @@
-//! Deleting a company: its work is ended first, then its files go, then its rows.
+//! Deleting a company: its work is ended first, then its files go, then its rows. Folders that its runs worked in are left
+//! to the sweep of each node (`sweeps/leftovers.rs`).
 //!
 //! A deletion that is interrupted leaves an archived company without working agents, and asking again goes on with it.
 //! What is on the audit chain stays, with a record of the deletion itself.
@@ -6,10 +7,11 @@
 use std::time::Duration;
 
 use domain::ids::{CompanyId, RunId};
-use store::{audit, companies, removal};
+use store::{audit, companies, removal, runtime_services};
 
 use crate::activity::Author;
 use crate::processes::{ProcessError, beside};
+use crate::runtime_services::ending;
 use crate::{CompanyPatch, Engine, EngineError, stops};
 
 /// Rows, runs or agents in one transaction.
@@ -27,6 +29,7 @@ impl Engine {
         let (found, _) = self.patch_company(company, archived(), by).await?;
         self.end_agents(company, by).await?;
         self.await_the_end(company).await?;
+        self.end_services(company).await?;
         self.remove_runs(company).await?;
         self.remove_files(company).await?;
         while self.inner.write(company.clone(), |tx, id| Box::pin(removed_batch(tx, id))).await? > 0 {}
@@ -44,6 +47,7 @@ impl Engine {
         if !is_removed.await? {
             return Err(still_working(&[]));
         }
+        self.inner.leftovers.notify_one();
         tracing::info!(%company, "the company was deleted");
         Ok(())
     }
@@ -80,6 +84,33 @@ impl Engine {
                 Some(handle) => drop(tokio::time::timeout_at(deadline, handle.ended()).await),
                 None => tokio::time::sleep(LOOK_AGAIN).await,
             }
+        }
+    }
+
+    /// Ends its services: without their rows nobody would know of their processes.
+    async fn end_services(&self, company: &CompanyId) -> Result<(), EngineError> {
+        loop {
+            // Somebody may have started one meanwhile.
+            let ended = ending::end_all_of(&self.inner, company).await;
+            ended.map_err(|message| EngineError::Conflict { message, details: None })?;
+            let over = self.services(company, false).await?;
+            if over.is_empty() {
+                return Ok(());
+            }
+            let (inner, of) = (self.inner.clone(), over.clone());
+            let removed = beside(&self.inner.processes, move || {
+                of.iter().try_for_each(|service| inner.processes.remove(&RunId(service.id.clone())).map(drop))
+            });
+            removed.await.unwrap_or_else(|error| Err(ProcessError::Other(error.to_string())))?;
+            let forget = self.inner.write(over, |tx, over| {
+                Box::pin(async move {
+                    for service in &over {
+                        runtime_services::remove(tx, &service.id).await?;
+                    }
+                    Ok(())
+                })
+            });
+            forget.await?;
         }
     }
 

@@ -5,11 +5,13 @@
 
 use domain::duty;
 use domain::ids::RunId;
+use domain::moment::Moment;
 use domain::wake::resume::{self, DISPLAY_LIMIT, EndedRun, TaskSession};
 use domain::wake::{WakeRequest, interaction, task_key};
 use serde_json::{Value as Json, json};
 use store::agents::Agent;
 use store::runs::Run;
+use store::sessions::GoneSession;
 use store::{StoreError, Tx, runs, sessions};
 
 /// Lets a wake that names an ended run go on where that one ended. A run that is unknown, or another agent's, is no
@@ -34,7 +36,7 @@ pub(crate) async fn ask(tx: &mut Tx<'_>, agent: &Agent, request: &mut WakeReques
     let saved = saved.map(|saved| TaskSession {
         last_run: saved.last_run_id,
         display_id: Some(saved.session_id.chars().take(DISPLAY_LIMIT).collect()),
-        params: Some(json!({ "sessionId": saved.session_id })),
+        params: Some(saved.params.unwrap_or_else(|| json!({ "sessionId": saved.session_id }))),
     });
     if let Some(resumed) = resume::decide(&ended, saved.as_ref()) {
         resume::apply(&resumed, &ended, &mut request.context);
@@ -58,13 +60,38 @@ pub(crate) async fn session_of(
     if asked.is_some() {
         return Ok(asked);
     }
-    let forced = context["forceFreshSession"] == Json::Bool(true);
-    let reason = context.as_object().and_then(interaction::reason);
-    if duty::of_wake(reason, forced, false).resets_session {
+    if resets(context).is_some() {
         return Ok(None);
     }
     let session = sessions::of_task(tx, &agent.id, &agent.adapter_type, task_key).await?;
     Ok(session.map(|session| session.session_id))
+}
+
+/// What in the context of a run sets the session of its task aside; nothing does where one was asked for.
+pub(crate) fn resets(context: &Json) -> Option<&str> {
+    let forced = context["forceFreshSession"] == Json::Bool(true);
+    let reason = context.as_object().and_then(interaction::reason);
+    let by_reason = reason.filter(|reason| duty::of_wake(Some(reason), false, false).resets_session);
+    by_reason.or(forced.then_some("forceFreshSession"))
+}
+
+/// Notes that the session a run asked for is gone: nobody asks for it again, under whatever task it was kept.
+pub(crate) async fn mark_gone(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    adapter_type: &str,
+    session: &str,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let gone = GoneSession {
+        company_id: run.company_id.clone(),
+        agent_id: run.agent_id.clone(),
+        adapter_type: adapter_type.to_owned(),
+        session_id: session.to_owned(),
+        run_id: run.id.clone(),
+        found_at: now,
+    };
+    sessions::mark_gone(tx, &gone).await
 }
 
 /// The session that a run resumes is the one its task has when it starts, not when it was queued.

@@ -5,6 +5,7 @@
 use domain::ids::{AgentId, CompanyId, RunId};
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
+use store::accounts::StoredAccount;
 use store::runs::{NewRunEvent, Run};
 use store::{StoreError, Tx, events, runs};
 
@@ -40,6 +41,21 @@ pub(crate) async fn agent_status(
         "agentId": agent, "status": status, "lastHeartbeatAt": last_heartbeat_at, "outcome": outcome,
     });
     append(tx, company, "agent.status", &payload, now).await
+}
+
+/// `account.status`, with the account as it is after the change.
+pub(crate) async fn account_status(
+    tx: &mut Tx<'_>,
+    stored: &StoredAccount,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let park = stored.account.park();
+    let payload = json!({
+        "accountId": stored.id, "provider": stored.provider, "label": stored.label, "state": stored.account.state(),
+        "reason": park.map(|park| park.why), "until": park.and_then(|park| park.until),
+        "autoResume": stored.account.auto_resume,
+    });
+    append(tx, &stored.company_id, "account.status", &payload, now).await
 }
 
 /// Adds an event to a run under a drawn number, and tells the subscribers (`heartbeat.run.event`).

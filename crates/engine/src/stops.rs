@@ -23,7 +23,7 @@ use store::{StoreError, Tx, agents, inbox, keys, leases, locks, runs, wakes};
 
 use crate::activity::{Author, Scribe};
 use crate::run_task::Handle;
-use crate::{Engine, EngineError, Inner, orders, signals};
+use crate::{Engine, EngineError, Inner, automations, orders, signals};
 
 /// What a stop did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -304,6 +304,7 @@ impl Inner {
     }
 
     pub(crate) fn after_stop(self: &Arc<Self>, agent: &Option<AgentId>, report: &StopReport, words: &str) {
+        self.automations_bell();
         self.feed.ring();
         for run in &report.stopping {
             match self.handle_of(run) {
@@ -395,6 +396,7 @@ pub(crate) async fn withdraw(
     let result = json!({ "stopReason": "cancelled", "timeoutFired": false });
     let Some(seq) = leases::withdraw(tx, &run.id, words, code, &result, now).await? else { return Ok(()) };
     wakes::finish(tx, &run.id, WakeStatus::Cancelled, Some(words), now).await?;
+    automations::agent_run_over(tx, run, now).await?;
     let event =
         signals::lifecycle("warn", "run cancelled before it started", Some(json!({ "reason": words })));
     signals::run_event(tx, (&run.company_id, &run.agent_id, &run.id), seq, event, now).await?;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use domain::moment::Moment;
 use serde_json::Value as Json;
 use store::agents::Agent;
+use store::run_starts::{self, RunStart};
 use store::runs::{self, Run};
 use store::{StoreError, Tx};
 
@@ -96,6 +97,8 @@ struct Cast {
     /// The kind that the run was started as: an agent may have become another since.
     kind: String,
     session_note: Option<Json>,
+    /// What each of its processes was started with, as far as that is on record.
+    starts: Vec<RunStart>,
 }
 
 impl Engine {
@@ -139,11 +142,14 @@ async fn load(tx: &mut Tx<'_>, run: &Run) -> Result<Option<Cast>, StoreError> {
     let invoked = runs::first_payload(tx, &run.id, "adapter.invoke").await?;
     let kind = invoked.as_ref().and_then(|payload| payload.get("adapterType")?.as_str());
     let kind = kind.unwrap_or(&agent.adapter_type).to_owned();
-    let session_note = match &run.session_before {
-        Some(session) => runs::session_note_before(tx, run, session).await?,
+    let starts = run_starts::of_run(tx, &run.id).await?;
+    // Only the first process of a run resumes a session, or all of them do the same one.
+    let asked = starts.iter().find_map(|start| start.session_asked.as_ref()).or(run.session_before.as_ref());
+    let session_note = match asked {
+        Some(session) => runs::session_note(tx, &run.agent_id, session, Some(run)).await?,
         None => None,
     };
-    Ok(Some(Cast { agent, kind, session_note }))
+    Ok(Some(Cast { agent, kind, session_note, starts }))
 }
 
 #[cfg(test)]

@@ -58,13 +58,14 @@ pub(crate) struct Admitted {
 impl Inner {
     /// Who claims runs here.
     pub(crate) fn claimant(&self) -> Claimant {
-        Claimant { by: self.claimer.clone(), tokens: self.tokens.clone() }
+        Claimant { by: self.claimer.clone(), tokens: self.tokens.clone(), accounts: self.keyring.clone() }
     }
 
     /// A pause, a hold or a budget was lifted: whoever waited for it may go on.
     pub(crate) fn lifted(&self) {
         self.deferrals.notify_one();
         self.doorbell.ring_all();
+        self.automations.ring();
     }
 
     /// Something was lifted in a company that keeps work back: what was turned away meanwhile is looked at now. Where

@@ -51,7 +51,7 @@ pub fn sweep_marked(run: &str, epoch: i64, folder: &Path) -> Result<Swept, Keepe
     Ok(swept)
 }
 
-fn sweep_by_mark(entry: &[u8], swept: &mut Swept) {
+pub(crate) fn sweep_by_mark(entry: &[u8], swept: &mut Swept) {
     let until = Instant::now() + PATIENCE;
     let mut seen: Vec<i32> = Vec::new();
     // Twice empty: between fork and exec of a new program an environment is not readable.

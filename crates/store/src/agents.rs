@@ -24,6 +24,8 @@ pub struct Agent {
     pub adapter_type: String,
     pub adapter_config: Json,
     pub runtime_config: Json,
+    /// What its runs work in when nothing nearer says.
+    pub default_environment_id: Option<String>,
     pub budget_monthly_cents: i64,
     pub pause_reason: Option<PauseReason>,
     pub paused_at: Option<Moment>,
@@ -48,6 +50,7 @@ from_row!(Agent {
     adapter_type,
     adapter_config,
     runtime_config,
+    default_environment_id,
     budget_monthly_cents,
     pause_reason,
     paused_at,
@@ -62,8 +65,8 @@ from_row!(Agent {
 macro_rules! columns {
     () => {
         "id, company_id, name, url_key, role, title, icon, status, reports_to, capabilities, adapter_type, \
-         adapter_config, runtime_config, budget_monthly_cents, pause_reason, paused_at, permissions, metadata, \
-         last_heartbeat_at, next_timer_at, created_at, updated_at"
+         adapter_config, runtime_config, default_environment_id, budget_monthly_cents, pause_reason, paused_at, \
+         permissions, metadata, last_heartbeat_at, next_timer_at, created_at, updated_at"
     };
 }
 
@@ -75,7 +78,7 @@ pub async fn insert(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> 
                 "INSERT INTO agents (",
                 columns!(),
                 ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
-                 $14, $15, $16, $17, $18, $19, $20, $21, $22) \
+                 $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) \
                  ON CONFLICT (company_id, url_key) WHERE status <> 'terminated' DO NOTHING"
             )),
             p![
@@ -92,6 +95,7 @@ pub async fn insert(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> 
                 &agent.adapter_type,
                 &agent.adapter_config,
                 &agent.runtime_config,
+                &agent.default_environment_id,
                 agent.budget_monthly_cents,
                 agent.pause_reason,
                 agent.paused_at,
@@ -212,13 +216,13 @@ pub async fn update(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreError> 
             "UPDATE agents SET name = $2, url_key = $3, role = $4, title = $5, icon = $6, status = $7, reports_to = $8, \
              capabilities = $9, adapter_type = $10, adapter_config = $11, runtime_config = $12, \
              budget_monthly_cents = $13, pause_reason = $14, paused_at = $15, permissions = $16, metadata = $17, \
-             next_timer_at = $18, updated_at = $19 WHERE id = $1"
+             next_timer_at = $18, updated_at = $19, default_environment_id = $20 WHERE id = $1"
         ),
         p![
             &agent.id, &agent.name, &agent.url_key, agent.role, &agent.title, &agent.icon, agent.status,
             &agent.reports_to, &agent.capabilities, &agent.adapter_type, &agent.adapter_config, &agent.runtime_config,
             agent.budget_monthly_cents, agent.pause_reason, agent.paused_at, &agent.permissions, &agent.metadata,
-            agent.next_timer_at, agent.updated_at
+            agent.next_timer_at, agent.updated_at, &agent.default_environment_id
         ],
     )
     .await?;

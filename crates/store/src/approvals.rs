@@ -74,6 +74,34 @@ pub async fn insert(tx: &mut Tx<'_>, approval: &Approval) -> Result<(), StoreErr
     .await
 }
 
+/// Adds an approval whose id says what it is about; false: it was added before.
+pub async fn insert_once(tx: &mut Tx<'_>, approval: &Approval) -> Result<bool, StoreError> {
+    let added = tx
+        .exec(
+            sql!(concat!(
+                "INSERT INTO approvals (",
+                columns!(),
+                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING"
+            )),
+            p![
+                &approval.id,
+                &approval.company_id,
+                &approval.kind,
+                &approval.requested_by_agent_id,
+                &approval.requested_by_user_id,
+                &approval.status,
+                &approval.payload,
+                &approval.decision_note,
+                &approval.decided_by_user_id,
+                approval.decided_at,
+                approval.created_at,
+                approval.updated_at
+            ],
+        )
+        .await?;
+    Ok(added == 1)
+}
+
 /// Returns one approval.
 pub async fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<Approval>, StoreError> {
     tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM approvals WHERE id = $1")), p![id]).await

@@ -152,6 +152,12 @@ pub async fn of_run(
     .await
 }
 
+/// Puts another text in the place of a comment's; its issue is locked.
+pub async fn set_body(tx: &mut Tx<'_>, id: &CommentId, body: &str, now: Moment) -> Result<(), StoreError> {
+    tx.run(sql!("UPDATE issue_comments SET body = $2, updated_at = $3 WHERE id = $1"), p![id, body, now])
+        .await
+}
+
 /// Removes a comment; returns false when it was gone.
 pub async fn remove(tx: &mut Tx<'_>, id: &CommentId) -> Result<bool, StoreError> {
     Ok(tx.exec(sql!("DELETE FROM issue_comments WHERE id = $1"), p![id]).await? == 1)

@@ -65,6 +65,21 @@ pub async fn list(tx: &mut Tx<'_>, company: &CompanyId, limit: i64) -> Result<Ve
     .await
 }
 
+/// Writes what a label is called and how it looks; returns false when the company has another one of that name, or the
+/// label is gone.
+pub async fn update(tx: &mut Tx<'_>, label: &Label) -> Result<bool, StoreError> {
+    let changed = tx
+        .exec(
+            sql!(
+                "UPDATE labels SET name = $2, color = $3, updated_at = $4 WHERE id = $1 AND NOT EXISTS (SELECT 1 \
+                 FROM labels o WHERE o.company_id = labels.company_id AND o.name = $2 AND o.id <> $1)"
+            ),
+            p![&label.id, &label.name, &label.color, label.updated_at],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
 /// Removes a label from the company and from its issues; returns false when it was gone.
 pub async fn remove(tx: &mut Tx<'_>, id: &str) -> Result<bool, StoreError> {
     Ok(tx.exec(sql!("DELETE FROM labels WHERE id = $1"), p![id]).await? == 1)

@@ -14,11 +14,13 @@ mod store;
 mod tx;
 mod value;
 
+pub mod accounts;
 pub mod activity;
 pub mod agents;
 pub mod approvals;
 pub mod attachments;
 pub mod audit;
+pub mod automations;
 pub mod budgets;
 pub mod challenges;
 pub mod comments;
@@ -27,16 +29,22 @@ pub mod config_revisions;
 pub mod costs;
 pub mod dismissals;
 pub mod documents;
+pub mod environment_leases;
+pub mod environments;
 pub mod events;
+pub mod execution_workspaces;
 pub mod goals;
+pub mod held_texts;
 pub mod holds;
 pub mod inbox;
 pub mod instance_settings;
+pub mod instructions;
 pub mod interactions;
 pub mod issues;
 pub mod keys;
 pub mod labels;
 pub mod leases;
+pub mod leftovers;
 pub mod locks;
 mod nouns;
 pub mod orders;
@@ -48,12 +56,21 @@ pub mod recoveries;
 pub mod relations;
 pub mod removal;
 pub mod retention;
+pub mod run_outputs;
+pub mod run_starts;
 pub mod runs;
 pub mod runs_of_issues;
+pub mod runtime_services;
+pub mod schedules;
+pub mod secrets;
+
 pub mod sessions;
+pub mod skills;
 pub mod users;
 pub mod wakes;
+pub mod webhooks;
 pub mod work_products;
+pub mod workspace_operations;
 
 pub use backup::BackupReport;
 pub use error::{Cause, Rule, StoreError};
@@ -71,8 +88,28 @@ pub use linkme;
 use store::retry_after;
 
 /// The schema of the store, oldest first.
-pub const MIGRATIONS: &[Migration] =
-    &[GROUND, ENGINE, ISSUES, MONEY_AND_PEOPLE, WATCH, DISMISSALS, QUESTIONS, TURNED_AWAY, SESSION_NOTES];
+pub const MIGRATIONS: &[Migration] = &[
+    GROUND,
+    ENGINE,
+    ISSUES,
+    MONEY_AND_PEOPLE,
+    WATCH,
+    DISMISSALS,
+    QUESTIONS,
+    TURNED_AWAY,
+    SESSION_NOTES,
+    SECRETS,
+    WORKSPACES,
+    ACCOUNTS,
+    SESSIONS,
+    ENVIRONMENTS,
+    INSTRUCTIONS,
+    LEFTOVERS,
+    UNTRUSTED,
+    AUTOMATIONS,
+    SCHEDULES,
+    WEBHOOKS,
+];
 
 /// What the event log and the audit chain stand on.
 pub const GROUND: Migration =
@@ -115,6 +152,54 @@ const SESSION_NOTES: Migration = Migration {
     name: "session_notes",
     text: include_str!("../migrations/0009_session_notes.sql"),
 };
+
+/// What agents need and nobody is to read.
+const SECRETS: Migration =
+    Migration { version: 10, name: "secrets", text: include_str!("../migrations/0010_secrets.sql") };
+
+/// Where runs work, and what came out of them.
+const WORKSPACES: Migration =
+    Migration { version: 11, name: "workspaces", text: include_str!("../migrations/0011_workspaces.sql") };
+
+/// Accounts at providers, and on which of them runs work.
+const ACCOUNTS: Migration =
+    Migration { version: 12, name: "accounts", text: include_str!("../migrations/0012_accounts.sql") };
+
+/// What is kept of sessions, and of the start of each process.
+const SESSIONS: Migration =
+    Migration { version: 13, name: "sessions", text: include_str!("../migrations/0013_sessions.sql") };
+/// Environments, leases on them, and the services beside workspaces.
+const ENVIRONMENTS: Migration = Migration {
+    version: 14,
+    name: "environments",
+    text: include_str!("../migrations/0014_environments.sql"),
+};
+
+/// What agents are told before anything else.
+const INSTRUCTIONS: Migration = Migration {
+    version: 15,
+    name: "instructions",
+    text: include_str!("../migrations/0015_instructions.sql"),
+};
+
+/// Which secrets environments refer to, and what deleted companies left on disks.
+const LEFTOVERS: Migration =
+    Migration { version: 16, name: "leftovers", text: include_str!("../migrations/0016_leftovers.sql") };
+
+/// What people write whom nobody trusts.
+const UNTRUSTED: Migration =
+    Migration { version: 17, name: "untrusted", text: include_str!("../migrations/0017_untrusted.sql") };
+
+/// Automations, their runs, and what people are asked by them.
+const AUTOMATIONS: Migration =
+    Migration { version: 18, name: "automations", text: include_str!("../migrations/0018_automations.sql") };
+
+/// When automations start by themselves.
+const SCHEDULES: Migration =
+    Migration { version: 19, name: "schedules", text: include_str!("../migrations/0019_schedules.sql") };
+/// Events that leave for the servers of others, and requests of others that start automations.
+const WEBHOOKS: Migration =
+    Migration { version: 20, name: "webhooks", text: include_str!("../migrations/0020_webhooks.sql") };
 
 /// What a panic said.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -2,15 +2,32 @@
 //!
 //! A word that the program does not know (written by a newer one, or by hand) is an error that names the column.
 
+use domain::access::outside::Decision;
 use domain::agent::{AgentStatus, PauseReason, Role};
+use domain::automation::calendar::{SkipReason, SlotState};
+use domain::automation::definition as automation;
+use domain::automation::gate::GateStatus;
+use domain::automation::{
+    AttemptState, AutomationRunStatus, AutomationStatus, Guardrail, NodeState, StopKind, TriggerType,
+};
 use domain::budget::scope::ScopeKind;
 use domain::budget::window::WindowKind;
 use domain::budget::{IncidentStatus, Metric, Threshold};
-use domain::ids::{AgentId, CommentId, CompanyId, HoldId, IssueId, PolicyId, RunId, WakeId};
+use domain::environment::lease::{Cleanup, LeaseStatus};
+use domain::environment::runtime_service::{Health, Lifecycle, ServiceScope, ServiceStatus};
+use domain::hold::HeldReason;
+use domain::ids::{
+    AgentId, AutomationId, AutomationRunId, CommentId, CompanyId, GateId, HoldId, IssueId, PolicyId, RunId,
+    ScheduleId, WakeId,
+};
 use domain::issue::{IssueStatus, Priority};
 use domain::moment::Moment;
 use domain::run::{Outcome, RunStatus};
 use domain::wake::{ActorKind, Source, TriggerDetail, WakeStatus};
+use domain::webhook::delivery::{DeliveryStatus, DisabledReason};
+use domain::webhook::proof::Scheme;
+use domain::webhook::receipt::ReceiptStatus;
+use domain::workspace::{OperationStatus, Status};
 
 use crate::row::{Cell, FromCell};
 use crate::value::Value;
@@ -28,7 +45,20 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(CompanyId, AgentId, RunId, WakeId, IssueId, CommentId, HoldId, PolicyId);
+ids!(
+    AutomationId,
+    AutomationRunId,
+    GateId,
+    CompanyId,
+    AgentId,
+    RunId,
+    WakeId,
+    IssueId,
+    CommentId,
+    HoldId,
+    PolicyId,
+    ScheduleId
+);
 
 macro_rules! words {
     ($($word:ty),*) => {$(
@@ -49,6 +79,25 @@ macro_rules! words {
     )*};
 }
 words!(
+    automation::Decision,
+    AttemptState,
+    AutomationRunStatus,
+    AutomationStatus,
+    GateStatus,
+    Guardrail,
+    HeldReason,
+    NodeState,
+    SkipReason,
+    SlotState,
+    StopKind,
+    TriggerType,
+    Decision,
+    Cleanup,
+    LeaseStatus,
+    Health,
+    Lifecycle,
+    ServiceScope,
+    ServiceStatus,
     AgentStatus,
     PauseReason,
     Role,
@@ -64,7 +113,13 @@ words!(
     WindowKind,
     IncidentStatus,
     Metric,
-    Threshold
+    Threshold,
+    OperationStatus,
+    Status,
+    DeliveryStatus,
+    DisabledReason,
+    Scheme,
+    ReceiptStatus
 );
 
 impl From<Moment> for Value {

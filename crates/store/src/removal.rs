@@ -119,7 +119,38 @@ pub async fn batch(tx: &mut Tx<'_>, company: &CompanyId, limit: i64) -> Result<u
         "DELETE FROM issue_recoveries WHERE issue_id IN (SELECT part.issue_id FROM issue_recoveries part \
          JOIN issues ON issues.id = part.issue_id WHERE issues.company_id = $1 ORDER BY part.issue_id LIMIT $2)"
     );
-    for step in [wakes, events, activity, costs, interactions, recoveries] {
+    let slots = sql!(
+        "DELETE FROM schedule_slots WHERE (schedule_id, slot) IN (SELECT part.schedule_id, part.slot \
+         FROM schedule_slots part JOIN automation_schedules ON automation_schedules.id = part.schedule_id \
+         WHERE automation_schedules.company_id = $1 ORDER BY part.schedule_id, part.slot LIMIT $2)"
+    );
+    // With their nodes, attempts, gates and what happened to them.
+    let automation_runs = sql!(
+        "DELETE FROM automation_runs WHERE id IN (SELECT id FROM automation_runs WHERE company_id = $1 \
+         ORDER BY created_at, id LIMIT $2)"
+    );
+    let deliveries = sql!(
+        "DELETE FROM webhook_deliveries WHERE id IN (SELECT part.id FROM webhook_deliveries part \
+         JOIN webhook_endpoints ON webhook_endpoints.id = part.endpoint_id \
+         WHERE webhook_endpoints.company_id = $1 ORDER BY part.id LIMIT $2)"
+    );
+    let receipts = sql!(
+        "DELETE FROM webhook_receipts WHERE id IN (SELECT part.id FROM webhook_receipts part \
+         JOIN webhook_triggers ON webhook_triggers.id = part.trigger_id \
+         WHERE webhook_triggers.company_id = $1 ORDER BY part.id LIMIT $2)"
+    );
+    for step in [
+        wakes,
+        events,
+        activity,
+        costs,
+        interactions,
+        recoveries,
+        slots,
+        deliveries,
+        receipts,
+        automation_runs,
+    ] {
         let removed = tx.exec(step, p![company, limit]).await?;
         if removed > 0 {
             return Ok(removed);
@@ -146,6 +177,7 @@ pub async fn last(tx: &mut Tx<'_>, company: &CompanyId, now: Moment) -> Result<b
     }
     // Somebody may have written since the last batch.
     while batch(tx, company, 1_000).await? > 0 {}
+    crate::leftovers::note(tx, company, now).await?;
     let rest = [
         sql!(
             "DELETE FROM issue_approvals WHERE approval_id IN (SELECT id FROM approvals WHERE company_id = $1)"
@@ -162,9 +194,35 @@ pub async fn last(tx: &mut Tx<'_>, company: &CompanyId, now: Moment) -> Result<b
         sql!("DELETE FROM budget_stopped_runs WHERE company_id = $1"),
         sql!("DELETE FROM budget_policies WHERE company_id = $1"),
         sql!("DELETE FROM approvals WHERE company_id = $1"),
+        sql!("DELETE FROM webhook_endpoints WHERE company_id = $1"),
+        sql!("DELETE FROM webhook_triggers WHERE company_id = $1"),
+        sql!("DELETE FROM webhook_secrets WHERE company_id = $1"),
         sql!("DELETE FROM inbox_items WHERE company_id = $1"),
         sql!("DELETE FROM inbox_dismissals WHERE company_id = $1"),
+        sql!("DELETE FROM accounts WHERE company_id = $1"),
+        sql!("DELETE FROM automation_schedules WHERE company_id = $1"),
+        sql!(
+            "DELETE FROM automation_after WHERE automation_id IN (SELECT id FROM automations WHERE company_id = $1)"
+        ),
+        sql!(
+            "DELETE FROM automation_versions WHERE automation_id IN (SELECT id FROM automations WHERE company_id = $1)"
+        ),
+        sql!("DELETE FROM automations WHERE company_id = $1"),
         sql!("DELETE FROM labels WHERE company_id = $1"),
+        sql!(
+            "DELETE FROM secret_references WHERE secret_id IN (SELECT id FROM company_secrets WHERE company_id = $1)"
+        ),
+        sql!(
+            "DELETE FROM environment_secrets WHERE secret_id IN (SELECT id FROM company_secrets WHERE company_id = $1)"
+        ),
+        sql!("DELETE FROM company_secrets WHERE company_id = $1"),
+        sql!(
+            "DELETE FROM workspace_leases WHERE workspace_id IN \
+             (SELECT id FROM execution_workspaces WHERE company_id = $1)"
+        ),
+        sql!("DELETE FROM workspace_operations WHERE company_id = $1"),
+        sql!("DELETE FROM run_outputs WHERE company_id = $1"),
+        sql!("DELETE FROM execution_workspaces WHERE company_id = $1"),
         sql!("DELETE FROM projects WHERE company_id = $1"),
         sql!("DELETE FROM goals WHERE company_id = $1"),
         sql!("DELETE FROM memberships WHERE company_id = $1"),
@@ -175,6 +233,9 @@ pub async fn last(tx: &mut Tx<'_>, company: &CompanyId, now: Moment) -> Result<b
         ),
         sql!("DELETE FROM runtime_states WHERE company_id = $1"),
         sql!("DELETE FROM task_sessions WHERE company_id = $1"),
+        sql!("DELETE FROM gone_sessions WHERE company_id = $1"),
+        sql!("DELETE FROM company_skills WHERE company_id = $1"),
+        sql!("DELETE FROM instruction_files WHERE company_id = $1"),
         // Nobody elsewhere should report into it; who does is no reason to keep it.
         sql!(
             "UPDATE agents SET reports_to = NULL WHERE reports_to IN (SELECT id FROM agents WHERE company_id = $1)"

@@ -51,6 +51,11 @@ pub async fn remove_runs(tx: &mut Tx<'_>, runs: &[RunId]) -> Result<u64, StoreEr
     let ids = || runs.iter().map(Value::from).collect::<Vec<_>>();
     tx.exec_in(sql_list!("DELETE FROM run_events WHERE run_id IN ({list})"), p![], ids()).await?;
     tx.exec_in(sql_list!("DELETE FROM wakes WHERE run_id IN ({list})"), p![], ids()).await?;
+    tx.exec_in(sql_list!("DELETE FROM workspace_leases WHERE run_id IN ({list})"), p![], ids()).await?;
+    tx.exec_in(sql_list!("DELETE FROM run_outputs WHERE run_id IN ({list})"), p![], ids()).await?;
+    tx.exec_in(sql_list!("DELETE FROM workspace_operations WHERE run_id IN ({list})"), p![], ids()).await?;
+    tx.exec_in(sql_list!("DELETE FROM run_starts WHERE run_id IN ({list})"), p![], ids()).await?;
+    crate::environment_leases::forget_runs(tx, runs).await?;
     tx.exec_in(sql_list!("DELETE FROM runs WHERE finished_at IS NOT NULL AND id IN ({list})"), p![], ids())
         .await
 }

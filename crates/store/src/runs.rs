@@ -339,39 +339,24 @@ pub async fn set_session_before(
         .await
 }
 
-/// Returns what the last run that noted anything about this session of the agent noted.
+/// Returns what was noted about a session of an agent last; `reread`: as a run that is read again found it when it
+/// started, before it noted anything itself.
 pub async fn session_note(
     tx: &mut Tx<'_>,
     agent: &AgentId,
     session: &str,
+    reread: Option<&Run>,
 ) -> Result<Option<Json>, StoreError> {
+    let started_at = reread.map(|run| run.started_at.unwrap_or(run.created_at));
     let row = tx
         .one(
             sql!(
                 "SELECT session_note FROM runs WHERE agent_id = $1 AND session_after = $2 \
-                 AND session_note IS NOT NULL ORDER BY created_at DESC, id DESC LIMIT 1"
-            ),
-            p![agent, session],
-        )
-        .await?;
-    row.map(|row| row.get(0)).transpose()
-}
-
-/// Returns what was noted about a session when a run of its agent that resumes it started: what that run notes itself
-/// comes later.
-pub async fn session_note_before(
-    tx: &mut Tx<'_>,
-    run: &Run,
-    session: &str,
-) -> Result<Option<Json>, StoreError> {
-    let row = tx
-        .one(
-            sql!(
-                "SELECT session_note FROM runs WHERE agent_id = $1 AND session_after = $2 \
-                 AND session_note IS NOT NULL AND finished_at <= $3 AND id <> $4 \
+                 AND session_note IS NOT NULL \
+                 AND (CAST($3 AS text) IS NULL OR (id <> $3 AND finished_at <= $4)) \
                  ORDER BY created_at DESC, id DESC LIMIT 1"
             ),
-            p![&run.agent_id, session, run.started_at.unwrap_or(run.created_at), &run.id],
+            p![agent, session, reread.map(|run| &run.id), started_at],
         )
         .await?;
     row.map(|row| row.get(0)).transpose()

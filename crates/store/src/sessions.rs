@@ -105,6 +105,8 @@ pub struct TaskSession {
     pub adapter_type: String,
     pub task_key: String,
     pub session_id: String,
+    /// What is kept of it beside its id (`domain::session::codec`).
+    pub params: Option<Json>,
     pub last_run_id: Option<RunId>,
     pub last_error: Option<String>,
     pub created_at: Moment,
@@ -117,6 +119,7 @@ from_row!(TaskSession {
     adapter_type,
     task_key,
     session_id,
+    params,
     last_run_id,
     last_error,
     created_at,
@@ -127,14 +130,14 @@ from_row!(TaskSession {
 pub async fn save(tx: &mut Tx<'_>, session: &TaskSession) -> Result<(), StoreError> {
     tx.run(
         sql!(
-            "INSERT INTO task_sessions (id, company_id, agent_id, adapter_type, task_key, session_id, last_run_id, \
-             last_error, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+            "INSERT INTO task_sessions (id, company_id, agent_id, adapter_type, task_key, session_id, params, last_run_id, \
+             last_error, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
              ON CONFLICT (agent_id, adapter_type, task_key) DO UPDATE SET session_id = excluded.session_id, \
-             last_run_id = excluded.last_run_id, last_error = excluded.last_error, updated_at = excluded.updated_at"
+             params = excluded.params, last_run_id = excluded.last_run_id, last_error = excluded.last_error, updated_at = excluded.updated_at"
         ),
         p![
             &session.id, &session.company_id, &session.agent_id, &session.adapter_type, &session.task_key,
-            &session.session_id, &session.last_run_id, &session.last_error, session.created_at, session.updated_at
+            &session.session_id, &session.params, &session.last_run_id, &session.last_error, session.created_at, session.updated_at
         ],
     )
     .await
@@ -149,7 +152,7 @@ pub async fn of_task(
 ) -> Result<Option<TaskSession>, StoreError> {
     tx.one_as(
         sql!(
-            "SELECT id, company_id, agent_id, adapter_type, task_key, session_id, last_run_id, last_error, created_at, \
+            "SELECT id, company_id, agent_id, adapter_type, task_key, session_id, params, last_run_id, last_error, created_at, \
              updated_at FROM task_sessions WHERE agent_id = $1 AND adapter_type = $2 AND task_key = $3"
         ),
         p![agent, adapter_type, task_key],
@@ -161,7 +164,7 @@ pub async fn of_task(
 pub async fn of_agent(tx: &mut Tx<'_>, agent: &AgentId, limit: i64) -> Result<Vec<TaskSession>, StoreError> {
     tx.rows_as(
         sql!(
-            "SELECT id, company_id, agent_id, adapter_type, task_key, session_id, last_run_id, last_error, created_at, \
+            "SELECT id, company_id, agent_id, adapter_type, task_key, session_id, params, last_run_id, last_error, created_at, \
              updated_at FROM task_sessions WHERE agent_id = $1 ORDER BY updated_at DESC, id LIMIT $2"
         ),
         p![agent, limit],
@@ -203,6 +206,117 @@ pub async fn forget_runtime_session(tx: &mut Tx<'_>, agent: &AgentId, now: Momen
     tx.run(
         sql!("UPDATE runtime_states SET session_id = NULL, updated_at = $2 WHERE agent_id = $1"),
         p![agent, now],
+    )
+    .await
+}
+
+/// A session that a program did not find any more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoneSession {
+    pub company_id: CompanyId,
+    pub agent_id: AgentId,
+    pub adapter_type: String,
+    pub session_id: String,
+    /// The run that found it out.
+    pub run_id: RunId,
+    pub found_at: Moment,
+}
+
+/// Notes that a session is gone, and takes it away from every task and from the agent. Noted twice it is the same.
+pub async fn mark_gone(tx: &mut Tx<'_>, gone: &GoneSession) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "INSERT INTO gone_sessions (agent_id, adapter_type, session_id, company_id, run_id, found_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (agent_id, adapter_type, session_id) DO NOTHING"
+        ),
+        p![
+            &gone.agent_id,
+            &gone.adapter_type,
+            &gone.session_id,
+            &gone.company_id,
+            &gone.run_id,
+            gone.found_at
+        ],
+    )
+    .await?;
+    tx.run(
+        sql!("DELETE FROM task_sessions WHERE agent_id = $1 AND adapter_type = $2 AND session_id = $3"),
+        p![&gone.agent_id, &gone.adapter_type, &gone.session_id],
+    )
+    .await?;
+    tx.run(
+        sql!(
+            "UPDATE runtime_states SET session_id = NULL, updated_at = $3 WHERE agent_id = $1 AND session_id = $2"
+        ),
+        p![&gone.agent_id, &gone.session_id, gone.found_at],
+    )
+    .await
+}
+
+/// Whether a session was found to be gone.
+pub async fn is_gone(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    adapter_type: &str,
+    session: &str,
+) -> Result<bool, StoreError> {
+    let row = tx
+        .one(
+            sql!(
+                "SELECT run_id FROM gone_sessions WHERE agent_id = $1 AND adapter_type = $2 AND session_id = $3"
+            ),
+            p![agent, adapter_type, session],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// The runs of a session together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionRuns {
+    pub runs: u64,
+    pub oldest: Option<Moment>,
+    pub newest: Option<Moment>,
+}
+from_row!(SessionRuns { runs, oldest, newest });
+
+/// Counts the runs of an agent that ended in a session.
+pub async fn runs_in(tx: &mut Tx<'_>, agent: &AgentId, session: &str) -> Result<SessionRuns, StoreError> {
+    let found = tx
+        .one_as(
+            sql!(
+                "SELECT COUNT(*), MIN(created_at), MAX(created_at) FROM runs \
+                 WHERE agent_id = $1 AND session_after = $2"
+            ),
+            p![agent, session],
+        )
+        .await?;
+    Ok(found.unwrap_or(SessionRuns { runs: 0, oldest: None, newest: None }))
+}
+
+/// What the newest run of a session left behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastOfSession {
+    pub result: Option<Json>,
+    pub usage: Option<Json>,
+    pub session_note: Option<Json>,
+    pub error: Option<String>,
+}
+from_row!(LastOfSession { result, usage, session_note, error });
+
+/// Returns the newest run of an agent that ended in a session, other than `except`.
+pub async fn last_in(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    session: &str,
+    except: &RunId,
+) -> Result<Option<LastOfSession>, StoreError> {
+    tx.one_as(
+        sql!(
+            "SELECT result, usage, session_note, error FROM runs WHERE agent_id = $1 AND session_after = $2 \
+             AND id <> $3 ORDER BY created_at DESC, id DESC LIMIT 1"
+        ),
+        p![agent, session, except],
     )
     .await
 }

@@ -121,14 +121,26 @@ pub struct Membership {
     pub status: String,
     /// `owner`, `admin`, `member` or `viewer`; agents may have none.
     pub role: Option<String>,
+    /// What they write is held. Changed by [`set_untrusted`] alone.
+    pub is_untrusted: bool,
     pub created_at: Moment,
     pub updated_at: Moment,
 }
-from_row!(Membership { id, company_id, principal_type, principal_id, status, role, created_at, updated_at });
+from_row!(Membership {
+    id,
+    company_id,
+    principal_type,
+    principal_id,
+    status,
+    role,
+    is_untrusted,
+    created_at,
+    updated_at
+});
 
 macro_rules! membership_columns {
     () => {
-        "id, company_id, principal_type, principal_id, status, role, created_at, updated_at"
+        "id, company_id, principal_type, principal_id, status, role, is_untrusted, created_at, updated_at"
     };
 }
 
@@ -141,7 +153,7 @@ pub async fn save_membership(
         sql!(concat!(
             "INSERT INTO memberships (",
             membership_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (company_id, principal_type, principal_id) \
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (company_id, principal_type, principal_id) \
              DO UPDATE SET status = excluded.status, role = excluded.role, updated_at = excluded.updated_at RETURNING ",
             membership_columns!()
         )),
@@ -152,11 +164,32 @@ pub async fn save_membership(
             &membership.principal_id,
             &membership.status,
             &membership.role,
+            membership.is_untrusted,
             membership.created_at,
             membership.updated_at
         ],
     )
     .await
+}
+
+/// Says whether what a member writes is held; false: there is no such member.
+pub async fn set_untrusted(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    who: &Principal,
+    is_untrusted: bool,
+    now: Moment,
+) -> Result<bool, StoreError> {
+    let changed = tx
+        .exec(
+            sql!(
+                "UPDATE memberships SET is_untrusted = $4, updated_at = $5 \
+                 WHERE company_id = $1 AND principal_type = $2 AND principal_id = $3"
+            ),
+            p![company, &who.kind, &who.id, is_untrusted, now],
+        )
+        .await?;
+    Ok(changed == 1)
 }
 
 /// Returns the membership of a principal in a company.

@@ -13,9 +13,11 @@ mod port;
 pub mod postgres;
 mod server;
 pub mod sim;
+mod sshd;
 mod world;
 
 pub use chance::{SimClock, SimDice};
 pub use model::{Journal, Model, Obedience, Refusal};
 pub use server::Server;
+pub use sshd::Sshd;
 pub use world::{NOON, World, on_postgres, on_sqlite, patience};

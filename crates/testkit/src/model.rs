@@ -78,7 +78,7 @@ pub(crate) struct State {
     pub(crate) lingers_fail: u32,
     pub(crate) ports: Vec<Weak<Port>>,
     pub(crate) never_blocks: bool,
-    play: Option<Play>,
+    pub(crate) play: Option<Play>,
     time: i64,
     /// Whose time it is here.
     clock: Option<Arc<dyn Clock>>,
@@ -121,6 +121,8 @@ pub(crate) struct Process {
     pub(crate) starts: u32,
     pub(crate) stops: u32,
     pub(crate) lingers: u32,
+    /// What it was given on stdin since it began.
+    pub(crate) input: Vec<u8>,
     pub(crate) sweeps: u32,
     pub(crate) keeper_kills: u32,
     pub(crate) archived: bool,
@@ -198,6 +200,13 @@ impl Model {
     /// How often the tree of a process was measured.
     pub fn measured(&self, id: &ProcessId) -> u32 {
         self.count(id, |process| process.measured)
+    }
+
+    /// What a process was given on stdin since it began, as text.
+    pub fn heard(&self, id: &ProcessId) -> String {
+        let state = self.lock();
+        let input = state.processes.get(id).map(|process| process.input.clone()).unwrap_or_default();
+        String::from_utf8_lossy(&input).into_owned()
     }
 
     /// Starts wait, in the middle of the call, until [`Model::release_starts`].
@@ -493,10 +502,6 @@ impl Model {
         let note =
             json!({ "note": "exec_ok", "pid": 1000 + id.epoch, "pgid": 1000 + id.epoch, "startedAtUs": at });
         push(process, FrameStream::Keeper, note.to_string().as_bytes(), at);
-    }
-
-    pub(crate) fn played(&self) -> Option<Play> {
-        self.lock().play.clone()
     }
 
     pub(crate) fn note(&self, state: &mut State, id: &ProcessId, note: &Json) {

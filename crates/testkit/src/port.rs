@@ -68,9 +68,11 @@ impl Processes for Port {
         if may {
             self.model.begin(&mut state, id);
         }
+        // What was to be played when it began: who sees it alive may ask for something else from then on.
+        let play = state.play.clone().filter(|_| may);
         drop(state);
         self.model.changed(id);
-        if let Some(play) = self.model.played().filter(|_| may) {
+        if let Some(play) = play {
             play(&self.model, id, command);
         }
         match refusal {
@@ -144,6 +146,17 @@ impl Processes for Port {
         }
         if let Some(process) = state.processes.get_mut(id) {
             process.lingers += 1;
+        }
+        drop(state);
+        self.model.changed(id);
+        Ok(())
+    }
+
+    fn say(&self, id: &ProcessId, holder: i64, bytes: &[u8]) -> Result<(), ProcessError> {
+        let mut state = self.model.lock();
+        obeys(&mut state, id, holder)?;
+        if let Some(process) = state.processes.get_mut(id) {
+            process.input.extend_from_slice(bytes);
         }
         drop(state);
         self.model.changed(id);

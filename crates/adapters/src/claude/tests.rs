@@ -1,6 +1,7 @@
 //! The command of a run, as its configuration, session and folder make it.
 
 use std::fs;
+use std::path::Path;
 
 use domain::moment::Moment;
 use serde_json::json;
@@ -66,6 +67,34 @@ fn value<'a>(command: &'a Command, name: &str) -> Option<&'a str> {
 }
 
 #[test]
+fn the_tools_are_named_without_the_key_that_opens_them() {
+    let place = Place::new(json!({ "mcp": true }));
+    let told = r#"--mcp-config={"mcpServers":{"bugle":{"command":"/bugle","args":["mcp"]}}}"#;
+    assert_eq!(place.args(), ["--dangerously-skip-permissions", told]);
+    assert_eq!(value(&place.command(false), "MCP_CONNECTION_NONBLOCKING"), Some("0"));
+    let place = Place::new(json!({ "mcp": "yes" }));
+    assert_eq!(Claude.check(&place.config)[0].path, "adapterConfig.mcp");
+}
+
+#[test]
+fn on_another_machine_no_tools_are_named_and_people_are_told() {
+    let place = Place { host: Host::elsewhere(), ..Place::new(json!({ "mcp": true })) };
+    assert_eq!(place.args(), ["--dangerously-skip-permissions"]);
+    let command = place.command(false);
+    assert_eq!(value(&command, "MCP_CONNECTION_NONBLOCKING"), None);
+    assert!(command.notes.iter().any(|note| note.contains("`mcp` has no effect")), "{:?}", command.notes);
+}
+
+#[test]
+fn the_program_of_the_tools_is_named_so_that_others_find_it() {
+    let place = Place::new(json!({ "mcp": true }));
+    let named = place
+        .with(|setup| crate::cli::mcp::program(&Setup { program: Path::new("/proc/self/exe"), ..*setup }));
+    // To whoever starts it, `/proc/self/exe` is itself.
+    assert_eq!(named, json!(std::env::current_exe().unwrap()));
+}
+
+#[test]
 fn a_fresh_run_is_told_everything_on_stdin() {
     let place = Place::new(json!({ "promptTemplate": "Do {{ run.id }}." }));
     let command = place.command(false);
@@ -123,7 +152,7 @@ fn instructions_reach_a_fresh_session_once() {
     assert!(args[2].starts_with("Be kind.\u{FFFD}"), "{}", args[2]);
     assert_eq!(place.command(false).stdin, b"Go.");
 
-    fs::write(place.folder.path().join("AGENTS.md"), "x".repeat(LONGEST_ARGUMENT)).unwrap();
+    fs::write(place.folder.path().join("AGENTS.md"), "x".repeat(cli::LONGEST_ARGUMENT)).unwrap();
     let command = place.command(false);
     assert!(command.argv.iter().all(|arg| arg.len() < 1000));
     assert!(command.stdin.starts_with(b"xxx") && command.stdin.ends_with(b"\n\nGo."));

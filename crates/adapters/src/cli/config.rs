@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::mcp;
 use crate::adapter::{AdapterError, Check, Command, Level, Setup};
 use crate::env::{self, Declared, Host};
 use crate::executable;
@@ -12,6 +13,9 @@ use crate::settings::{self, Settings};
 
 /// Default of `graceSec`: these programs write their session down when they are asked to end.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// The longest argument that the system takes, without its end mark.
+pub(crate) const LONGEST_ARGUMENT: usize = 128 * 1024 - 1;
 
 /// What every command line agent reads from its `adapterConfig`.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct ProgramSettings<'a> {
     pub(crate) extra_args: Vec<String>,
     pub(crate) wall: Option<Duration>,
     pub(crate) grace: Duration,
+    /// The program is told of Bugle's tools.
+    pub(crate) mcp: bool,
 }
 
 impl<'a> ProgramSettings<'a> {
@@ -48,19 +54,33 @@ impl<'a> ProgramSettings<'a> {
                 .span("graceSec", Duration::from_secs(1))
                 .unwrap_or(GRACE)
                 .max(Duration::from_secs(1)),
+            mcp: settings.boolean("mcp").unwrap_or(false),
         }
     }
 
-    /// Where the agent works: the workspace of the run; a configured folder wins over the agent's own home only.
+    /// Where the agent works; it must be there.
     pub(crate) fn folder(&self, setup: &Setup<'_>) -> Result<PathBuf, AdapterError> {
-        let workspace = setup.context.get("paperclipWorkspace").unwrap_or(&Value::Null);
-        let is_home = workspace.get("source").and_then(Value::as_str) == Some("agent_home");
-        let folder = env::non_blank(workspace.get("cwd")).filter(|_| !(is_home && self.cwd.is_some()));
-        match folder {
-            Some(folder) => settings::folder(Some(Path::new(&folder)), setup.default_cwd),
-            None => settings::folder(self.cwd, setup.default_cwd),
-        }
+        let place = place(setup, self.cwd);
+        settings::folder(place.as_deref(), setup.default_cwd)
     }
+}
+
+/// Where the process of a run works, or worked: a reader is also made for a run whose folder is gone by now, or whose
+/// agent was configured anew, and must read the same as before.
+pub fn folder_of(setup: &Setup<'_>) -> PathBuf {
+    place(setup, Settings::open(setup.config).cwd()).unwrap_or_else(|| setup.default_cwd.to_owned())
+}
+
+/// The workspace of the run; a configured folder wins over the agent's own home only. `None`: the folder that the
+/// caller made, as it is on another machine, whose folders cannot be looked at.
+pub(crate) fn place(setup: &Setup<'_>, configured: Option<&Path>) -> Option<PathBuf> {
+    if setup.host.is_elsewhere {
+        return None;
+    }
+    let workspace = setup.context.get("paperclipWorkspace").unwrap_or(&Value::Null);
+    let is_home = workspace.get("source").and_then(Value::as_str) == Some("agent_home");
+    let folder = env::non_blank(workspace.get("cwd")).filter(|_| !(is_home && configured.is_some()));
+    folder.map(PathBuf::from).or_else(|| configured.map(Path::to_owned))
 }
 
 /// Puts the command together: the program is looked for in the PATH that it will run with. `forced` variables win over
@@ -79,7 +99,7 @@ pub(crate) fn command(
     }
     let path = environment.vars.get("PATH").map_or("", String::as_str);
     let mut argv = Vec::with_capacity(1 + args.len());
-    argv.push(executable::find(common.command, path, &cwd)?);
+    argv.push(executable::find_on(setup.host, common.command, path, &cwd)?);
     argv.extend(args);
     Ok(Command {
         argv,
@@ -90,7 +110,7 @@ pub(crate) fn command(
         secrets: environment.secrets,
         grace: common.grace,
         wall: common.wall,
-        notes: environment.notes,
+        notes: environment.notes.into_iter().chain(mcp::not_there(setup, common)).collect(),
     })
 }
 

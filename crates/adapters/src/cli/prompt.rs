@@ -43,6 +43,8 @@ pub(crate) struct Style {
     pub(crate) env_note: bool,
     /// Says how to call the API with curl, when there is a key to call it with.
     pub(crate) api_note: bool,
+    /// Names the skills of the run, where the program does not look for them by itself.
+    pub(crate) skills: bool,
 }
 
 /// A finished prompt.
@@ -55,7 +57,7 @@ pub(crate) struct Prompt {
 }
 
 /// Puts the prompt of one process together. `resumes` is the adapter's own answer: the process will be started on a
-/// session. Reads the instructions file, and nothing else.
+/// session. Reads the instructions file, and the skills of a run on another machine, and nothing else.
 pub(crate) fn assemble(
     setup: &Setup<'_>,
     common: &ProgramSettings<'_>,
@@ -73,12 +75,16 @@ pub(crate) fn assemble(
         Instructions::Elsewhere => false,
     };
     if wants_instructions {
-        let cwd = common.folder(setup).unwrap_or_else(|_| setup.default_cwd.to_path_buf());
-        match instructions(common, &cwd) {
+        let cwd = super::folder_of(setup);
+        match instructions(setup, common, &cwd) {
             Ok(text) => sections.extend(text),
             Err(why) => notes.push(why),
         }
     }
+    let skills = match style.skills || setup.host.is_elsewhere {
+        true => super::skills::section(setup, is_delta, &mut notes),
+        false => None,
+    };
     let mut fill = |name: &str, text: &str| {
         let Rendered { text, is_cut } = template::render(text, setup);
         if is_cut {
@@ -99,9 +105,11 @@ pub(crate) fn assemble(
         sections.extend(fallback(setup.context));
     }
     sections.extend(env::non_blank(setup.context.get("paperclipSessionHandoffMarkdown")));
+    sections.extend(env::non_blank(setup.context.get("bugleNodeMarkdown")));
     if style.task_markdown {
         sections.extend(env::non_blank(setup.context.get("paperclipTaskMarkdown")));
     }
+    sections.extend(skills);
     sections.extend(notes::sections(setup, common, style));
     if !is_delta {
         sections.push(fill("promptTemplate", common.template.unwrap_or(contract::CONTRACT)));
@@ -113,6 +121,12 @@ pub(crate) fn assemble(
         text = joined(&[contract(setup)]);
     }
     Prompt { text, notes }
+}
+
+/// Why the agent was woken, in the long form, for agents that are told in another way than by a prompt.
+pub(crate) fn waking(context: &Value) -> Option<String> {
+    let wake = context.get("paperclipWake").and_then(env::wake_payload)?;
+    Some(wake::render(&wake, wake::Form::Long))
 }
 
 /// What a fresh session of Codex is told when the one before it was given up over and over again.

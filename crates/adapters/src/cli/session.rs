@@ -2,7 +2,7 @@
 //!
 //! These programs keep their sessions on the disk, most of them below the folder they worked in. So the
 //! folder is noted with the session, and a run in another folder starts afresh without first asking for what
-//! cannot be found.
+//! cannot be found. A session that cannot take another turn is noted as `over`, with the reason.
 
 use std::path::Path;
 
@@ -31,7 +31,12 @@ pub(crate) fn resume<'a>(setup: &Setup<'a>, cwd: &Path) -> Resume<'a> {
         let note = "the session that was asked for has no usable id, so a fresh one is started";
         return Resume { session: None, note: Some(note.to_owned()) };
     }
-    let noted = setup.session_note.and_then(|note| note.get("cwd")).and_then(Value::as_str);
+    let noted = |key: &str| setup.session_note.and_then(|note| note.get(key)).and_then(Value::as_str);
+    if let Some(why) = noted("over").filter(|why| !why.trim().is_empty()) {
+        let note = format!("session {session} is over ({why}), so a fresh one is started");
+        return Resume { session: None, note: Some(note) };
+    }
+    let noted = noted("cwd");
     match noted.filter(|noted| !noted.is_empty() && Path::new(noted) != cwd) {
         Some(noted) => {
             let note = format!(
@@ -102,6 +107,8 @@ mod tests {
         assert_eq!(answer(id, Some(&on(""))), (id.map(str::to_owned), false));
         assert_eq!(answer(id, Some(&json!({ "cwd": 7 }))), (id.map(str::to_owned), false));
         assert_eq!(answer(id, Some(&on("/home/ada/there"))), (None, true));
+        assert_eq!(answer(id, Some(&json!({ "cwd": "/home/ada/here", "over": "full" }))), (None, true));
+        assert_eq!(answer(id, Some(&json!({ "over": " " }))), (id.map(str::to_owned), false));
     }
 
     #[test]

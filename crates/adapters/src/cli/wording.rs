@@ -41,6 +41,10 @@ const LOGIN: &[&str] = &[
     "token has expired",
     "token expired",
     "refresh token was",
+    "refresh token has",
+    "refresh_token_reused",
+    "refresh_token_expired",
+    "refresh_token_invalidated",
 ];
 
 /// What the account may use is used up: only its reset, or money, helps.
@@ -236,6 +240,7 @@ mod tests {
             ("unexpected status 401 Unauthorized: invalid x-api-key", LOGIN),
             ("Not logged in \u{b7} Please run /login", LOGIN),
             ("INVALID API KEY", LOGIN),
+            ("refresh_token_reused: it was used already", LOGIN),
             ("You\u{2019}ve hit your usage limit. Try again at 10:51 PM.", LIMIT),
             ("5-hour limit reached \u{2219} resets 3pm", LIMIT),
             ("You exceeded your current quota, please check your plan", LIMIT),

@@ -111,6 +111,16 @@ mod tests {
             ("Your refresh token was revoked. Please log out and sign in again.", Auth),
             ("exceeded retry limit, last status: 429 Too Many Requests, request id: req_0e6", Transient),
             ("We\u{2019}re currently experiencing high demand, which may cause temporary errors.", Transient),
+            (
+                "Error running remote compact task: We\u{2019}re currently experiencing high demand, which may cause \
+                 temporary errors.",
+                Transient,
+            ),
+            (
+                "Error running remote compact task: {\"error\":{\"type\":\"invalid_request_error\",\
+                 \"message\":\"Unknown parameter: x\"}}",
+                BadRequest,
+            ),
             ("unexpected status 529 <unknown status code>: Overloaded", Transient),
             ("unexpected status 502 Bad Gateway", Transient),
             ("Selected model is at capacity. Please try a different model.", Transient),

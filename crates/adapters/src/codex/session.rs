@@ -58,15 +58,11 @@ pub(super) fn choose<'a>(setup: &Setup<'a>, cwd: &Path) -> Choice<'a> {
     }
     let note = setup.session_note.filter(|note| setup.session.is_some_and(|id| is_about(note, id.trim())));
     let resume = cli::session::resume(&Setup { session_note: note, ..*setup }, cwd);
-    let over = note.and_then(|note| env::non_blank(note.get("over")));
-    match (resume.session, over) {
-        (Some(session), Some(why)) => {
-            fresh(Some(format!("the thread {session} is over ({why}), so a fresh one is started")))
-        }
-        (Some(session), None) => {
+    match resume.session {
+        Some(session) => {
             Choice { session: Some(session), before: note.and_then(totals), remark: None, is_safer }
         }
-        (None, _) => fresh(resume.note),
+        None => fresh(resume.note),
     }
 }
 

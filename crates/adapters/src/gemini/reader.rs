@@ -20,6 +20,9 @@ use crate::cli::wording;
 /// The code for a lost login that existing clients know.
 const AUTH_REQUIRED: &str = "gemini_auth_required";
 
+/// The limit of turns is reached.
+const MAX_TURNS: &str = "gemini_max_turns";
+
 /// A message is handed on in parts of this size, in bytes, so that an endless one does not pile up here.
 const LONGEST_MESSAGE: usize = 256 * 1024;
 
@@ -136,8 +139,17 @@ impl GeminiReader {
         {
             events.push(AgentEvent::UsageTotal { usage });
         }
-        let failed = said.get("status").and_then(Value::as_str) != Some("success");
-        let error = if failed { Some(self.failure(said.get("error"))) } else { None };
+        let status = said.get("status").and_then(Value::as_str).unwrap_or_default();
+        let failed = status != "success";
+        let mut error = if failed { Some(self.failure(said.get("error"))) } else { None };
+        if let Some(error) = error.as_mut().filter(|error| is_about_turns(status, said, error)) {
+            error.code = Some(MAX_TURNS.to_owned());
+            error.class = ErrorClass::Other;
+            // Resumed, it would meet the same limit at once.
+            let mut note = self.note.clone();
+            note["over"] = "it reached its limit of turns".into();
+            events.push(AgentEvent::SessionNote { note });
+        }
         events.push(AgentEvent::Result {
             error: self.wrong_session.take().or(error),
             summary: self.last_message.clone().filter(|_| !failed),
@@ -236,11 +248,20 @@ impl Reader for GeminiReader {
     }
 }
 
+/// The limit of turns that `settings.json` sets is reached.
+fn is_about_turns(status: &str, said: &Value, error: &AgentError) -> bool {
+    let kind = said.get("error").and_then(|error| error.get("type")).and_then(Value::as_str);
+    let words = ["max session turns", "maximum session turns", "max turns", "turn limit"];
+    matches!(status, "turn_limit" | "max_turns")
+        || kind == Some("FatalTurnLimitedError")
+        || (error.class == ErrorClass::Other && wording::has_any(&error.message, &words))
+}
+
 fn is_about_lost_session(line: &str) -> bool {
     wording::has_any(
         line,
         &["error resuming session", "cannot resume", "failed to resume", "invalid session identifier"],
-    ) || wording::is_gone(line, &["session", "checkpoint"])
+    ) || wording::is_gone(line, &["session", "resume", "checkpoint"])
 }
 
 /// `Suggested retry after 60s.. Retrying after 66846ms...`
@@ -346,6 +367,44 @@ mod tests {
         let events = reader(None).line(Source::Stderr, line);
         let [AgentEvent::Trouble { error }] = &events[..] else { panic!("{events:?}") };
         assert_eq!((error.class, error.code.as_deref()), (ErrorClass::Auth, Some(AUTH_REQUIRED)));
+    }
+
+    #[test]
+    fn a_session_at_its_limit_of_turns_is_over() {
+        let words = "Reached max session turns for this session. Increase maxSessionTurns in settings.json.";
+        let over = |events: &[AgentEvent]| {
+            let mut told = domain::telling::Told::default();
+            events.iter().for_each(|event| told.hear(event));
+            told.session_note.and_then(|note| note.get("over").cloned()).is_some()
+        };
+        let begin = json!({ "type": "init", "session_id": "s", "model": "m" });
+        for end in [
+            json!({ "type": "result", "status": "error",
+                "error": { "type": "FatalTurnLimitedError", "message": words } }),
+            json!({ "type": "result", "status": "error", "error": { "message": words } }),
+            json!({ "type": "result", "status": "turn_limit" }),
+            json!({ "type": "result", "status": "max_turns" }),
+        ] {
+            let events = read(&mut reader(None), &[begin.clone(), end.clone()]);
+            assert!(over(&events), "{end}");
+            let Some(AgentEvent::Result { error: Some(error), .. }) = events.last() else {
+                panic!("{events:?}")
+            };
+            assert_eq!(
+                (error.class, error.code.as_deref()),
+                (ErrorClass::Other, Some("gemini_max_turns")),
+                "{end}"
+            );
+        }
+        let said_before = [
+            begin.clone(),
+            json!({ "type": "error", "severity": "error", "message": "Maximum session turns exceeded" }),
+            json!({ "type": "result", "status": "error" }),
+        ];
+        assert!(over(&read(&mut reader(None), &said_before)));
+        let busy =
+            json!({ "type": "result", "status": "error", "error": { "message": "503 Service Unavailable" } });
+        assert!(!over(&read(&mut reader(None), &[begin, busy])));
     }
 
     #[test]

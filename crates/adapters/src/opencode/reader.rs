@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::adapter::{Reader, Source};
 use crate::cli::figures::{priced, tokens};
+use crate::cli::openrouter;
 use crate::cli::refusal;
 use crate::cli::session;
 use crate::cli::stderr::{LastWords, plain};
@@ -41,6 +42,8 @@ pub(super) struct OpencodeReader {
     note: Value,
     /// `provider/model` as configured.
     model: Option<String>,
+    /// OpenRouter is paid, whoever made the model.
+    is_routed: bool,
     /// The latest time that a line named; before the first, when the run started.
     at: Moment,
     session: Option<String>,
@@ -63,6 +66,7 @@ impl OpencodeReader {
             asked: asked.map(str::to_owned),
             note,
             model: model.map(str::to_owned),
+            is_routed: false,
             at: started_at,
             session: None,
             stand: Stand::Open,
@@ -71,6 +75,10 @@ impl OpencodeReader {
             refused: None,
             last_words: LastWords::default(),
         }
+    }
+
+    pub(super) fn routed(self, is_routed: bool) -> OpencodeReader {
+        OpencodeReader { is_routed, ..self }
     }
 
     fn spoken(&mut self, line: &[u8]) -> Vec<AgentEvent> {
@@ -217,7 +225,7 @@ impl OpencodeReader {
             cached_input_tokens: tokens(cache, "read"),
             output_tokens: tokens(counts, "output").saturating_add(tokens(counts, "reasoning")),
             cost_micros: part.get("cost").and_then(priced),
-            biller: provider.clone(),
+            biller: if self.is_routed { Some(openrouter::BILLER.to_owned()) } else { provider.clone() },
             provider,
             model,
             billing_type: Some("unknown".to_owned()),

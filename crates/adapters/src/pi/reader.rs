@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::adapter::{Reader, Source};
 use crate::cli::figures::{priced, tokens};
+use crate::cli::openrouter;
 use crate::cli::refusal;
 use crate::cli::session;
 use crate::cli::stderr::{LastWords, plain};
@@ -36,6 +37,8 @@ struct Last {
 pub(super) struct PiReader {
     asked: Option<String>,
     note: Value,
+    /// OpenRouter is paid, whoever made the model.
+    is_routed: bool,
     /// The latest time that a line named; before the first, when the run started.
     at: Moment,
     is_done: bool,
@@ -51,6 +54,7 @@ impl PiReader {
         PiReader {
             asked: asked.map(str::to_owned),
             note,
+            is_routed: false,
             at: started_at,
             is_done: false,
             last: Last::default(),
@@ -58,6 +62,10 @@ impl PiReader {
             held: None,
             last_words: LastWords::default(),
         }
+    }
+
+    pub(super) fn routed(self, is_routed: bool) -> PiReader {
+        PiReader { is_routed, ..self }
     }
 
     fn spoken(&mut self, line: &[u8]) -> Vec<AgentEvent> {
@@ -75,20 +83,27 @@ impl PiReader {
         match text("type") {
             "session" => self.begin(text("id"), text("timestamp"), &mut events),
             "message_end" => self.message(said.get("message").unwrap_or(&Value::Null), &mut events),
-            "tool_execution_start" => events.push(AgentEvent::ToolCall {
-                id: text("toolCallId").to_owned(),
-                name: text("toolName").to_owned(),
-                input: said.get("args").cloned().unwrap_or_default(),
-            }),
-            "tool_execution_end" => events.push(AgentEvent::ToolResult {
-                id: text("toolCallId").to_owned(),
-                is_error: said.get("isError").and_then(Value::as_bool).unwrap_or(false),
-                output: said
-                    .get("result")
-                    .and_then(|result| result.get("content"))
-                    .map(words)
-                    .unwrap_or_default(),
-            }),
+            "tool_execution_start" => {
+                // From here on what stands on stderr may be a tool's.
+                self.last_words.end();
+                events.push(AgentEvent::ToolCall {
+                    id: text("toolCallId").to_owned(),
+                    name: text("toolName").to_owned(),
+                    input: said.get("args").cloned().unwrap_or_default(),
+                });
+            }
+            "tool_execution_end" => {
+                self.last_words.end();
+                events.push(AgentEvent::ToolResult {
+                    id: text("toolCallId").to_owned(),
+                    is_error: said.get("isError").and_then(Value::as_bool).unwrap_or(false),
+                    output: said
+                        .get("result")
+                        .and_then(|result| result.get("content"))
+                        .map(words)
+                        .unwrap_or_default(),
+                });
+            }
             "auto_retry_start" => {
                 let held = self.held.take();
                 let error = held.unwrap_or_else(|| refusal::read(text("errorMessage"), None, self.at));
@@ -115,8 +130,10 @@ impl PiReader {
             }
             "error" | "extension_error" => {
                 let message = said.get("error").and_then(refusal::message_of).unwrap_or(text("message"));
-                let error = refusal::read(message, None, self.at);
-                events.push(trouble(AgentError { class: ErrorClass::Other, ..error }));
+                if !message.trim().is_empty() {
+                    let error = refusal::read(message, None, self.at);
+                    events.push(trouble(AgentError { class: ErrorClass::Other, ..error }));
+                }
             }
             _ => {}
         }
@@ -151,7 +168,10 @@ impl PiReader {
         let said = message.get("content").map(words).unwrap_or_default();
         let said = Some(said.trim()).filter(|said| !said.is_empty()).map(str::to_owned);
         events.extend(said.clone().map(|text| AgentEvent::Message { text }));
-        let usage = message.get("usage").map(|usage| used(usage, text("provider"), text("model")));
+        let mut usage = message.get("usage").map(|usage| used(usage, text("provider"), text("model")));
+        if let Some(usage) = usage.as_mut().filter(|_| self.is_routed) {
+            usage.biller = Some(openrouter::BILLER.to_owned());
+        }
         events
             .extend(usage.filter(|usage| !usage.is_nothing()).map(|usage| AgentEvent::UsageAdded { usage }));
         let reason = text("stopReason");
@@ -264,7 +284,7 @@ fn is_path(session: &str) -> bool {
 
 fn is_about_lost_session(line: &str) -> bool {
     let phrases = [
-        "no session found",
+        "no session",
         "session found in different project",
         "stored session working directory does not exist",
     ];
@@ -355,6 +375,17 @@ mod tests {
         assert_eq!(results(&read(&mut reader(Some("a")), &lines)), [Some(ErrorClass::SessionGone)]);
         assert_eq!(results(&read(&mut reader(Some("b")), &lines)), [None]);
         assert_eq!(results(&read(&mut reader(Some("/s/2026_b.jsonl")), &lines)), [None]);
+    }
+
+    #[test]
+    fn an_error_without_words_says_nothing() {
+        let blank = [
+            json!({ "type": "error" }),
+            json!({ "type": "error", "message": " " }),
+            json!({ "type": "error", "error": { "message": "" } }),
+        ];
+        assert_eq!(read(&mut reader(None), &blank), []);
+        assert_eq!(read(&mut reader(None), &[json!({ "type": "error", "message": "It broke." })]).len(), 1);
     }
 
     #[test]

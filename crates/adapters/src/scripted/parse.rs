@@ -184,6 +184,10 @@ fn step<'a>(
             name: words.bare().ok_or_else(|| "NAME is missing".to_owned())?.to_owned(),
             input: words.json()?.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
         },
+        "permission" => Step::Permission {
+            name: words.bare().ok_or_else(|| "NAME is missing".to_owned())?.to_owned(),
+            input: words.json()?.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
+        },
         "tool-result" => match words.bare() {
             Some("ok") => Step::ToolResult { is_error: false, text: words.text()? },
             Some("error") => Step::ToolResult { is_error: true, text: words.text()? },
@@ -376,17 +380,13 @@ mod tests {
     fn every_step_of_the_table_is_read_and_no_other() {
         let examples = "print hi|err hi|lines 3 x|bytes 1KiB binary|sleep 1ms|spin 1ms|hang|wait-for f 1s|touch f|edit f x|\
             commit m|ledger f x|api get /x {\"a\":1}|read|env|cwd|args|session s|session-gone silent|message m|tool t {}|\
-            tool-result ok x|usage 1 2|usage-total 1 2|trouble other x|result success x|result error auth x|plan-only|exit 3|\
+            tool-result ok x|permission t {}|usage 1 2|usage-total 1 2|trouble other x|result success x|result error auth x|plan-only|exit 3|\
             kill TERM|ignore TERM INT|on TERM {|fork setsid double {|wait|repeat 2 {|if-resuming {|if-attempt 2 {|if-file f {|\
             if-same a b {";
         let name = |line: &str| line.split([' ']).next().unwrap().to_owned();
         let mut seen: Vec<String> = Vec::new();
         for example in examples.split('|').map(str::trim) {
-            let script = if example.ends_with('{') && !example.starts_with("tool") {
-                format!("{example}\n}}")
-            } else {
-                example.to_owned()
-            };
+            let script = if example.ends_with('{') { format!("{example}\n}}") } else { example.to_owned() };
             assert_eq!(parse(&script).expect(example).len(), 1);
             seen.push(name(example));
         }

@@ -1,7 +1,10 @@
 //! Playing a script: one step after the other, as a real process with real effects.
 //!
 //! Here is the order of things: bodies, signals, children, variables. What the steps mean is
-//! described in `script.rs`, how their events sound in `speech.rs`, their effects are done by `effects.rs`.
+//! described in `script.rs`, how their events sound in `voice.rs`, how a client is listened to in
+//! `play/conversation.rs`, their effects are done by `effects.rs`.
+
+mod conversation;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +19,8 @@ use super::effects::{self, Call};
 use super::output::{self, Closed};
 use super::script::{Condition, Failure, ForkHow, Line, Piece, Step, Text, Variable, When};
 use super::speech::Speech;
-use super::system::{self, Disposition, Mailbox};
+use super::system::{self, Disposition, Mailbox, Woken};
+use super::voice::Voice;
 use super::words;
 
 /// A step failed.
@@ -74,7 +78,9 @@ pub(crate) fn play(script: &[Line], speech: Speech, resume: Option<String>, args
     };
     let session = resume.clone();
     let mut player = Player {
-        speech,
+        voice: Voice::of(speech),
+        input: Vec::new(),
+        is_input_over: false,
         resume,
         args,
         mailbox,
@@ -87,11 +93,27 @@ pub(crate) fn play(script: &[Line], speech: Speech, resume: Option<String>, args
         status: String::new(),
         body: String::new(),
     };
-    player.outcome(script)
+    let Voice::Acp(_) = player.voice else { return player.outcome(script) };
+    // The client speaks first, and ends the agent by ending its input.
+    let code = match player.prompted(script) {
+        Ok(true) => player.outcome(script),
+        Ok(false) => 0,
+        Err(problem) => {
+            let _ = output::err(format!("failed to {problem}\n").as_bytes());
+            FAILED
+        }
+    };
+    if code == 0 {
+        player.linger();
+    }
+    code
 }
 
 struct Player<'a> {
-    speech: Speech,
+    voice: Voice,
+    /// What came on stdin and is no whole line yet; only a conversation reads it so.
+    input: Vec<u8>,
+    is_input_over: bool,
     resume: Option<String>,
     args: Vec<String>,
     mailbox: Mailbox,
@@ -142,10 +164,16 @@ impl<'a> Player<'a> {
     /// Waits, playing the bodies of the signals that come meanwhile; `None` waits for ever.
     fn pause(&mut self, span: Option<Duration>) -> Result<(), Stop> {
         let until = span.and_then(|span| Instant::now().checked_add(span));
-        while self.mailbox.wait(until) {
-            self.signals()?;
+        loop {
+            let listens = matches!(self.voice, Voice::Acp(_)) && !self.is_input_over;
+            match self.mailbox.wait_or(until, listens.then(rustix::stdio::stdin)) {
+                Woken::Signal => self.signals()?,
+                Woken::Input => {
+                    self.heard()?;
+                }
+                Woken::Timeout => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     fn step(&mut self, step: &'a Step) -> Result<(), Fail> {
@@ -209,6 +237,7 @@ impl<'a> Player<'a> {
                 let output = self.optional(text.as_ref()).unwrap_or_default();
                 self.say(&AgentEvent::ToolResult { id: self.tool_id(), is_error: *is_error, output })?;
             }
+            Step::Permission { name, input } => self.permission(name, input)?,
             Step::Usage { is_total: false, usage } => {
                 self.say(&AgentEvent::UsageAdded { usage: usage.clone() })?
             }
@@ -297,7 +326,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    fn session_gone(&self, is_silent: bool) -> Result<(), Fail> {
+    fn session_gone(&mut self, is_silent: bool) -> Result<(), Fail> {
         let Some(session) = &self.resume else { return Ok(()) };
         if !is_silent {
             let message = format!("no session found with id {session}");
@@ -372,8 +401,8 @@ impl<'a> Player<'a> {
         format!("tool-{}", self.tools)
     }
 
-    fn say(&self, event: &AgentEvent) -> Result<(), Stop> {
-        Ok(output::out(&self.speech.say(event))?)
+    fn say(&mut self, event: &AgentEvent) -> Result<(), Stop> {
+        Ok(output::out(&self.voice.say(event))?)
     }
 
     fn out(&self, text: &str) -> Result<(), Stop> {

@@ -1,7 +1,7 @@
 //! The program `bugle scripted`: reads its arguments and the script, plays it, and ends with the right code.
 //!
 //! ```text
-//! bugle scripted FILE [--speak plain] [--resume ID] [-- ARGS...]      FILE - is stdin
+//! bugle scripted FILE [--speak plain|claude|codex|acp] [--resume ID] [-- ARGS...]      FILE - is stdin
 //! bugle scripted --steps                                              lists the steps
 //! ```
 
@@ -20,7 +20,7 @@ pub const SCRIPTED: &str = "scripted";
 /// Wrong arguments, or a script that cannot be read.
 const USAGE: u8 = 2;
 
-const HELP: &str = "usage: bugle scripted FILE [--speak plain] [--resume ID] [-- ARGS...]
+const HELP: &str = "usage: bugle scripted FILE [--speak plain|claude|codex|acp] [--resume ID] [-- ARGS...]
        bugle scripted --steps
 FILE is a script, - reads it from stdin.";
 
@@ -127,7 +127,10 @@ mod tests {
         assert_eq!(read(&["--resume", "s", "f", "--speak", "plain", "--", "--speak", "x"]), Ok(asked));
         assert_eq!(read(&["--steps"]), Ok(Asked::Steps));
         for (args, problem) in [
-            (&["--speak", "latin", "f"][..], "`latin` is not a speech; it is one of: plain"),
+            (
+                &["--speak", "latin", "f"][..],
+                "`latin` is not a speech; it is one of: plain, claude, codex, acp",
+            ),
             (&[], "the FILE is missing"),
             (&["f", "g"], "`g` is too much; arguments for the script come after --"),
             (&["f", "--loud"], "`--loud` is not an option"),

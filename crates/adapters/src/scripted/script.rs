@@ -25,7 +25,7 @@
 //! * SPAN is a number with `us`, `ms`, `s`, `m` or `h`; SIZE a number of bytes or one with `KiB`, `MiB` or `GiB`.
 //! * `${NAME}` in TEXT, FILE, ID and inside the strings of JSON is replaced: `RUN_ID`, `EPOCH` (of the process, from the
 //!   keeper's mark), `TASK_KEY`, `TASK_ID`, `AGENT_ID`, `COMPANY_ID`, `SESSION` (said last, else the one to resume),
-//!   `PID`, `CHILD` (the last `fork`), `I` (the round of the innermost `repeat`, from 1), `LINE` (the last `read`), `STATUS` and `BODY`
+//!   `PID`, `CHILD` (the last `fork`), `I` (the round of the innermost `repeat`, from 1), `LINE` (the last `read` or `permission`), `STATUS` and `BODY`
 //!   (the last `api`), `ARG:n` (from 1), `ENV:NAME`. `$${` is a plain `${`.
 //! * As JSON (inline in a configuration) a script is a list: texts are lines, `{"repeat 3": [...]}` is a step with a
 //!   body, `{"if-resuming": [...], "else": [...]}` one with two.
@@ -75,6 +75,10 @@ pub(crate) const STEPS: &[(&str, &str)] = &[
     ("message TEXT", "says a text of the agent"),
     ("tool NAME [JSON]", "says that it uses a tool"),
     ("tool-result ok|error [TEXT]", "says what the last tool gave"),
+    (
+        "permission NAME [JSON]",
+        "asks for the permission to use a tool and waits; sets LINE to the option that was chosen, or to `none` (acp only)",
+    ),
     (
         "usage IN OUT [CACHED] [COST] [model=M] [provider=P] [biller=B] [billing=T]",
         "says what one more message used; COST in dollars",
@@ -135,6 +139,7 @@ pub(crate) enum Step {
     Message(Text),
     Tool { name: String, input: Value },
     ToolResult { is_error: bool, text: Option<Text> },
+    Permission { name: String, input: Value },
     Usage { is_total: bool, usage: Usage },
     Trouble(Failure),
     Success(Option<Text>),

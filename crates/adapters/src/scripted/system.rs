@@ -1,12 +1,12 @@
-//! What the scripted agent needs of the system and the standard library does not offer: fork, signals, waits that
-//! signals interrupt.
+//! What the scripted agent, and the driver of agents, need of the system and the standard library does not offer: fork,
+//! signals, waits that signals interrupt.
 //!
-//! Unsafe code is allowed here because `fork` and signal handlers have no safe form. The program is single-threaded,
-//! which is what makes them sound; each block says so where it relies on it.
+//! Unsafe code is allowed here because `fork` and signal handlers have no safe form. Both programs are
+//! single-threaded, which is what makes them sound; each block says so where it relies on it.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -98,28 +98,47 @@ impl Mailbox {
         Ok(Mailbox { letters, _slot: slot })
     }
 
+    /// To be polled for reading.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.letters.as_fd()
+    }
+
     /// The next signal that came, without waiting.
     pub(crate) fn next(&self) -> Option<i32> {
         let mut letter = [0];
         matches!(rustix::io::read(&self.letters, &mut letter), Ok(1)).then(|| i32::from(letter[0]))
     }
 
-    /// Waits until a signal comes or the time is over; `None` waits for ever.
-    pub(crate) fn wait(&self, until: Option<Instant>) -> bool {
+    /// Waits until a signal comes, `input` has something, or the time is over; `None` waits for ever.
+    pub(crate) fn wait_or(&self, until: Option<Instant>, input: Option<BorrowedFd<'_>>) -> Woken {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             // The longest poll is a day; the loop goes on until the moment has come.
             let limit = left.unwrap_or(Duration::MAX).min(Duration::from_secs(86_400));
             let limit =
                 Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) as _ };
-            match poll(&mut [PollFd::new(&self.letters, PollFlags::IN)], Some(&limit)) {
-                Ok(0) if left.is_some_and(|left| left <= Duration::from_secs(86_400)) => return false,
+            let letters = PollFd::new(&self.letters, PollFlags::IN);
+            let mut fds = vec![letters];
+            fds.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
+            match poll(&mut fds, Some(&limit)) {
+                Ok(0) if left.is_some_and(|left| left <= Duration::from_secs(86_400)) => {
+                    return Woken::Timeout;
+                }
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return true,
-                Err(_) => return false,
+                Ok(_) if !fds[0].revents().is_empty() => return Woken::Signal,
+                Ok(_) => return Woken::Input,
+                Err(_) => return Woken::Timeout,
             }
         }
     }
+}
+
+/// Why a wait is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Signal,
+    Input,
+    Timeout,
 }
 
 /// What becomes of a signal.

@@ -50,6 +50,10 @@ captures!(opencode, "opencode_local", "opencode", { "model": "fake/fake-model" }
 captures!(pi, "pi_local", "pi", { "model": "fake/fake-model" });
 captures!(qwen, "qwen", "qwen");
 captures!(codex, "codex_local", "codex", { "env": { "TZ": "UTC" } });
+// Written by hand, after the description of the protocol.
+captures!(openclaw, "openclaw_gateway", "openclaw", { "url": "ws://127.0.0.1:18789" });
+// Conversations as a driver prints them.
+captures!(acp, "acp", "acp", { "command": "agent", "env": { "TZ": "UTC" } });
 
 /// 20 November 2026, 10 o'clock in UTC: the same day in most zones, so that a time of the day means the same
 /// everywhere.

@@ -70,6 +70,42 @@ fn a_thread_of_another_folder_is_left_alone_and_the_command_says_so() {
     assert_eq!(told.usage.map(|usage| usage.input_tokens), Some(100));
 }
 
+/// E4.24; and why there is no managed home to go out of date (W-57).
+#[test]
+fn the_home_of_codex_is_the_agents_own_and_nothing_is_put_into_it() {
+    let stage = Stage::new();
+    let mut config = codex(&stage, 100);
+    let home = |config: &Value| {
+        let command = stage.describe(KIND, config).unwrap();
+        command.env.into_iter().find(|(name, _)| name == "CODEX_HOME").map(|(_, value)| value)
+    };
+    assert_eq!(home(&config), None);
+    let own = stage.file("home");
+    std::fs::create_dir(&own).unwrap();
+    config["env"] = json!({ "CODEX_HOME": own });
+    assert_eq!(home(&config), Some(own.display().to_string()));
+    stage.run(KIND, &config);
+    assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0);
+}
+
+/// E4.14.
+#[test]
+fn people_are_told_that_codex_follows_the_instructions_of_its_repository_too() {
+    let stage = Stage::new();
+    let mut config = codex(&stage, 100);
+    let notes = |config: &Value| stage.describe(KIND, config).unwrap().notes;
+    std::fs::write(stage.file("own.md"), "Be brief.").unwrap();
+    config["instructionsFilePath"] = json!("own.md");
+    assert_eq!(notes(&config), Vec::<String>::new());
+    std::fs::write(stage.file("AGENTS.md"), "Be long.").unwrap();
+    assert!(matches!(&notes(&config)[..], [note] if note.contains("AGENTS.md")), "{:?}", notes(&config));
+    // One and the same file, or none of its own: nothing that a person would not expect.
+    config["instructionsFilePath"] = json!("AGENTS.md");
+    assert_eq!(notes(&config), Vec::<String>::new());
+    config["instructionsFilePath"] = Value::Null;
+    assert_eq!(notes(&config), Vec::<String>::new());
+}
+
 #[test]
 fn after_repeated_failures_the_thread_is_fresh_and_the_fast_mode_off() {
     let mut stage = Stage::new();

@@ -23,24 +23,28 @@ fn the_registry_knows_each_kind_once() {
         "opencode_local",
         "pi_local",
         "qwen",
+        "acp",
+        "cursor",
+        "hermes_local",
+        "openclaw_gateway",
     ] {
         assert!(kinds.contains(&kind), "{kind}");
     }
     assert!(adapters::find("claude").is_none());
     let without_terminal_event: Vec<_> =
         registry().iter().filter(|adapter| !adapter.has_terminal_event()).map(|it| it.kind()).collect();
-    assert_eq!(without_terminal_event, ["process"]);
+    assert_eq!(without_terminal_event, ["process", "hermes_local"]);
 }
 
 #[test]
-fn only_an_endpoint_is_not_called_again_unless_it_is_said_to_bear_it() {
+fn only_what_works_elsewhere_is_not_called_again_unless_it_is_said_to_bear_it() {
     let not_repeatable = |config: Value| {
         let all = registry().iter().filter(|adapter| !adapter.is_repeatable(&config));
         all.map(|adapter| adapter.kind()).collect::<Vec<_>>()
     };
-    assert_eq!(not_repeatable(json!({})), ["http"]);
-    assert_eq!(not_repeatable(json!({ "idempotent": "true" })), ["http"]);
-    assert!(not_repeatable(json!({ "idempotent": true })).is_empty());
+    assert_eq!(not_repeatable(json!({})), ["http", "openclaw_gateway"]);
+    assert_eq!(not_repeatable(json!({ "idempotent": "true" })), ["http", "openclaw_gateway"]);
+    assert_eq!(not_repeatable(json!({ "idempotent": true })), ["openclaw_gateway"]);
 }
 
 #[test]
@@ -107,39 +111,49 @@ fn every_mistake_in_a_configuration_is_found_with_its_path() {
             "process",
             json!({ "command": "x", "env": { "1A": "", "A B": "", "A=B": "", "": "" } }),
             &[
-                "adapterConfig.env.: is not a name for a variable",
-                "adapterConfig.env.1A: is not a name for a variable",
-                "adapterConfig.env.A B: is not a name for a variable",
-                "adapterConfig.env.A=B: is not a name for a variable",
+                "adapterConfig.env.: Invalid environment variable name: ",
+                "adapterConfig.env.1A: Invalid environment variable name: 1A",
+                "adapterConfig.env.A B: Invalid environment variable name: A B",
+                "adapterConfig.env.A=B: Invalid environment variable name: A=B",
             ],
         ),
         (
             "process",
             json!({ "command": "x", "env": { "A": 1 } }),
-            &["adapterConfig.env.A: must be a text or {\"type\": \"plain\", \"value\": ...}, is a number"],
+            &["adapterConfig.env.A: Invalid environment binding for key: A"],
         ),
         (
             "process",
             json!({ "command": "x", "env": { "BUGLE_RUN": "r/1" } }),
-            &["adapterConfig.env.BUGLE_RUN: is reserved: it marks the processes of a run"],
+            &[
+                "adapterConfig.env.BUGLE_RUN: Invalid environment variable name: BUGLE_RUN is reserved: it marks the processes of a run",
+            ],
         ),
         (
             "process",
             json!({ "command": "x", "env": { "A": { "type": "secret_ref", "secretId": "s" } } }),
-            &["adapterConfig.env.A: refers to a stored secret, and this version stores no secrets"],
+            &["adapterConfig.env.A: Invalid environment binding for key: A"],
+        ),
+        (
+            "process",
+            json!({ "command": "x", "env": { "A": { "type": "secret_ref",
+                "secretId": "0192f7a0-0000-4000-8000-000000000000" } } }),
+            &[],
         ),
         (
             "process",
             json!({ "command": "x", "env": { "A": { "type": "plain" }, "B": { "value": "" } } }),
             &[
-                "adapterConfig.env.A: must have a text as its value",
-                "adapterConfig.env.B: must have the type plain",
+                "adapterConfig.env.A: Invalid environment binding for key: A",
+                "adapterConfig.env.B: Invalid environment binding for key: B",
             ],
         ),
         (
             "process",
             json!({ "command": "x", "env": { "A": "x".repeat(131_072) } }),
-            &["adapterConfig.env.A: is longer than the system takes (128 KiB)"],
+            &[
+                "adapterConfig.env.A: Invalid environment binding for key: A (it is longer than the system takes: 128 KiB)",
+            ],
         ),
         ("http", json!({ "url": "https://example.org/run?x=1", "timeoutMs": 5, "idempotent": true }), &[]),
         ("http", json!({}), &["adapterConfig.url: is missing"]),
@@ -207,7 +221,7 @@ fn every_mistake_in_a_configuration_is_found_with_its_path() {
         (
             "scripted",
             json!({ "script": "", "speak": "latin" }),
-            &["adapterConfig.speak: must be one of: plain"],
+            &["adapterConfig.speak: must be one of: plain, claude, codex"],
         ),
     ] {
         let problems: Vec<String> = adapter(kind).check(&config).iter().map(ToString::to_string).collect();
@@ -302,13 +316,53 @@ fn names_and_values_that_are_no_text_do_not_pass() {
 }
 
 #[test]
+fn every_kind_works_in_the_workspace_and_a_configured_folder_replaces_the_home_alone() {
+    let mut stage = Stage::new();
+    for (kind, config) in [("process", json!({ "command": "sh" })), ("scripted", json!({ "script": "hang" }))]
+    {
+        for (source, configured, expected) in [
+            ("project_primary", None, "/"),
+            ("project_primary", Some("/usr"), "/"),
+            ("agent_home", None, "/"),
+            ("agent_home", Some("/usr"), "/usr"),
+        ] {
+            stage.context = json!({ "paperclipWorkspace": { "cwd": "/", "source": source } });
+            let mut config = config.clone();
+            config["cwd"] = json!(configured);
+            let command = stage.describe(kind, &config).unwrap();
+            assert_eq!(command.cwd, std::path::Path::new(expected), "{kind} {source} {configured:?}");
+        }
+    }
+}
+
+/// E1.12, E4.16.
+#[test]
+fn the_folder_of_the_workspace_is_told_only_where_the_agent_works_in_it() {
+    let mut stage = Stage::new();
+    for (source, configured, expected) in [
+        ("project_primary", None, Some("/")),
+        ("project_primary", Some("/usr"), Some("/")),
+        ("agent_home", None, Some("/")),
+        // The configured folder took its place.
+        ("agent_home", Some("/usr"), None),
+    ] {
+        stage.context = json!({ "paperclipWorkspace": { "cwd": "/", "source": source } });
+        let command = stage.describe("process", &json!({ "command": "sh", "cwd": configured })).unwrap();
+        for name in ["PAPERCLIP_WORKSPACE_CWD", "BUGLE_WORKSPACE_CWD"] {
+            let told = command.env.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str());
+            assert_eq!(told, expected, "{name} {source} {configured:?}");
+        }
+    }
+}
+
+#[test]
 fn the_run_is_told_under_both_names_and_only_what_is_known() {
     let mut stage = Stage::new();
     stage.host = Host::default();
     stage.api_key = Some("key-of-the-run".to_owned());
     stage.context = json!({
         "issueId": "issue-1", "commentId": "c-1", "wakeCommentId": "c-2", "approvalId": " ", "issueIds": ["a", "b"],
-        "paperclipWorkspace": { "cwd": "/w", "source": "project", "branchName": null, "agentHome": "/home/agent" },
+        "paperclipWorkspace": { "cwd": "/", "source": "project", "branchName": null, "agentHome": "/home/agent" },
         "paperclipWorkspaces": [{ "id": 1 }], "paperclipRuntimeServices": [],
         "paperclipWake": {
             "reason": " issue_commented ", "issue": { "id": "issue-1", "title": "" }, "commentIds": ["c-1", "c-2"],
@@ -353,7 +407,7 @@ fn the_run_is_told_under_both_names_and_only_what_is_known() {
         ("WAKE_COMMENT_ID", "c-2"),
         ("WAKE_REASON", "on_demand"),
         ("WORKSPACES_JSON", "[{\"id\":1}]"),
-        ("WORKSPACE_CWD", "/w"),
+        ("WORKSPACE_CWD", "/"),
         ("WORKSPACE_SOURCE", "project"),
     ];
     assert_eq!(rest, expected);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod acp;
 mod any_bytes;
 mod calling;
 mod captures;
@@ -9,5 +10,10 @@ mod codex;
 mod command_lines;
 mod describing;
 mod endings;
+mod gateway;
+mod openclaw;
+mod outcome_table;
 mod playing;
+mod prompting;
 mod stage;
+mod words;

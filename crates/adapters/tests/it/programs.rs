@@ -7,6 +7,8 @@ fn main() -> ExitCode {
     match args.next().as_deref() {
         Some(adapters::SCRIPTED) => adapters::scripted_main(args),
         Some(adapters::HTTP_CALL) => adapters::http_call(),
+        Some(adapters::ACP_RUN) => adapters::acp_run(),
+        Some(adapters::OPENCLAW_RUN) => adapters::openclaw_run(),
         other => panic!("{other:?} is not a program"),
     }
 }

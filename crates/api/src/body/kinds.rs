@@ -48,6 +48,14 @@ impl Fields {
         self.lines(key).unwrap_or_default()
     }
 
+    /// A text that must be there but may be empty, and is taken as it is written.
+    pub(crate) fn present_text(&mut self, key: &str) -> String {
+        if self.map.get(key).is_none_or(Value::is_null) {
+            return self.required_text(key);
+        }
+        self.text(key).unwrap_or_default()
+    }
+
     /// An id in small letters.
     pub(crate) fn id(&mut self, key: &str) -> Option<String> {
         let text = self.text(key)?;
@@ -214,18 +222,6 @@ impl Fields {
             }
         }
         Some(object)
-    }
-
-    /// Reads a field that is checked and then dropped: the answer names it.
-    pub(crate) fn dropped<T>(
-        &mut self,
-        key: &str,
-        read: impl FnOnce(&mut Fields, &str) -> Option<T>,
-    ) -> Option<T> {
-        let value = self.map.get(key)?.clone();
-        let read = read(self, key);
-        self.put_back(key, Some(value));
-        read
     }
 
     /// Takes a field away for as long as others are read.

@@ -103,6 +103,7 @@ pub(crate) async fn hire(
     let ignored = fields.drop_rest()?;
     let company = lookup::company(&state.engine, &caller, &company).await?.id;
     caller.configuration_reader(&company)?;
+    read.agent.may_come_from(&caller, &company)?;
     let by = caller.author(&company)?;
     let mut issues: Vec<String> =
         read.source_issue_id.into_iter().chain(read.source_issue_ids.into_iter().flatten()).collect();

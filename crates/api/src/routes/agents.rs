@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use domain::access;
 use domain::agent::{PauseReason, Role};
-use domain::ids::{AgentId, looks_like_id};
+use domain::ids::{AgentId, CompanyId, looks_like_id};
 use domain::wake::Actor;
 use engine::{AgentDraft, AgentPatch, Engine};
 use serde::Deserialize;
@@ -31,7 +31,7 @@ use crate::shape::wake::StopReport;
 const LONGEST_CHAIN: usize = 50;
 
 /// Keys of a configuration that only people set.
-const INSTRUCTION_PATHS: [&str; 5] = [
+pub(crate) const INSTRUCTION_PATHS: [&str; 5] = [
     "instructionsBundleMode",
     "instructionsRootPath",
     "instructionsEntryFile",
@@ -40,7 +40,7 @@ const INSTRUCTION_PATHS: [&str; 5] = [
 ];
 
 /// Icons that clients can draw.
-const ICONS: [&str; 41] = [
+pub(crate) const ICONS: [&str; 41] = [
     "bot",
     "cpu",
     "brain",
@@ -214,6 +214,8 @@ pub(crate) struct AgentBody {
     replace_adapter_config: Option<bool>,
     #[schema(value_type = Option<Object>)]
     runtime_config: Option<Map<String, Value>>,
+    /// What its runs work in when neither issue nor project says; null: the company's default.
+    default_environment_id: Option<Option<String>>,
     #[schema(minimum = 0)]
     budget_monthly_cents: Option<i64>,
     /// For a new agent only.
@@ -252,13 +254,23 @@ impl AgentBody {
             reports_to: reports_to.map(|id| id.map(AgentId)),
             capabilities: fields.nullable_text("capabilities"),
             adapter_type: fields.not_blank("adapterType", adapter_type).map(|kind| kind.trim().to_owned()),
-            adapter_config: fields.object("adapterConfig"),
+            adapter_config: Self::configuration(fields),
             replace_adapter_config: if is_new { None } else { fields.boolean("replaceAdapterConfig") },
             runtime_config: fields.object("runtimeConfig"),
+            default_environment_id: fields.nullable_id("defaultEnvironmentId"),
             budget_monthly_cents: fields.count("budgetMonthlyCents"),
             permissions: Self::permissions(fields, is_new),
             metadata: fields.nullable_object("metadata"),
         }
+    }
+
+    /// `adapterConfig`, with the skills that are named beside it.
+    fn configuration(fields: &mut Fields) -> Option<Map<String, Value>> {
+        let config = fields.object("adapterConfig");
+        let Some(skills) = fields.texts("desiredSkills") else { return config };
+        let mut config = config.unwrap_or_default();
+        config.insert("paperclipSkillSync".to_owned(), serde_json::json!({ "desiredSkills": skills }));
+        Some(config)
     }
 
     fn permissions(fields: &mut Fields, is_new: bool) -> Option<Map<String, Value>> {
@@ -288,10 +300,38 @@ impl AgentBody {
             adapter_type: self.adapter_type.unwrap_or(otherwise.adapter_type),
             adapter_config: object(self.adapter_config, otherwise.adapter_config),
             runtime_config: object(self.runtime_config, otherwise.runtime_config),
+            default_environment_id: self.default_environment_id.flatten(),
             budget_monthly_cents: self.budget_monthly_cents.unwrap_or(otherwise.budget_monthly_cents),
             permissions: self.permissions.map(Value::Object),
             metadata: self.metadata.flatten().map(Value::Object),
         }
+    }
+
+    /// Refuses an agent that makes one which works on a machine, or reads files of this one, that nobody gave it.
+    pub(crate) fn may_come_from(&self, caller: &Caller, company: &CompanyId) -> Result<(), ApiError> {
+        if self.names_environment() {
+            caller.chooser_of_environments(company)?;
+        }
+        match caller.who() {
+            access::Actor::Agent(_) => self.refuse_instruction_paths(),
+            access::Actor::Board(_) | access::Actor::Nobody => Ok(()),
+        }
+    }
+
+    /// Agents do not choose the machine that agents work on, unless they may.
+    fn names_environment(&self) -> bool {
+        self.default_environment_id.is_some()
+    }
+
+    /// Of a configuration that takes the place of another: what its author may not set stays.
+    fn keep_instruction_paths(&mut self, before: &Value) {
+        let Some(config) = self.adapter_config.as_mut().filter(|_| self.replace_adapter_config == Some(true))
+        else {
+            return;
+        };
+        let kept =
+            INSTRUCTION_PATHS.iter().filter_map(|key| Some(((*key).to_owned(), before.get(*key)?.clone())));
+        config.extend(kept);
     }
 
     /// Agents do not say where instructions are read from on this machine.
@@ -320,8 +360,10 @@ impl AgentBody {
             adapter_config: self.adapter_config.map(Value::Object),
             replace_adapter_config: self.replace_adapter_config.unwrap_or(false),
             runtime_config: self.runtime_config.map(Value::Object),
+            default_environment_id: self.default_environment_id,
             budget_monthly_cents: self.budget_monthly_cents,
             is_proven: false,
+            rolled_back: None,
             metadata: self.metadata.map(|map| map.map(Value::Object)),
         }
     }
@@ -346,6 +388,7 @@ pub(crate) async fn create(
     let (draft, ignored) = read(&body, true)?;
     let company = lookup::company(&state.engine, &caller, &company).await?.id;
     caller.configuration_reader(&company)?;
+    draft.may_come_from(&caller, &company)?;
     let by = caller.author(&company)?;
     let agent = state.engine.take_on_agent(&company, draft.draft(), &by).await?;
     Ok(naming(&ignored, (StatusCode::CREATED, Json(Agent::new(agent, 0)))))
@@ -362,11 +405,15 @@ pub(crate) async fn change(
     caller: Caller,
     Payload(body): Payload,
 ) -> Result<Response, ApiError> {
-    let (patch, ignored) = read(&body, false)?;
+    let (mut patch, ignored) = read(&body, false)?;
     let agent = lookup::agent(&state.engine, &caller, &reference, &asked).await?;
     caller.agent_editor(&agent.company_id, &agent.id)?;
+    if patch.names_environment() {
+        caller.chooser_of_environments(&agent.company_id)?;
+    }
     if matches!(caller.who(), access::Actor::Agent(_)) {
         patch.refuse_instruction_paths()?;
+        patch.keep_instruction_paths(&agent.adapter_config);
     }
     let patch = AgentPatch { is_proven: caller.is_person(&agent.company_id), ..patch.patch() };
     let agent = state.engine.patch_agent(&agent.id, patch, &caller.actor()).await?;

@@ -19,6 +19,7 @@ use crate::body::{Fields, Payload};
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::paging::Asked;
+use crate::shape::account::QuotaWindows;
 use crate::shape::cost::{
     CostByAgent, CostByAgentModel, CostByBiller, CostByProject, CostByProvider, CostEvent, CostSummary,
     WindowSpend,
@@ -254,17 +255,18 @@ pub(crate) async fn window_spend(
     Ok(Json(WindowSpend::all(state.engine.window_spend(&company).await?)))
 }
 
-/// What is left of providers' quotas, as kinds of agents tell it. None does today.
+/// What is known of providers' limits: what the company's own accounts met. No program or page is asked.
 #[utoipa::path(get, path = "/companies/{company}/costs/quota-windows", tag = "costs", params(("company" = String, Path)),
-    responses((status = 200, body = Vec<Object>), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = Vec<QuotaWindows>), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn quota_windows(
     State(state): State<ApiState>,
     Named(company): Named<String>,
     caller: Caller,
-) -> Result<Json<Vec<serde_json::Value>>, ApiError> {
+) -> Result<Json<Vec<QuotaWindows>>, ApiError> {
     let company = lookup::company(&state.engine, &caller, &company).await?.id;
     caller.board_of(&company)?;
-    Ok(Json(Vec::new()))
+    let accounts = state.engine.accounts(&company).await?;
+    Ok(Json(QuotaWindows::all(accounts, state.engine.now())))
 }
 
 #[cfg(test)]

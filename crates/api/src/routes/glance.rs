@@ -18,7 +18,7 @@ use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::{self, Named};
 use crate::paging::{self, Asked, CURSOR, cursor_of};
 use crate::shape::activity::Activity;
-use crate::shape::glance::{Dashboard, Dismissal, Inbox, InboxItem, SidebarBadges};
+use crate::shape::glance::{Dashboard, Dismissal, Inbox, InboxItem, ParkedAccount, SidebarBadges};
 
 /// A company at a glance.
 #[utoipa::path(get, path = "/companies/{company}/dashboard", tag = "companies", params(("company" = String, Path)),
@@ -30,7 +30,12 @@ pub(crate) async fn dashboard(
 ) -> Result<Json<Dashboard>, ApiError> {
     let company = lookup::company(&state.engine, &caller, &company).await?.id;
     let seen = state.engine.dashboard(&company).await?;
-    Ok(Json(Dashboard::new(company.0, seen)))
+    let accounts = match caller.board() {
+        Ok(_) => state.engine.accounts(&company).await?,
+        Err(_) => Vec::new(),
+    };
+    let parked = accounts.into_iter().filter_map(ParkedAccount::of).collect();
+    Ok(Json(Dashboard::new(company.0, seen, parked)))
 }
 
 /// What waits for a person, in numbers; what that person has put aside does not count.

@@ -93,7 +93,7 @@ pub(crate) async fn create(
         parent_id: body.parent_id.flatten(),
         owner_agent_id: body.owner_agent_id.flatten().map(AgentId),
     };
-    let goal = reach.engine().create_goal(&company, draft, &reach.author(&company)?).await?;
+    let goal = reach.engine().create_goal(&company, draft, &reach.planner(&company)?).await?;
     Ok(naming(&ignored, (StatusCode::CREATED, Json(Goal::from(goal)))))
 }
 
@@ -124,7 +124,7 @@ pub(crate) async fn change(
         parent_id: body.parent_id,
         owner_agent_id: body.owner_agent_id.map(|id| id.map(AgentId)),
     };
-    let changed = reach.engine().patch_goal(&goal.id, patch, &reach.author(&goal.company_id)?).await?;
+    let changed = reach.engine().patch_goal(&goal.id, patch, &reach.planner(&goal.company_id)?).await?;
     Ok(naming(&ignored, Json(Goal::from(changed))))
 }
 
@@ -133,6 +133,6 @@ pub(crate) async fn change(
     responses((status = 200, body = Goal), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn remove(reach: Reach, Named(id): Named<String>) -> Result<Json<Goal>, ApiError> {
     let goal = reach.goal(&id).await?;
-    let author = reach.author(&goal.company_id)?;
+    let author = reach.planner(&goal.company_id)?;
     Ok(Json(reach.engine().delete_goal(&goal.id, &author).await?.into()))
 }

@@ -262,6 +262,9 @@ pub(crate) struct MemberBody {
     /// `active` (default), `pending` or `suspended`.
     #[schema(value_type = Option<String>)]
     status: Option<MembershipStatus>,
+    /// False: what they write is held until a trusted member releases it, and they change nothing else. True at first;
+    /// owners and admins always are.
+    trusted: Option<bool>,
 }
 
 /// Makes a user a member of a company, or changes what they are there. Whoever gives the role of an owner, or changes an
@@ -279,6 +282,7 @@ pub(crate) async fn put(
     let read = MemberBody {
         role: fields.word("role", MemberRole::ALL, MemberRole::as_str),
         status: fields.word("status", MembershipStatus::ALL, MembershipStatus::as_str),
+        trusted: fields.boolean("trusted"),
     };
     fields.refuse_rest()?;
     let company = lookup::any_company(&state.engine, &company).await?.id;
@@ -289,12 +293,14 @@ pub(crate) async fn put(
     let role = read.role.or(before).unwrap_or(MemberRole::Member);
     // Roles grant rights: who may only invite must not give, or take, more than they have.
     let is_high = |role: MemberRole| matches!(role, MemberRole::Owner | MemberRole::Admin);
-    if is_high(role) || before.is_some_and(|before| is_high(before) || before != role) {
+    let changes_trust = before.is_some() && read.trusted.is_some();
+    if changes_trust || is_high(role) || before.is_some_and(|before| is_high(before) || before != role) {
         caller.people_manager(&company, Grant::ManagePermissions)?;
     }
     let by = author(&caller)?;
     let status = read.status.unwrap_or(MembershipStatus::Active);
-    Ok(Json(state.engine.set_member(&company, &user.id, role, status, &by).await?.into()))
+    let what = (role, status, read.trusted);
+    Ok(Json(state.engine.set_member_trusted(&company, &user.id, what, &by).await?.into()))
 }
 
 /// Ends a membership. A company keeps an owner.

@@ -4,12 +4,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    agent_keys, agent_rights, agents, approvals, budgets, cli_auth, companies, costs, glance, members,
+    accounts, adapters, agent_keys, agent_rights, agents, approvals, automations, budgets, cli_auth,
+    companies, company_file, config_revisions, costs, glance, members, schedules, secrets, webhook_triggers,
+    webhooks,
 };
 use crate::ApiState;
 
 pub(crate) fn mount() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
+        .merge(accounts::mount())
+        .merge(automations::mount())
+        .merge(company_file::mount())
+        .merge(schedules::mount())
+        .merge(webhooks::mount())
+        .merge(webhook_triggers::mount())
         .routes(routes!(cli_auth::create))
         .routes(routes!(cli_auth::show))
         .routes(routes!(cli_auth::approve))
@@ -30,6 +38,11 @@ pub(crate) fn mount() -> OpenApiRouter<ApiState> {
         .routes(routes!(agent_rights::me))
         .routes(routes!(agent_rights::configuration))
         .routes(routes!(agent_rights::configurations))
+        .routes(routes!(config_revisions::list))
+        .routes(routes!(config_revisions::show))
+        .routes(routes!(config_revisions::roll_back))
+        .routes(routes!(adapters::models))
+        .routes(routes!(adapters::detect_model))
         .routes(routes!(agent_rights::hire))
         .routes(routes!(agent_rights::permissions))
         .routes(routes!(agent_rights::budgets))
@@ -43,6 +56,10 @@ pub(crate) fn mount() -> OpenApiRouter<ApiState> {
         .routes(routes!(approvals::request_revision))
         .routes(routes!(approvals::resubmit))
         .routes(routes!(approvals::comments, approvals::comment))
+        .routes(routes!(secrets::list, secrets::create))
+        .routes(routes!(secrets::providers))
+        .routes(routes!(secrets::rotate))
+        .routes(routes!(secrets::change, secrets::remove))
         .routes(routes!(costs::report))
         .routes(routes!(costs::summary))
         .routes(routes!(costs::by_agent))

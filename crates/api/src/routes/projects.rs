@@ -130,10 +130,19 @@ impl ProjectBody {
         let is_set = |name: &&str| strategy.is_some_and(|strategy| !strategy[*name].is_null());
         let path = |name: &str| format!("executionWorkspacePolicy.workspaceStrategy.{name}");
         let mut paths: Vec<String> = HOST_COMMANDS.into_iter().filter(is_set).map(path).collect();
-        if self.workspace.as_ref().is_some_and(WorkspaceBody::sets_commands) {
-            paths.push("workspace.cleanupCommand".to_owned());
+        // Services are commands as well.
+        if policy.and_then(|policy| policy.get("workspaceRuntime")).is_some_and(|it| !it.is_null()) {
+            paths.push("executionWorkspacePolicy.workspaceRuntime".to_owned());
         }
+        let of_workspace = self.workspace.as_ref().map(WorkspaceBody::host_commands).unwrap_or_default();
+        paths.extend(of_workspace.into_iter().map(|path| format!("workspace.{path}")));
         paths
+    }
+
+    /// It says on which machine the work is to be done.
+    fn names_environment(&self) -> bool {
+        let policy = self.execution_workspace_policy.as_ref().and_then(Option::as_ref);
+        policy.is_some_and(|policy| policy.contains_key("environmentId"))
     }
 
     fn draft(self) -> ProjectDraft {
@@ -185,11 +194,14 @@ pub(crate) async fn create(
     let ignored = fields.drop_rest()?;
     let company = reach.company(&company).await?;
     reach.no_host_commands(body.host_commands())?;
+    if body.names_environment() {
+        reach.caller.chooser_of_environments(&company)?;
+    }
     if body.workspace.as_ref().is_some_and(|workspace| !workspace.has_place()) {
         return Err(ApiError::unprocessable("unprocessable", "Invalid project workspace payload")
             .hint("a workspace needs cwd or repoUrl; a remote one remoteWorkspaceRef or repoUrl"));
     }
-    let made = reach.engine().create_project(&company, body.draft(), &reach.author(&company)?).await?;
+    let made = reach.engine().create_project(&company, body.draft(), &reach.planner(&company)?).await?;
     Ok(naming(&ignored, (StatusCode::CREATED, Json(Project::from(made)))))
 }
 
@@ -208,7 +220,10 @@ pub(crate) async fn change(
     let ignored = fields.drop_rest()?;
     let project = reach.project(&reference, &asked).await?.project;
     reach.no_host_commands(body.host_commands())?;
-    let author = reach.author(&project.company_id)?;
+    if body.names_environment() {
+        reach.caller.chooser_of_environments(&project.company_id)?;
+    }
+    let author = reach.planner(&project.company_id)?;
     let changed = reach.engine().patch_project(&project.id, body.patch(), &author).await?;
     Ok(naming(&ignored, Json(Project::from(changed))))
 }
@@ -223,7 +238,7 @@ pub(crate) async fn remove(
     asked: Asked,
 ) -> Result<Json<Project>, ApiError> {
     let project = reach.project(&reference, &asked).await?.project;
-    let author = reach.author(&project.company_id)?;
+    let author = reach.planner(&project.company_id)?;
     Ok(Json(reach.engine().delete_project(&project.id, &author).await?.into()))
 }
 
@@ -302,10 +317,6 @@ impl WorkspaceBody {
         }
     }
 
-    fn sets_commands(&self) -> bool {
-        matches!(self.cleanup_command, Some(Some(_)))
-    }
-
     fn draft(self) -> WorkspaceDraft {
         WorkspaceDraft {
             name: self.name,
@@ -327,7 +338,15 @@ impl WorkspaceBody {
     }
 
     fn host_commands(&self) -> Vec<String> {
-        if self.sets_commands() { vec!["cleanupCommand".to_owned()] } else { Vec::new() }
+        let mut paths = Vec::new();
+        if self.cleanup_command.as_ref().is_some_and(Option::is_some) {
+            paths.push("cleanupCommand".to_owned());
+        }
+        let config = self.runtime_config.as_ref().and_then(Option::as_ref);
+        if config.and_then(|config| config.get("workspaceRuntime")).is_some_and(|it| !it.is_null()) {
+            paths.push("runtimeConfig.workspaceRuntime".to_owned());
+        }
+        paths
     }
 }
 
@@ -351,7 +370,7 @@ pub(crate) async fn create_workspace(
     let ignored = fields.drop_rest()?;
     let project = reach.project(&reference, &asked).await?.project;
     reach.no_host_commands(body.host_commands())?;
-    let author = reach.author(&project.company_id)?;
+    let author = reach.planner(&project.company_id)?;
     let made = reach.engine().create_workspace(&project.id, body.draft(), &author).await?;
     Ok(naming(&ignored, (StatusCode::CREATED, Json(ProjectWorkspace::from(made)))))
 }
@@ -372,7 +391,7 @@ pub(crate) async fn change_workspace(
     let project = reach.project(&reference, &asked).await?.project;
     reach.no_host_commands(body.host_commands())?;
     let workspace = id_of_path(&workspace, "Project workspace")?;
-    let author = reach.author(&project.company_id)?;
+    let author = reach.planner(&project.company_id)?;
     let changed = reach.engine().patch_workspace(&project.id, &workspace, body.draft(), &author).await?;
     Ok(naming(&ignored, Json(ProjectWorkspace::from(changed))))
 }
@@ -388,6 +407,6 @@ pub(crate) async fn remove_workspace(
 ) -> Result<Json<ProjectWorkspace>, ApiError> {
     let project = reach.project(&reference, &asked).await?.project;
     let workspace = id_of_path(&workspace, "Project workspace")?;
-    let author = reach.author(&project.company_id)?;
+    let author = reach.planner(&project.company_id)?;
     Ok(Json(reach.engine().delete_workspace(&project.id, &workspace, &author).await?.into()))
 }

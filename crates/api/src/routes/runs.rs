@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use domain::hold::HeldReason;
 use domain::ids::{AgentId, looks_like_id};
 use domain::run::RunStatus;
+use engine::Held;
 use store::StoreError;
 use store::runs::{self as rows, Listed};
 
@@ -66,7 +66,7 @@ pub(crate) async fn list(
             })
         })
         .await?;
-    let held = held_reasons(&state, &found).await?;
+    let held = held(&state, &found).await?;
     let place = |row: &rows::Run| cursor_of(row.created_at, row.id.as_str());
     Ok(paging::page(found, limit, place, |rows| {
         rows.into_iter().zip(held).map(|(row, held)| ListedRun::new(row, held)).collect()
@@ -74,16 +74,13 @@ pub(crate) async fn list(
 }
 
 /// Why each of the runs waits; only those that wait are asked about.
-pub(super) async fn held_reasons(
-    state: &ApiState,
-    found: &[rows::Run],
-) -> Result<Vec<Option<HeldReason>>, StoreError> {
+pub(super) async fn held(state: &ApiState, found: &[rows::Run]) -> Result<Vec<Option<Held>>, StoreError> {
     let is_waiting = |run: &rows::Run| matches!(run.status, RunStatus::Queued | RunStatus::ScheduledRetry);
     let waiting: Vec<rows::Run> = found.iter().filter(|run| is_waiting(run)).cloned().collect();
     if waiting.is_empty() {
         return Ok(vec![None; found.len()]);
     }
-    let mut reasons = state.engine.held_reasons(&waiting).await?.into_iter();
+    let mut reasons = state.engine.held(&waiting).await?.into_iter();
     Ok(found.iter().map(|run| if is_waiting(run) { reasons.next().flatten() } else { None }).collect())
 }
 
@@ -127,7 +124,7 @@ pub(crate) async fn live(
             })
         })
         .await?;
-    let held = held_reasons(&state, &found).await?;
+    let held = held(&state, &found).await?;
     let now = state.engine.now();
     let shaped = found.into_iter().zip(held).map(|(run, held)| {
         let agent = agents.iter().find(|agent| agent.id == run.agent_id);
@@ -146,9 +143,10 @@ pub(crate) async fn show(
     caller: Caller,
 ) -> Result<Json<RunDetail>, ApiError> {
     let run = lookup::run(&state.engine, &caller, &reference).await?;
-    let held = held_reasons(&state, std::slice::from_ref(&run)).await?.pop().flatten();
+    let held = held(&state, std::slice::from_ref(&run)).await?.pop().flatten();
     let exhausted = if run.status == RunStatus::Failed { exhausted(&state, &run).await? } else { None };
-    Ok(Json(RunDetail::new(run, held, exhausted, state.engine.now())))
+    let provenance = state.engine.provenance(&run.id).await?;
+    Ok(Json(RunDetail::new(run, held, (exhausted, provenance), state.engine.now())))
 }
 
 pub(super) async fn exhausted(state: &ApiState, run: &rows::Run) -> Result<Option<String>, StoreError> {
@@ -192,6 +190,6 @@ pub(crate) async fn cancel(
     let run = lookup::run(&state.engine, &caller, &reference).await?;
     caller.board_of(&run.company_id)?;
     let run = state.engine.cancel_run(&run.id, None, &caller.actor()).await?;
-    let held = held_reasons(&state, std::slice::from_ref(&run)).await?.pop().flatten();
+    let held = held(&state, std::slice::from_ref(&run)).await?.pop().flatten();
     Ok(Json(Run::new(run, held)))
 }

@@ -210,7 +210,7 @@ async fn wake(
     });
     match woken? {
         Woken::Run(run) => {
-            let held = state.engine.held_reasons(std::slice::from_ref(&run)).await?.pop().flatten();
+            let held = state.engine.held(std::slice::from_ref(&run)).await?.pop().flatten();
             Ok(Ok(Box::new(Run::new(*run, held))))
         }
         Woken::Skipped(skipped) => Ok(Err(skipped)),

@@ -7,12 +7,16 @@ use super::issues::{
     self, approvals, attachments, checkout, comments, documents, history, interactions, labels, lists, marks,
     work_products,
 };
-use super::{goals, projects, trees, watchdog};
+use super::{
+    environments, execution_workspaces, goals, held_texts, instructions, projects, runtime_services, skills,
+    trees, watchdog,
+};
 use crate::ApiState;
 
 /// The routes, without their prefix.
 pub(crate) fn mount() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
+        .merge(held_texts::mount())
         .routes(routes!(lists::list, issues::create))
         .routes(routes!(lists::inbox_lite))
         .routes(routes!(lists::inbox_mine))
@@ -42,6 +46,13 @@ pub(crate) fn mount() -> OpenApiRouter<ApiState> {
         .routes(routes!(attachments::remove))
         .routes(routes!(labels::list, labels::create))
         .routes(routes!(labels::remove))
+        .routes(routes!(skills::list, skills::create))
+        .routes(routes!(skills::show, skills::change, skills::remove))
+        .routes(routes!(skills::of_agent))
+        .routes(routes!(skills::sync))
+        .routes(routes!(instructions::set_path))
+        .routes(routes!(instructions::show, instructions::change))
+        .routes(routes!(instructions::file, instructions::write, instructions::remove))
         .routes(routes!(marks::read, marks::unread))
         .routes(routes!(marks::archive, marks::unarchive))
         .routes(routes!(history::live))
@@ -54,6 +65,30 @@ pub(crate) fn mount() -> OpenApiRouter<ApiState> {
         .routes(routes!(projects::show, projects::change, projects::remove))
         .routes(routes!(projects::workspaces, projects::create_workspace))
         .routes(routes!(projects::change_workspace, projects::remove_workspace))
+        .routes(routes!(execution_workspaces::list))
+        .routes(routes!(execution_workspaces::show, execution_workspaces::change))
+        .routes(routes!(execution_workspaces::readiness))
+        .routes(routes!(execution_workspaces::operations))
+        .routes(routes!(execution_workspaces::diff))
+        .routes(routes!(execution_workspaces::operations_of_run))
+        .routes(routes!(execution_workspaces::operation_log))
+        .routes(routes!(execution_workspaces::outputs))
+        .routes(routes!(execution_workspaces::run_diff))
+        .routes(routes!(runtime_services::of_project))
+        .routes(routes!(runtime_services::of_project_commands))
+        .routes(routes!(runtime_services::of_execution))
+        .routes(routes!(runtime_services::of_execution_commands))
+        .routes(routes!(runtime_services::list))
+        .routes(routes!(runtime_services::show))
+        .routes(routes!(runtime_services::stop))
+        .routes(routes!(runtime_services::log))
+        .routes(routes!(environments::list, environments::create))
+        .routes(routes!(environments::capabilities))
+        .routes(routes!(environments::probe_config))
+        .routes(routes!(environments::show, environments::change, environments::remove))
+        .routes(routes!(environments::probe))
+        .routes(routes!(environments::leases))
+        .routes(routes!(environments::lease))
         .routes(routes!(goals::list, goals::create))
         .routes(routes!(goals::show, goals::change, goals::remove))
         .routes(routes!(trees::preview))

@@ -6,7 +6,7 @@ use serde_json::Value;
 use store::activity::Activity as Row;
 use utoipa::ToSchema;
 
-use super::redacted::redacted;
+use adapters::redacted;
 
 /// An entry of the activity log.
 #[derive(Debug, Serialize, ToSchema)]

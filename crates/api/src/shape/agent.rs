@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::cents;
 use super::person::Membership;
-use super::redacted::redacted;
+use adapters::redacted;
 
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,6 +31,7 @@ pub(crate) struct Agent {
     reports_to: Option<String>,
     capabilities: Option<String>,
     adapter_type: String,
+    /// Values that are secret by their names are marks; a mark that is sent back stands for what is stored.
     #[schema(value_type = Object)]
     adapter_config: Value,
     #[schema(value_type = Object)]
@@ -70,9 +71,9 @@ impl Agent {
             reports_to: row.reports_to.map(|id| id.0),
             capabilities: row.capabilities,
             adapter_type: row.adapter_type,
-            adapter_config: row.adapter_config,
+            adapter_config: redacted(row.adapter_config),
             runtime_config: row.runtime_config,
-            default_environment_id: None,
+            default_environment_id: row.default_environment_id,
             budget_monthly_cents: row.budget_monthly_cents,
             spent_monthly_cents: cents(spent),
             pause_reason: row.pause_reason.map(|reason| reason.as_str()),

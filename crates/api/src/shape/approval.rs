@@ -8,7 +8,7 @@ use store::issues::Issue as IssueRow;
 use utoipa::ToSchema;
 
 use super::agent::Agent;
-use super::redacted::redacted;
+use adapters::redacted;
 
 /// What somebody asked a person to decide.
 #[derive(Debug, Serialize, ToSchema)]

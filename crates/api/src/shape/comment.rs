@@ -1,6 +1,7 @@
 //! Comments on issues on the wire.
 
 use domain::moment::Moment;
+use engine::Held;
 use serde::Serialize;
 use store::comments::Comment as Row;
 use utoipa::ToSchema;
@@ -20,6 +21,31 @@ pub(crate) struct Comment {
     created_at: Moment,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Moment,
+}
+
+/// A comment that was just written, with what keeps its reader.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WrittenComment {
+    #[serde(flatten)]
+    comment: Comment,
+    /// Why whoever has the issue does not read it yet, as far as it is known now: `quota` or `hold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_reason: Option<&'static str>,
+    /// When that is over by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    held_until: Option<Moment>,
+}
+
+impl WrittenComment {
+    pub(crate) fn new(comment: Row, outlook: Option<Held>) -> WrittenComment {
+        WrittenComment {
+            comment: comment.into(),
+            held_reason: outlook.map(|held| held.reason.as_str()),
+            held_until: outlook.and_then(|held| held.until),
+        }
+    }
 }
 
 impl From<Row> for Comment {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::redacted::redacted;
+use adapters::redacted;
 
 /// What happened to a run, what it waits for, and what happens next by itself.
 #[derive(Debug, Serialize, ToSchema)]
@@ -16,6 +16,9 @@ pub(crate) struct Explanation {
     /// It runs and was asked to stop.
     cancelling: bool,
     held_reason: Option<&'static str>,
+    /// When that is over by itself, as far as it is known.
+    #[schema(value_type = Option<String>)]
+    held_until: Option<Moment>,
     /// In words: what it waits for.
     waits_for: Option<String>,
     holder: Option<Holder>,
@@ -64,6 +67,7 @@ impl From<engine::Explanation> for Explanation {
             status: told.status.as_str(),
             cancelling: told.cancelling,
             held_reason: told.held_reason.map(|reason| reason.as_str()),
+            held_until: told.held_until,
             waits_for: told.waits_for,
             holder: told.holder.map(|holder| Holder {
                 node_id: holder.node_id,

@@ -4,7 +4,7 @@ use domain::agent::AgentStatus;
 use domain::budget::money::percent;
 use domain::issue::IssueStatus;
 use domain::moment::Moment;
-use engine::{Badges, Dashboard as Seen, DayOfRuns};
+use engine::{AccountView, Badges, Dashboard as Seen, DayOfRuns};
 use serde::Serialize;
 use serde_json::Value;
 use store::dismissals::Dismissal as DismissalRow;
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::approval::Approval;
 use super::cents;
 use super::interaction::Interaction;
-use super::redacted::redacted;
+use adapters::redacted;
 
 /// A company at a glance.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,6 +28,42 @@ pub(crate) struct Dashboard {
     budgets: BudgetCounts,
     /// The last 14 days, oldest first.
     run_activity: Vec<RunDay>,
+    /// Accounts that nothing starts on now. For people: an agent is shown none.
+    parked_accounts: Vec<ParkedAccount>,
+}
+
+/// An account that nothing starts on, in short.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ParkedAccount {
+    id: String,
+    provider: String,
+    label: String,
+    /// `quota`, `login`, `failures` or `person`.
+    reason: Option<&'static str>,
+    /// When one run tries it again; null when somebody has to do something first.
+    #[schema(value_type = Option<String>)]
+    until: Option<Moment>,
+    /// In words, what is waited for.
+    waits_for: String,
+    /// How many agents use it.
+    agents: usize,
+}
+
+impl ParkedAccount {
+    /// `None`: runs start on it, if one after another.
+    pub(crate) fn of(view: AccountView) -> Option<ParkedAccount> {
+        let park = view.stored.account.park()?;
+        Some(ParkedAccount {
+            reason: Some(park.why.as_str()),
+            until: park.until,
+            waits_for: view.waits_for.unwrap_or_default(),
+            agents: view.agents.len(),
+            id: view.stored.id,
+            provider: view.stored.provider,
+            label: view.stored.label,
+        })
+    }
 }
 
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -86,7 +122,7 @@ impl From<DayOfRuns> for RunDay {
 }
 
 impl Dashboard {
-    pub(crate) fn new(company: String, seen: Seen) -> Dashboard {
+    pub(crate) fn new(company: String, seen: Seen, parked_accounts: Vec<ParkedAccount>) -> Dashboard {
         let mut agents = AgentCounts::default();
         for (status, count) in &seen.agents {
             match status {
@@ -128,6 +164,7 @@ impl Dashboard {
                 paused_projects: seen.paused_projects,
             },
             run_activity: seen.runs.into_iter().map(RunDay::from).collect(),
+            parked_accounts,
         }
     }
 }

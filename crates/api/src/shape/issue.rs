@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use adapters::redacted;
 use domain::ids::AgentId;
 use domain::issue::attention::Attention;
 use domain::moment::Moment;
@@ -112,7 +113,7 @@ impl Issue {
             origin_fingerprint: row.origin_fingerprint,
             request_depth: row.request_depth,
             billing_code: row.billing_code,
-            assignee_adapter_overrides: row.assignee_adapter_overrides,
+            assignee_adapter_overrides: row.assignee_adapter_overrides.map(redacted),
             execution_policy: row.execution_policy,
             execution_state: row.execution_state,
             execution_workspace_id: row.execution_workspace_id,

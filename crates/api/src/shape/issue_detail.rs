@@ -4,7 +4,6 @@ use domain::moment::Moment;
 use engine::ProjectCard;
 use engine::issues::{Detail, HeartbeatContext as Loaded};
 use serde::Serialize;
-use serde_json::Value;
 use store::goals::Goal as GoalRow;
 use store::issues::Issue as Row;
 use utoipa::ToSchema;
@@ -12,6 +11,7 @@ use utoipa::ToSchema;
 use super::attachment::content_path;
 use super::comment::Comment;
 use super::document::{Document, DocumentSummary};
+use super::execution_workspace::ExecutionWorkspace;
 use super::issue::{BlockerAttention, Issue, Names, RelationSummary, summaries};
 use super::project::{Goal, Project, ProjectWorkspace};
 use super::reference::{LegacyPlanDocument, RelatedWork};
@@ -37,9 +37,8 @@ pub(crate) struct IssueDetail {
     project: Option<Project>,
     goal: Option<Goal>,
     mentioned_projects: Vec<Project>,
-    /// Null: issues have no workspaces of their own.
-    #[schema(value_type = Option<Object>)]
-    current_execution_workspace: Option<Value>,
+    /// Where it is worked on.
+    current_execution_workspace: Option<ExecutionWorkspace>,
     work_products: Vec<WorkProduct>,
 }
 
@@ -71,7 +70,7 @@ impl IssueDetail {
             project: detail.project.map(Project::from),
             goal: detail.goal.map(Goal::from),
             mentioned_projects: mentioned.into_iter().map(Project::from).collect(),
-            current_execution_workspace: None,
+            current_execution_workspace: detail.place.map(ExecutionWorkspace::from),
             work_products: detail.products.into_iter().map(WorkProduct::from).collect(),
         }
     }
@@ -175,9 +174,8 @@ pub(crate) struct HeartbeatContext {
     wake_comment: Option<Comment>,
     attachments: Vec<ContextAttachment>,
     continuation_summary: Option<ContinuationSummary>,
-    /// Null: issues have no workspaces of their own.
-    #[schema(value_type = Option<Object>)]
-    current_execution_workspace: Option<Value>,
+    /// Where it is worked on.
+    current_execution_workspace: Option<ExecutionWorkspace>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -334,7 +332,7 @@ impl From<Loaded> for HeartbeatContext {
                 latest_revision_number: document.latest_revision_number,
                 updated_at: document.updated_at,
             }),
-            current_execution_workspace: None,
+            current_execution_workspace: loaded.place.map(ExecutionWorkspace::from),
         }
     }
 }

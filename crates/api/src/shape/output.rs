@@ -7,8 +7,8 @@ use serde_json::Value;
 use store::runs::RunEvent as Row;
 use utoipa::ToSchema;
 
-use super::redacted::redacted;
 use crate::log::Piece;
+use adapters::redacted;
 
 /// One event of a run.
 #[derive(Debug, Serialize, ToSchema)]

@@ -130,6 +130,8 @@ pub(crate) struct Membership {
     status: String,
     /// `owner`, `admin`, `member` or `viewer`; agents have none.
     membership_role: Option<String>,
+    /// False: what they write is held until a trusted member releases it.
+    trusted: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Moment,
     #[schema(value_type = String, format = DateTime)]
@@ -145,6 +147,7 @@ impl From<MembershipRow> for Membership {
             principal_id: row.principal_id,
             status: row.status,
             membership_role: row.role,
+            trusted: !row.is_untrusted,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }

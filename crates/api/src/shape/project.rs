@@ -8,6 +8,8 @@ use store::goals::Goal as GoalRow;
 use store::projects::Workspace;
 use utoipa::ToSchema;
 
+use adapters::redacted_env;
+
 /// A project.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -118,7 +120,7 @@ impl From<ProjectCard> for Project {
             lead_agent_id: project.lead_agent_id.map(|id| id.0),
             target_date: project.target_date,
             color: project.color,
-            env: project.env,
+            env: project.env.map(redacted_env),
             pause_reason: project.pause_reason.map(|reason| reason.as_str()),
             paused_at: project.paused_at,
             execution_workspace_policy: project.execution_workspace_policy,

@@ -2,14 +2,16 @@
 //!
 //! The same run has four forms because clients poll lists and read details: what a list leaves out is left out for size.
 
-use domain::hold::HeldReason;
 use domain::moment::Moment;
 use domain::run::RunStatus;
+use engine::Held;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::agents::Agent;
 use store::runs::Run as Row;
 use utoipa::ToSchema;
+
+use super::held_text::Provenance;
 
 /// Where logs lie.
 pub(crate) const LOG_STORE: &str = "local_file";
@@ -48,6 +50,8 @@ pub(crate) struct RunDetail {
     run: Run,
     retry_exhausted_reason: Option<String>,
     output_silence: OutputSilence,
+    /// Who asked for it, and what of it came from outside.
+    provenance: Provenance,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -114,6 +118,9 @@ struct Base {
     /// Why it waits: one of `slot running paused budget dependency hold quota workspace_lock capacity rate_limit
     /// retry_backoff node`; null when it does not wait.
     held_reason: Option<&'static str>,
+    /// When that is over by itself, as far as it is known.
+    #[schema(value_type = Option<String>)]
+    held_until: Option<Moment>,
     /// It is running and was asked to stop.
     #[schema(value_type = Option<String>)]
     cancel_requested_at: Option<Moment>,
@@ -123,7 +130,7 @@ struct Base {
 }
 
 impl Run {
-    pub(crate) fn new(mut row: Row, held: Option<HeldReason>) -> Run {
+    pub(crate) fn new(mut row: Row, held: Option<Held>) -> Run {
         Run {
             issue_comment_status: std::mem::take(&mut row.issue_comment_status),
             issue_comment_satisfied_by_comment_id: row
@@ -137,7 +144,7 @@ impl Run {
 }
 
 impl ListedRun {
-    pub(crate) fn new(mut row: Row, held: Option<HeldReason>) -> ListedRun {
+    pub(crate) fn new(mut row: Row, held: Option<Held>) -> ListedRun {
         row.stdout_excerpt = None;
         row.stderr_excerpt = None;
         row.result = row.result.as_ref().and_then(summary_of);
@@ -151,13 +158,14 @@ impl ListedRun {
 impl RunDetail {
     pub(crate) fn new(
         mut row: Row,
-        held: Option<HeldReason>,
-        exhausted: Option<String>,
+        held: Option<Held>,
+        (exhausted, provenance): (Option<String>, engine::Provenance),
         now: Moment,
     ) -> RunDetail {
         let output_silence = OutputSilence::of(&row, now);
         row.result = row.result.map(bounded);
-        RunDetail { run: Run::new(row, held), retry_exhausted_reason: exhausted, output_silence }
+        let provenance = provenance.into();
+        RunDetail { run: Run::new(row, held), retry_exhausted_reason: exhausted, output_silence, provenance }
     }
 }
 
@@ -168,7 +176,7 @@ pub(crate) fn log_ref(row: &Row) -> Option<String> {
 }
 
 impl Base {
-    fn new(row: Row, held: Option<HeldReason>) -> Base {
+    fn new(row: Row, held: Option<Held>) -> Base {
         let log_ref = log_ref(&row);
         Base {
             log_store: log_ref.is_some().then_some(LOG_STORE),
@@ -216,7 +224,8 @@ impl Base {
             context_snapshot: Some(row.context).filter(|context| !context.is_null()),
             created_at: row.created_at,
             updated_at: row.updated_at,
-            held_reason: held.map(HeldReason::as_str),
+            held_reason: held.map(|held| held.reason.as_str()),
+            held_until: held.and_then(|held| held.until),
             cancel_requested_at: row.stop_asked_at.filter(|_| row.status == RunStatus::Running),
             task_key: Some(row.task_key).filter(|key| !key.is_empty()),
             attempt: row.lease_epoch,
@@ -264,6 +273,9 @@ pub(crate) struct LiveRun {
     issue_id: Option<Option<String>>,
     output_silence: OutputSilence,
     held_reason: Option<&'static str>,
+    /// When that is over by itself, as far as it is known.
+    #[schema(value_type = Option<String>)]
+    held_until: Option<Moment>,
     #[schema(value_type = Option<String>)]
     cancel_requested_at: Option<Moment>,
     task_key: Option<String>,
@@ -271,7 +283,7 @@ pub(crate) struct LiveRun {
 }
 
 impl LiveRun {
-    pub(crate) fn new(row: Row, agent: Option<&Agent>, held: Option<HeldReason>, now: Moment) -> LiveRun {
+    pub(crate) fn new(row: Row, agent: Option<&Agent>, held: Option<Held>, now: Moment) -> LiveRun {
         LiveRun {
             output_silence: OutputSilence::of(&row, now),
             cancel_requested_at: row.stop_asked_at.filter(|_| row.status == RunStatus::Running),
@@ -298,7 +310,8 @@ impl LiveRun {
             last_output_bytes: row.last_output_bytes,
             process_started_at: row.process_started_at,
             issue_id: Some(row.issue_id),
-            held_reason: held.map(HeldReason::as_str),
+            held_reason: held.map(|held| held.reason.as_str()),
+            held_until: held.and_then(|held| held.until),
             task_key: Some(row.task_key).filter(|key| !key.is_empty()),
             attempt: row.lease_epoch,
         }

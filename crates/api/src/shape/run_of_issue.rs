@@ -1,11 +1,14 @@
 //! Runs as an issue lists them: what became of each, what it cost, and what its watcher decided.
 
 use domain::moment::Moment;
+use engine::environments::RunPlace;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::agents::Agent;
 use store::runs::Run as Row;
 use utoipa::ToSchema;
+
+use super::runtime_environment::place_of_run;
 
 use super::run::summary_of;
 
@@ -62,16 +65,22 @@ pub(crate) struct RunOfIssue {
     context_snapshot: Value,
     /// Why it is not tried again.
     retry_exhausted_reason: Option<String>,
-    /// Null: runs have no environments of their own.
+    /// Where it worked: id, name and driver; null for a run that never began.
     #[schema(value_type = Option<Object>)]
     environment: Option<Value>,
-    /// Null, as the environment.
+    /// Its lease on that, in short.
     #[schema(value_type = Option<Object>)]
     environment_lease: Option<Value>,
 }
 
 impl RunOfIssue {
-    pub(crate) fn new(row: Row, agent: Option<&Agent>, exhausted: Option<String>) -> RunOfIssue {
+    pub(crate) fn new(
+        row: Row,
+        agent: Option<&Agent>,
+        exhausted: Option<String>,
+        place: Option<&RunPlace>,
+    ) -> RunOfIssue {
+        let (environment, environment_lease) = place.map(place_of_run).unzip();
         RunOfIssue {
             run_id: row.id.0,
             status: row.status.as_str(),
@@ -95,8 +104,8 @@ impl RunOfIssue {
             next_action: row.next_action,
             context_snapshot: row.context,
             retry_exhausted_reason: exhausted,
-            environment: None,
-            environment_lease: None,
+            environment,
+            environment_lease,
         }
     }
 }

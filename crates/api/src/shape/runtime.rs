@@ -114,7 +114,9 @@ impl From<SessionRow> for TaskSession {
             agent_id: row.agent_id.0,
             adapter_type: row.adapter_type,
             task_key: row.task_key,
-            session_params_json: Some(json!({ "sessionId": row.session_id })),
+            session_params_json: Some(
+                row.params.unwrap_or_else(|| json!({ "sessionId": row.session_id.clone() })),
+            ),
             session_display_id: Some(row.session_id),
             last_run_id: row.last_run_id.map(|id| id.0),
             last_error: row.last_error,

@@ -214,7 +214,8 @@ async fn a_company_that_wants_to_decide_hires_with_an_approval() {
         let (agent, approval) = (id_of(&hired["agent"]), id_of(&hired["approval"]));
         assert_eq!(hired["agent"]["status"], "pending_approval");
         assert_eq!(hired["approval"]["type"], "hire_agent");
-        assert_eq!(hired["approval"]["payload"]["adapterConfig"]["env"]["API_KEY"], "***REDACTED***");
+        let key = &hired["approval"]["payload"]["adapterConfig"]["env"]["API_KEY"];
+        assert_eq!(*key, json!({"type": "plain", "value": "***REDACTED***"}));
         let key = world.stage.post(&format!("/api/agents/{agent}/keys"), json!({})).await.refusal();
         assert_eq!((key.0, key.2.as_str()), (409, "Cannot create keys for pending approval agents"));
         let pause = world.stage.post(&format!("/api/agents/{agent}/pause"), json!({})).await.refusal();

@@ -89,12 +89,12 @@ async fn an_issue_in_all_its_forms() {
     let body = json!({
         "title": "Fix it", "description": "see ACM-1\\nnow <plan>1. do</plan>", "status": "backlog", "priority": "high",
         "assigneeAgentId": acme.agent, "labelIds": [label["id"]], "blockedByIssueIds": [blocker["id"]],
-        "billingCode": "b-1", "color": "red", "executionWorkspacePreference": "inherit",
+        "billingCode": "b-1", "color": "red",
     });
     let company = &acme.company;
     let answer = acme.post(&format!("/api/companies/{company}/issues"), body).await;
     assert_eq!(answer.status, 201);
-    assert_eq!(answer.header("bugle-ignored-fields"), Some("color, executionWorkspacePreference"));
+    assert_eq!(answer.header("bugle-ignored-fields"), Some("color"));
     let made = answer.good();
     shape!("issue_created", made.clone());
     shape!("issue_detail", acme.stage.get(&path(&made, "")).await.good());

@@ -18,6 +18,8 @@ pub(crate) struct Puppets {
     all: Mutex<HashMap<ProcessId, Puppet>>,
     /// The environment that the process of each run was given.
     given: Mutex<HashMap<RunId, Vec<(String, String)>>>,
+    /// What its keeper was told to hide.
+    hidden: Mutex<HashMap<RunId, Vec<String>>>,
     /// Rings when a process was started.
     pub(crate) started: Notify,
 }
@@ -74,6 +76,11 @@ impl Puppets {
         all.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).expect("it was given")
     }
 
+    /// What the keeper of a run was told to hide.
+    pub(crate) fn secrets(&self, run: &str) -> Vec<String> {
+        self.hidden.lock().unwrap()[&RunId::from(run)].clone()
+    }
+
     /// The frames that were printed.
     pub(crate) fn frames(&self, run: &str) -> Vec<Frame> {
         self.all.lock().unwrap()[&ProcessId { run: run.into(), epoch: 1 }].frames.lock().unwrap().clone()
@@ -105,6 +112,7 @@ impl LogSource for Reader {
 impl Processes for Puppets {
     fn start(&self, id: &ProcessId, _: i64, command: &adapters::Command) -> Result<(), ProcessError> {
         self.given.lock().unwrap().insert(id.run.clone(), command.env.clone());
+        self.hidden.lock().unwrap().insert(id.run.clone(), command.secrets.clone());
         self.all.lock().unwrap().entry(id.clone()).or_default();
         self.started.notify_waiters();
         Ok(())

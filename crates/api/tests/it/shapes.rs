@@ -140,6 +140,7 @@ async fn what_agents_carry_and_what_they_were_asked() {
         last_error: None,
         created_at: at,
         updated_at: at,
+        params: None,
     };
     let saving = stage.engine.store().write(move |tx| {
         let session = session.clone();

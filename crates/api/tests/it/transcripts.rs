@@ -21,7 +21,7 @@ fn say(stage: &Stage, run: &str, event: Value) {
     stage.puppets.say(run, Stdout, format!("::bugle:: {event}\n").as_bytes());
 }
 
-/// One of everything.
+/// One of everything but the last word.
 fn say_all(stage: &Stage, run: &str) {
     let error =
         json!({"class": "quota", "message": "enough for today", "notBefore": "2026-04-27T15:02:47.000Z"});
@@ -36,11 +36,9 @@ fn say_all(stage: &Stage, run: &str) {
         json!({"type": "usage_total", "usage": {"inputTokens": 30}}),
         json!({"type": "trouble", "error": error}),
         json!({"type": "session_note", "note": {"secret": "of the adapter"}}),
-        json!({"type": "result", "error": null, "summary": "did it", "plan_only": false, "json": null}),
     ] {
         say(stage, run, event);
     }
-    stage.puppets.say(run, Stderr, b"a warning\n");
 }
 
 async fn page(stage: &Stage, run: &str, query: &str) -> Value {
@@ -56,11 +54,18 @@ async fn a_transcript_in_all_its_forms() {
     say_all(&stage, &run);
     let live = page(&stage, &run, "").await;
     assert_eq!((&live["done"], &live["pending"][0]["name"]), (&json!(false), &json!("read")));
+    // Whose program said that it is done is soon over.
+    let result =
+        json!({"type": "result", "error": null, "summary": "did it", "plan_only": false, "json": null});
+    stage.puppets.say(&run, Stderr, b"a warning\n");
+    say(&stage, &run, result);
     stage.puppets.end(&run, 0);
     assert_eq!(stage.over(&company, &run).await, "succeeded");
     let whole = page(&stage, &run, "").await;
     insta::assert_json_snapshot!("transcript", scrubbed(whole.clone()));
-    assert_eq!(whole["items"].as_array().unwrap()[..8], live["items"].as_array().unwrap()[..]);
+    let seen = live["items"].as_array().unwrap();
+    assert!(!seen.is_empty());
+    assert_eq!(whole["items"].as_array().unwrap()[..seen.len()], seen[..]);
     assert!(!whole.to_string().contains("of the adapter"));
     stage.end().await;
 }

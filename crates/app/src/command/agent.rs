@@ -3,8 +3,12 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json, json};
 
+use super::account;
 use super::agent_add::Add;
+use super::agent_env::SetEnv;
+use super::agent_instructions::Instructions;
 use super::agent_lookup::{find, text};
+use super::agent_sessions::Sessions;
 use super::confirm::{Deed, confirm};
 use crate::cli::Context;
 use crate::failure::Failure;
@@ -21,6 +25,8 @@ pub(crate) enum Agent {
     Show(Named),
     /// Change an agent's configuration
     Set(Set),
+    /// Set and take out variables of an agent's environment
+    SetEnv(SetEnv),
     /// Stop an agent's runs and hold its queue until it is resumed
     Pause(Named),
     /// Let a paused agent work again
@@ -29,6 +35,12 @@ pub(crate) enum Agent {
     Terminate(Terminate),
     /// Cancel everything an agent is doing or has queued; the agent stays as it is
     CancelWork(Named),
+    /// What an agent would resume
+    #[command(subcommand)]
+    Sessions(Sessions),
+    /// What an agent is told before anything else
+    #[command(subcommand)]
+    Instructions(Instructions),
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +83,7 @@ impl Agent {
             Agent::List => list(context).await,
             Agent::Show(Named { agent }) => show(context, &agent).await,
             Agent::Set(set) => set.run(context).await,
+            Agent::SetEnv(set) => set.run(context).await,
             Agent::Pause(Named { agent }) => {
                 order(context, &agent, "pause", "is paused; its queue is held").await
             }
@@ -87,6 +100,8 @@ impl Agent {
                 order(context, &agent, "terminate", "is ended; its work was cancelled").await
             }
             Agent::CancelWork(Named { agent }) => cancel_work(context, &agent).await,
+            Agent::Sessions(sessions) => sessions.run(context).await,
+            Agent::Instructions(instructions) => instructions.run(context).await,
         }
     }
 }
@@ -104,17 +119,23 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
         context.screen.note("no agents yet. Add one: bugle agent add hello -- echo hello");
         return Ok(());
     }
+    // A server of an older version knows of no accounts.
+    let accounts = account::all(&client, &company).await.unwrap_or_default();
     let rows = agents
         .iter()
         .map(|agent| {
             let status = text(agent, "status");
+            let shown = match account::waits_of(&accounts, text(agent, "id")) {
+                "" => status.to_owned(),
+                waits => format!("{status} ({waits})"),
+            };
             let last = match text(agent, "lastHeartbeatAt") {
                 "" => "never".to_owned(),
                 at => when::local(at),
             };
             vec![
                 (Tone::Strong, text(agent, "name").to_owned()),
-                (tone(status), status.to_owned()),
+                (tone(status), shown),
                 (Tone::Plain, text(agent, "adapterType").to_owned()),
                 (Tone::Plain, timer(agent)),
                 (Tone::Plain, last),
@@ -149,6 +170,11 @@ async fn show(context: &mut Context, agent: &str) -> Result<(), Failure> {
         ("last run", when::local(text(&agent, "lastHeartbeatAt"))),
         ("added", when::local(text(&agent, "createdAt"))),
     ];
+    let accounts = account::all(&client, text(&agent, "companyId")).await.unwrap_or_default();
+    let waits = account::waits_of(&accounts, text(&agent, "id"));
+    if !waits.is_empty() {
+        facts.push(("waits", waits.to_owned()));
+    }
     if status == "paused" {
         let reason = text(&agent, "pauseReason");
         facts.push(("paused", format!("{reason} since {}", when::local(text(&agent, "pausedAt")))));

@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::agent::{heartbeat, object};
 use super::agent_lookup::text;
+use super::env_pairs;
 use crate::cli::Context;
 use crate::client::{Client, encoded};
 use crate::failure::Failure;
@@ -37,7 +38,7 @@ pub(crate) struct Add {
     /// Where it works [default: a folder of its own]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// A variable in its environment; may be repeated
+    /// A variable in its environment, KEY=secret:NAME for a stored secret; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     env: Vec<String>,
     /// End a run after so many seconds [default: no limit]
@@ -55,7 +56,7 @@ pub(crate) struct Add {
     /// The script of a scripted agent; it is stored with the agent
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
-    /// The address of an http agent
+    /// The address of an http agent, or of an OpenClaw gateway
     // The global --url names the server; inside this command the agent's address has the name.
     #[arg(long = "endpoint", value_name = "URL")]
     endpoint: Option<String>,
@@ -72,18 +73,26 @@ pub(crate) struct Add {
 
 /// The help of `--adapter`.
 fn kinds() -> String {
-    let kinds: Vec<&str> = adapters::registry().iter().map(|adapter| adapter.kind()).collect();
+    let named = |adapter: &&dyn adapters::Adapter| match adapter.is_experimental() {
+        true => format!("{} (experimental)", adapter.kind()),
+        false => adapter.kind().to_owned(),
+    };
+    let kinds: Vec<String> = adapters::registry().iter().map(named).collect();
     format!("The kind of agent [default: by what else is given] [known: {}]", kinds.join(", "))
 }
 
 impl Add {
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let kind = self.kind()?;
-        let config = self.adapter_config(kind)?;
+        let mut config = self.adapter_config(kind)?;
+        let pairs = env_pairs::split("--env ", &self.env)?;
         let mut runtime = json!({});
         heartbeat(&mut runtime, self.every, self.max_concurrent)?;
         let client = context.client()?;
         let company = context.company(&client).await?;
+        if !pairs.is_empty() {
+            config["env"] = Json::Object(env_pairs::bindings(&client, &company, &pairs).await?);
+        }
         if !self.no_check {
             try_out(context, &client, &company, kind, &config).await?;
         }
@@ -127,12 +136,14 @@ impl Add {
                 Err(Failure::usage("agent.no_command", "no command was given")
                     .hint(format!("put it behind two dashes: bugle agent add {} -- COMMAND ARGS", self.name)))
             }
-            "scripted" | "http" if !self.command.is_empty() => misfit("a command", "process"),
+            "scripted" | "http" | "openclaw_gateway" if !self.command.is_empty() => {
+                misfit("a command", "process")
+            }
             "scripted" if self.script.is_none() && self.config.is_none() => {
                 Err(Failure::usage("agent.no_script", "no script was given")
                     .hint("add --script FILE; the steps are listed by: bugle scripted --steps"))
             }
-            "http" if self.endpoint.is_none() && self.config.is_none() => {
+            "http" | "openclaw_gateway" if self.endpoint.is_none() && self.config.is_none() => {
                 Err(Failure::usage("agent.no_endpoint", "no address was given").hint("add --endpoint URL"))
             }
             kind => Ok(kind),
@@ -167,17 +178,6 @@ impl Add {
                 config[key] = json!(seconds);
             }
         }
-        if !self.env.is_empty() {
-            let mut env = Map::new();
-            for pair in &self.env {
-                let Some((key, value)) = pair.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-                    return Err(Failure::usage("env.invalid", format!("--env {pair} is not KEY=VALUE"))
-                        .hint("for example: --env LEVEL=full"));
-                };
-                env.insert(key.to_owned(), json!(value));
-            }
-            config["env"] = Json::Object(env);
-        }
         // A command with a slash is a path: of this folder here, if the agent was not given another.
         if kind == "process"
             && let Some(command) = config.get("command").and_then(Json::as_str)
@@ -200,7 +200,7 @@ async fn try_out(
     config: &Json,
 ) -> Result<(), Failure> {
     let path = format!("/companies/{company}/adapters/{}/test-environment", encoded(kind));
-    let report = client.post(&path, &json!({ "adapterConfig": config })).await?;
+    let report = client.post(&path, &json!({ "adapterConfig": config, "probe": false })).await?;
     let checks = report.get("checks").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
     let said = |check: &Json| match text(check, "detail") {
         "" => text(check, "message").to_owned(),

@@ -222,7 +222,10 @@ async fn show(context: &mut Context, typed: &str) -> Result<(), Failure> {
 /// What to type to decide.
 pub(super) fn settled_by(approval: &Json) -> String {
     let id = short(text(approval, "id"));
-    format!("bugle approval approve {id}, or reject, or request-revision; in full: bugle approval show {id}")
+    // Who waits for a permission in the middle of its work cannot ask better.
+    let is_permission = approval.get("payload").is_some_and(|payload| payload["permission"].is_object());
+    let revision = if is_permission { "" } else { ", or request-revision" };
+    format!("bugle approval approve {id}, or reject{revision}; in full: bugle approval show {id}")
 }
 
 impl Decide {

@@ -12,7 +12,9 @@ use crate::when;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The copy holds decisions and records. Logs of runs lie in the data folder, under runs/."
+    after_help = "The copy holds decisions and records, and secrets only sealed: without the key (secrets.key in the data \
+                  folder, or where BUGLE_SECRETS_MASTER_KEY_FILE says) nobody opens them, you included. Keep a copy of the key \
+                  in another place. Logs of runs lie in the data folder, under runs/."
 )]
 pub(crate) struct Backup {
     /// Where the copy goes [default: bugle-backup-DATE in this folder]
@@ -44,6 +46,7 @@ impl Backup {
         context
             .screen
             .line(&format!("copied the store to {shown} ({}), and checked the copy", when::bytes(bytes)));
+        context.screen.note("the key that opens its secrets is not in it: keep a copy of that elsewhere");
         Ok(())
     }
 }

@@ -182,6 +182,9 @@ fn of_item(item: &Json, issue: &str) -> Need {
         ("stuck_chain", _) => {
             format!("bugle issue show {issue}, then give it to somebody: bugle issue assign {issue} AGENT")
         }
+        ("account_login", _) => format!("log the agents' program in, then: bugle account login-done {id}"),
+        ("account_parked", _) => format!("bugle account show {id}, then: bugle account resume {id}"),
+        ("webhook_disabled", _) => format!("bugle webhook deliveries {id}, then: bugle webhook enable {id}"),
         ("wake_loop", "issue") => {
             format!(
                 "bugle issue activity {issue}, then: bugle issue comment {issue} TEXT, or bugle issue hold {issue}"
@@ -297,6 +300,9 @@ mod tests {
         assert!(item("wake_loop", "agent", json!({})).contains("bugle agent show ID"));
         assert!(item("silent_run", "run", json!({})).contains("bugle run cancel ID"));
         assert!(item("no_progress", "run", json!({})).contains("bugle run explain ID"));
+        assert!(item("account_login", "account", json!({})).contains("bugle account login-done ID"));
+        assert!(item("account_parked", "account", json!({})).contains("bugle account resume ID"));
+        assert!(item("webhook_disabled", "webhook", json!({})).contains("bugle webhook enable ID"));
         let budget = json!({"scopeType": "company", "metric": "tokens"});
         assert_eq!(item("budget", "budget_policy", budget), "bugle budget set --tokens N");
         assert_eq!(item("of_a_later_time", "thing", json!({})), "bugle activity --about thing:ID");

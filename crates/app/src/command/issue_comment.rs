@@ -9,6 +9,7 @@ use super::issue::typed;
 use super::issue_lookup::{explained, find};
 use crate::cli::Context;
 use crate::failure::Failure;
+use crate::when;
 
 #[derive(Debug, Args)]
 pub(crate) struct Comment {
@@ -25,6 +26,9 @@ pub(crate) struct Comment {
     /// Stop the run that works on it, so that the next one reads this
     #[arg(long)]
     interrupt: bool,
+    /// It is from outside: it is held until a trusted member releases it
+    #[arg(long)]
+    untrusted: bool,
 }
 
 impl Comment {
@@ -38,7 +42,13 @@ impl Comment {
         let issue = find(context, &client, &self.issue).await?;
         let mut sent = Map::new();
         sent.insert("body".into(), json!(body));
-        for (key, flag) in [("reopen", self.reopen), ("resume", self.resume), ("interrupt", self.interrupt)] {
+        let flags = [
+            ("reopen", self.reopen),
+            ("resume", self.resume),
+            ("interrupt", self.interrupt),
+            ("untrusted", self.untrusted),
+        ];
+        for (key, flag) in flags {
             if flag {
                 sent.insert(key.into(), json!(true));
             }
@@ -65,7 +75,19 @@ impl Comment {
             }
             (agent, _) => {
                 let directory = Directory::of_agents(&client, text(&after, "companyId")).await?;
-                format!("{} is told; what it does: bugle issue runs {name}", directory.agent(agent))
+                let agent = directory.agent(agent);
+                match (text(&comment, "heldReason"), text(&comment, "heldUntil")) {
+                    ("hold", _) => format!(
+                        "it waits until a trusted member releases it: bugle run release --issue {name}"
+                    ),
+                    ("quota", "") => {
+                        format!("{agent} is told when its account works again: bugle account list")
+                    }
+                    ("quota", until) => {
+                        format!("{agent} is told; it waits for quota until {}", when::local(until))
+                    }
+                    _ => format!("{agent} is told; what it does: bugle issue runs {name}"),
+                }
             }
         };
         context.screen.note(&note);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::answer::{listing, one_line, rows, rows_at, text};
 use super::issue::{tell, typed};
 use super::issue_lookup::{explained, find, ids, open_blockers};
-use super::{agent_lookup, project};
+use super::{agent_lookup, project, workspace};
 use crate::cli::Context;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -54,6 +54,9 @@ pub(crate) struct Create {
     /// Labels, with commas between them; those that do not exist are made
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     label: Vec<String>,
+    /// It is from outside: what it says is held until a trusted member releases it
+    #[arg(long)]
+    untrusted: bool,
 }
 
 impl Create {
@@ -85,6 +88,9 @@ impl Create {
         if let Some(named) = &self.project {
             body.insert("projectId".into(), project::find(context, &client, named).await?["id"].clone());
         }
+        if self.untrusted {
+            body.insert("untrusted".into(), json!(true));
+        }
         if !self.blocked_by.is_empty() {
             body.insert("blockedByIssueIds".into(), json!(ids(context, &client, &self.blocked_by).await?));
         }
@@ -104,7 +110,11 @@ impl Create {
                 let whole = find(context, &client, text(&issue, "id")).await?;
                 open_blockers(&whole).iter().map(|it| text(it, "identifier").to_owned()).collect()
             };
-            context.screen.note(&follows(&issue, worker.as_deref(), &open));
+            let note = match self.untrusted {
+                true => format!("it waits for: bugle run release --issue {}", text(&issue, "identifier")),
+                false => follows(&issue, worker.as_deref(), &open),
+            };
+            context.screen.note(&note);
         }
         Ok(())
     }
@@ -156,6 +166,9 @@ pub(crate) struct Update {
     /// The project it belongs to, by name or id; none takes it out
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
+    /// The workspace that its work goes on in, by id or branch; none lets its next run have a new one
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<String>,
     /// Issues that must be done first, besides those that must already
     #[arg(long, value_name = "ISSUES", value_delimiter = ',')]
     blocked_by: Vec<String>,
@@ -226,6 +239,15 @@ impl Update {
                 Some(named) => project::find(context, client, named).await?["id"].clone(),
             };
             patch.insert("projectId".into(), id);
+        }
+        if let Some(named) = &self.workspace {
+            let id = match wanted(named) {
+                None => Json::Null,
+                Some(named) => workspace::find(context, client, named).await?["id"].clone(),
+            };
+            let preference = if id.is_null() { Json::Null } else { json!("reuse_existing") };
+            patch.insert("executionWorkspaceId".into(), id);
+            patch.insert("executionWorkspacePreference".into(), preference);
         }
         if !self.blocked_by.is_empty() || !self.unblock.is_empty() {
             let blockers = self.blockers(context, client, issue).await?;

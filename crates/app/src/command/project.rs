@@ -38,6 +38,12 @@ pub(crate) struct Named {
 pub(crate) struct Create {
     /// Its name
     name: String,
+    /// Where its files are, an absolute path; a git repository is worked on in worktrees
+    #[arg(long, value_name = "DIR")]
+    folder: Option<String>,
+    /// Its repository, which the server checks out when there is no folder
+    #[arg(long, value_name = "URL")]
+    repo: Option<String>,
     #[command(flatten)]
     fields: Fields,
 }
@@ -131,6 +137,9 @@ impl Create {
         let company = context.company(&client).await?;
         let mut body = self.fields.body(context, &client).await?;
         body.insert("name".into(), json!(self.name));
+        if self.folder.is_some() || self.repo.is_some() {
+            body.insert("workspace".into(), json!({ "cwd": self.folder, "repoUrl": self.repo }));
+        }
         let project = client.post(&format!("/companies/{company}/projects"), &Json::Object(body)).await?;
         if context.global.json {
             context.screen.answer(&project);

@@ -4,8 +4,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
 use super::agent_lookup::{find, text};
+use super::answer::rows_at;
 use super::logs::unknown;
-use super::run_explain;
+use super::run_release::Release;
+use super::{run_explain, workspace};
 use crate::cli::Context;
 use crate::client::encoded;
 use crate::failure::Failure;
@@ -21,6 +23,10 @@ pub(crate) enum Run {
     Show(Named),
     /// Say what happened to a run, what it waits for, and what happens next by itself
     Explain(Named),
+    /// Print what a run changed in its workspace
+    Diff(Named),
+    /// Let go on what somebody wrote who is not trusted, and the run that waits for it
+    Release(Release),
     /// Stop a run, or take it out of the queue
     Cancel(Cancel),
 }
@@ -56,6 +62,12 @@ impl Run {
             Run::List(list) => list.run(context).await,
             Run::Show(Named { run }) => show(context, &run).await,
             Run::Explain(Named { run }) => run_explain::explain(context, &run).await,
+            Run::Diff(Named { run }) => {
+                let client = context.client()?;
+                let path = format!("/heartbeat-runs/{}/diff", reference(&run)?);
+                workspace::print_diff(&mut context.screen, &client, &path).await
+            }
+            Run::Release(release) => release.run(context).await,
             Run::Cancel(Cancel { run }) => cancel(context, &run).await,
         }
     }
@@ -145,6 +157,7 @@ async fn show(context: &mut Context, run: &str) -> Result<(), Failure> {
     let facts = [
         ("agent", agent.to_owned()),
         ("woken by", woken),
+        ("asked by", asked_by(&answer)),
         ("task key", run.task_key.clone().unwrap_or_default()),
         ("asked", when::local(&run.created_at)),
         ("started", at(&run.started_at)),
@@ -173,6 +186,22 @@ async fn show(context: &mut Context, run: &str) -> Result<(), Failure> {
     let id = &run.id;
     context.screen.note(&format!("its output: bugle logs {id}   why it is so: bugle run explain {id}"));
     Ok(())
+}
+
+/// Who asked for it, and how much of it came from outside.
+fn asked_by(answer: &Json) -> String {
+    let provenance = &answer["provenance"];
+    let who = |asker: &Json| match text(asker, "id") {
+        "" => text(asker, "type").to_owned(),
+        id => format!("{} {id}", text(asker, "type")),
+    };
+    let mut told: Vec<String> = rows_at(provenance, "askedBy").iter().map(who).collect();
+    let outside = rows_at(provenance, "fromOutside");
+    if !outside.is_empty() {
+        let waits = outside.iter().filter(|mark| mark["decision"].is_null()).count();
+        told.push(format!("from outside: {}, {waits} not released", outside.len()));
+    }
+    told.join(", ")
 }
 
 /// The size of the log, and of what could not be kept of it.

@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::answer::{number, one_line, rows, rows_at, text};
+use super::answer::{counted, number, one_line, rows, rows_at, text};
 use super::budget::{amount, raise, scope, window, word};
 use super::directory::Directory;
 use super::issue_lookup::{hold_on, open_blockers, root_of};
@@ -101,6 +101,16 @@ impl Waiting<'_> {
 
     async fn for_hold(&self) -> Held {
         let Some(issue) = &self.issue else { return Held::default() };
+        let run = text(&self.run, "id");
+        let texts = self.client.get(&format!("/heartbeat-runs/{run}/held-texts")).await.unwrap_or_default();
+        let waits = rows(&texts).iter().filter(|held| held["decision"].is_null()).count();
+        if waits > 0 {
+            let texts = counted(i64::try_from(waits).unwrap_or(i64::MAX), "text");
+            return Held {
+                by: vec![format!("{texts} on {} of somebody who is not trusted", self.issue())],
+                settle: vec![format!("bugle run release {run}   (shows what it says first)")],
+            };
+        }
         let Ok(Some(gate)) = hold_on(self.client, issue).await else { return Held::default() };
         let root = root_of(self.client, &gate).await;
         let reason = match text(&gate, "reason") {

@@ -4,7 +4,7 @@
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use super::answer::{counted, number, one_line, rows, text, usd};
+use super::answer::{counted, number, one_line, rows, rows_at, text, usd};
 use super::inbox;
 use crate::cli::Context;
 use crate::client::Client;
@@ -56,6 +56,11 @@ impl Status {
             }
             for company in &companies {
                 context.screen.line(&line(company));
+                for account in rows_at(company, "parkedAccounts") {
+                    let (provider, label) = (text(account, "provider"), text(account, "label"));
+                    let waits = text(account, "waitsFor");
+                    context.screen.line(&format!("    {provider}, {label}: {waits}"));
+                }
             }
             if companies.iter().any(|company| number(company, "inbox") > 0) {
                 context.screen.note("what needs you: bugle inbox");
@@ -84,7 +89,7 @@ async fn told(context: &Context, client: &Client) -> Result<Vec<Json>, Failure> 
         let glance = client.get(&format!("/companies/{id}/dashboard")).await?;
         told.push(json!({
             "id": id, "name": company["name"], "inbox": inbox::count(client, id).await?,
-            "tasks": glance["tasks"], "costs": glance["costs"], "pendingApprovals": glance["pendingApprovals"],
+            "tasks": glance["tasks"], "costs": glance["costs"], "pendingApprovals": glance["pendingApprovals"], "parkedAccounts": glance["parkedAccounts"],
         }));
     }
     Ok(told)

@@ -13,10 +13,11 @@ use std::time::Duration;
 use api::{ApiOptions, ApiState};
 use clap::Args;
 use domain::wake::Actor;
+use domain::webhook::place::Reach;
 use engine::{Clock, Engine, Keepers, SystemClock, SystemDice};
 use serde_json::json;
 use store::{Store, companies};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -27,12 +28,14 @@ use crate::doctor::{self, Finding};
 use crate::failure::{Failure, chain};
 use crate::instance::{self, Instance, Note};
 use crate::screen::Tone;
-use crate::{data_dir, store_look};
+use crate::{data_dir, door, reachable, store_look};
 
 const EXAMPLES: &str = "\
 Settings come from flags, then BUGLE_LISTEN, BUGLE_MODE, BUGLE_DATABASE_URL, BUGLE_MAX_RUNS, BUGLE_MAX_QUEUE_AGE,
-BUGLE_LOG_FORMAT, then config.toml in the data folder (listen, mode, database_url, max_runs, max_queue_age, stop_runs, log_format, and in
-[retention]: runs_days, events_days, skipped_wakes_days, logs_mib). BUGLE_LOG sets what is logged, for example BUGLE_LOG=debug.
+BUGLE_LOG_FORMAT, BUGLE_SECRETS_MASTER_KEY_FILE, BUGLE_SECRETS_STRICT_MODE, BUGLE_WEBHOOKS_ALLOW_PRIVATE, then config.toml in
+the data folder (listen, mode, database_url, max_runs, max_queue_age, stop_runs, log_format, in [retention]: runs_days, events_days,
+skipped_wakes_days, workspaces_days, schedule_slots_days, logs_mib, in [secrets]: key_file, strict_mode, and in [webhooks]:
+allow_private). BUGLE_LOG sets what is logged, for example BUGLE_LOG=debug.
 
 Stopping the server (ctrl-c) does not stop the runs: the next `bugle up` goes on with them.";
 
@@ -76,6 +79,8 @@ struct Server {
     store: Arc<Store>,
     engine: Engine,
     listener: TcpListener,
+    /// Where agents on other machines come in; none where the path of the data folder is too long for a socket.
+    door: Option<UnixListener>,
     listen: SocketAddr,
     state: ApiState,
     interrupts: Interrupts,
@@ -118,7 +123,14 @@ impl Server {
         let keepers = Keepers::new(&config.data_dir, program.clone()).map_err(|error| {
             Finding::fail("file watches", "watches.none", chain(&error), "see: bugle doctor")
         })?;
-        let settings = settings(&config, node_id, program, listen);
+        let (path, door) = match door::open(&config.data_dir) {
+            Ok((path, listener)) => (Some(path), Some(listener)),
+            Err(error) => {
+                tracing::warn!(%error, "agents on other machines cannot reach this server through their line");
+                (None, None)
+            }
+        };
+        let settings = engine::Settings { agent_door: path, ..settings(&config, node_id, program, listen) };
         let engine = Engine::start(
             Arc::clone(&store),
             Arc::new(keepers),
@@ -127,6 +139,10 @@ impl Server {
             settings,
         );
         let engine = engine.await.map_err(|error| engine_failed(&error))?;
+        if let Err(error) = engine.check_secrets().await {
+            // Everything else works; runs that need a secret say so themselves.
+            tracing::error!(%error, "agents that need a secret cannot start");
+        }
         first_company(&engine).await?;
         let note = Note {
             pid: i32::try_from(std::process::id()).unwrap_or_default(),
@@ -146,13 +162,29 @@ impl Server {
             ..ApiOptions::new(listen, env!("CARGO_PKG_VERSION"), started_at)
         };
         let state = ApiState::new(engine.clone(), options);
-        Ok(Server { config, _instance: instance, store, engine, listener, listen, state, interrupts, first })
+        Ok(Server {
+            config,
+            _instance: instance,
+            store,
+            engine,
+            listener,
+            door,
+            listen,
+            state,
+            interrupts,
+            first,
+        })
     }
 
     async fn serve(mut self, context: &mut Context) -> Result<(), Failure> {
         self.greet(context);
         let gone = CancellationToken::new();
         let app = api::router(self.state.clone());
+        let door = self.door.take().map(|listener| {
+            let app = api::router(self.state.for_strangers());
+            let serving = axum::serve(listener, app).with_graceful_shutdown(gone.clone().cancelled_owned());
+            tokio::spawn(serving.into_future())
+        });
         let serving = axum::serve(self.listener, app).with_graceful_shutdown(gone.clone().cancelled_owned());
         let mut serving = tokio::spawn(serving.into_future());
         tokio::select! {
@@ -185,6 +217,9 @@ impl Server {
             // Ends the streams too, which would otherwise keep their connections.
             self.engine.leave().await;
             let _ = (&mut serving).await;
+            if let Some(door) = door {
+                let _ = door.await;
+            }
             self.store.close().await;
         };
         if tokio::time::timeout(LEAVING, leaving).await.is_err() {
@@ -272,13 +307,21 @@ fn settings(config: &Config, node_id: String, program: PathBuf, listen: SocketAd
         node_id,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         program,
-        api_url: format!("http://{listen}"),
+        api_url: reachable::url(listen),
         host: adapters::Host::from_env(std::env::vars_os()),
+        secrets_key_file: config.secrets.key_file.clone(),
+        strict_secrets: config.secrets.strict,
         max_runs: config.max_runs,
         max_queue_age: config.max_queue_age,
         keep_runs_for: config.retention.runs.unwrap_or(defaults.keep_runs_for),
         keep_events_for: config.retention.events.unwrap_or(defaults.keep_events_for),
         keep_idle_wakes_for: config.retention.idle_wakes.unwrap_or(defaults.keep_idle_wakes_for),
+        keep_workspaces_for: config.retention.workspaces.unwrap_or(defaults.keep_workspaces_for),
+        keep_slots_for: config.retention.slots.unwrap_or(defaults.keep_slots_for),
+        webhook_reach: match config.webhooks_allow_private {
+            true => Reach::Private,
+            false => Reach::Public,
+        },
         keep_log_bytes: config.retention.log_bytes.unwrap_or(defaults.keep_log_bytes),
         ..defaults
     }

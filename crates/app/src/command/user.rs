@@ -41,6 +41,8 @@ pub(crate) enum User {
     Members,
     /// Say what somebody is in a company
     Role(SetRole),
+    /// Say whether a company trusts somebody: what others write is held until somebody releases it
+    Trust(Trust),
     /// End somebody's membership of a company
     Remove(Remove),
 }
@@ -58,6 +60,9 @@ pub(crate) struct Add {
     /// What they are in the company; `--role none` adds them to none
     #[arg(long, value_name = "ROLE", default_value = "member")]
     role: MaybeRole,
+    /// What they write is held until somebody releases it: bugle run release
+    #[arg(long)]
+    untrusted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -75,6 +80,22 @@ pub(crate) struct SetRole {
     user: String,
     /// What they become
     role: Role,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Trusted {
+    /// What they write reaches agents at once
+    Yes,
+    /// What they write is held, and they change nothing else
+    No,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// Their id or address
+    user: String,
+    /// Whether they are trusted
+    trusted: Trusted,
 }
 
 #[derive(Debug, Args)]
@@ -105,7 +126,11 @@ impl User {
                 let id = text(&user, "id").to_owned();
                 if let (Some(company), Some(role)) = (&company, role) {
                     let path = format!("/companies/{company}/members/{}", encoded(&id));
-                    client.ask(Method::PUT, &path, Some(&json!({ "role": role.as_str() })), &[]).await?;
+                    let mut body = json!({ "role": role.as_str() });
+                    if add.untrusted {
+                        body["trusted"] = false.into();
+                    }
+                    client.ask(Method::PUT, &path, Some(&body), &[]).await?;
                 }
                 if context.global.json {
                     context.screen.answer(&user);
@@ -146,10 +171,11 @@ impl User {
                         (Tone::Plain, text(&member["user"], "email").to_owned()),
                         (Tone::Plain, text(member, "membershipRole").to_owned()),
                         (Tone::Plain, text(member, "status").to_owned()),
+                        (Tone::Plain, if member["trusted"] == false { "no" } else { "yes" }.to_owned()),
                         (Tone::Faint, text(member, "principalId").to_owned()),
                     ]
                 });
-                context.screen.table(&["NAME", "ADDRESS", "ROLE", "STATUS", "ID"], rows.collect());
+                context.screen.table(&["NAME", "ADDRESS", "ROLE", "STATUS", "TRUSTED", "ID"], rows.collect());
                 Ok(())
             }
             User::Role(set) => {
@@ -158,6 +184,23 @@ impl User {
                 let body = json!({ "role": set.role.as_str() });
                 let member = client.ask(Method::PUT, &path, Some(&body), &[]).await?;
                 said(context, &member, &format!("{} is {} now", set.user, set.role.as_str()))
+            }
+            User::Trust(trust) => {
+                let company = context.company(&client).await?;
+                let members = client.get(&format!("/companies/{company}/members")).await?;
+                let is_meant = |member: &&Json| {
+                    [text(member, "principalId"), text(&member["user"], "email")]
+                        .contains(&trust.user.as_str())
+                };
+                // What they are otherwise stays.
+                let status = members.as_array().into_iter().flatten().find(is_meant);
+                let status = status.map_or("active", |member| text(member, "status"));
+                let is_trusted = trust.trusted == Trusted::Yes;
+                let path = format!("/companies/{company}/members/{}", encoded(&trust.user));
+                let body = json!({ "trusted": is_trusted, "status": status });
+                let member = client.ask(Method::PUT, &path, Some(&body), &[]).await?;
+                let words = if is_trusted { "is trusted" } else { "is not trusted: what they write is held" };
+                said(context, &member, &format!("{} {words}", trust.user))
             }
             User::Remove(remove) => {
                 let company = context.company(&client).await?;

@@ -6,6 +6,7 @@
 mod leftovers;
 mod listening;
 mod machine;
+mod secrets_key;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -137,6 +138,7 @@ pub(crate) async fn everything(data_dir: &Path, flags: &Flags) -> Vec<Finding> {
     findings.push(machine::disk(data_dir));
     if is_usable && let Ok(config) = &config {
         findings.push(store_look::look(config, holder.is_some()).await);
+        findings.push(secrets_key::look(config));
     }
     findings.push(machine::open_files());
     findings.push(machine::watches());

@@ -72,6 +72,12 @@ impl FakeModel {
         answer.json().await.unwrap()
     }
 
+    /// The same, with everything that was asked.
+    pub(crate) async fn whole_requests(&self) -> Vec<Json> {
+        let answer = self.http.get(format!("{}/_fake/requests?bodies=1", self.base)).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+
     /// What it reported since, as the programs must have heard it.
     pub(crate) async fn billed(&self) -> Billed {
         let mut billed = Billed::default();

@@ -10,9 +10,13 @@
 
 mod alone;
 mod fake_model;
+mod limits;
+mod permission;
 mod play;
 mod programs;
+mod sessions;
 mod table;
+mod tools;
 
 // The other test target's: a data folder with a server, and the way to it.
 #[path = "../it/scene.rs"]
@@ -40,6 +44,16 @@ async fn codex_does_as_the_table_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codex_meets_a_limit_and_goes_on_by_itself_after_the_reset() {
+    limits::play(Program::Codex, limits::a_limit_of_codex).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claude_code_loses_its_login_and_goes_on_when_it_is_put_right() {
+    limits::play(Program::ClaudeNew, limits::a_lost_login_of_claude).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gemini_does_as_the_table_says() {
     play::all_cases(Program::Gemini).await;
 }
@@ -52,6 +66,16 @@ async fn pi_does_as_the_table_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn opencode_does_as_the_table_says() {
     play::all_cases(Program::OpenCode).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claude_agent_acp_does_as_the_table_says() {
+    play::all_cases(Program::ClaudeAcp).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codex_acp_does_as_the_table_says() {
+    play::all_cases(Program::CodexAcp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

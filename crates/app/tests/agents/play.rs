@@ -19,7 +19,7 @@ const TIME_LIMIT: u64 = 20;
 
 impl Program {
     /// Its `adapterType`, and what its agents are configured with beside command, folder, environment and prompt.
-    fn adapter(self) -> (&'static str, Json) {
+    pub(crate) fn adapter(self) -> (&'static str, Json) {
         match self {
             Program::ClaudeOld | Program::ClaudeNew => ("claude_local", json!({})),
             Program::Codex => ("codex_local", json!({ "dangerouslyBypassApprovalsAndSandbox": true })),
@@ -27,13 +27,19 @@ impl Program {
             Program::Pi => ("pi_local", json!({ "model": "fake/fake-model" })),
             Program::OpenCode => ("opencode_local", json!({ "model": "fake/fake-model" })),
             Program::Qwen => ("qwen", json!({})),
-            other => panic!("{other:?} has no column in the table"),
+            Program::ClaudeAcp | Program::CodexAcp => ("acp", json!({ "permissions": "allow" })),
         }
     }
 
     /// What it asked a model for itself (a title for the session) is in the usage that it reports.
     const fn tells_of_side_requests(self) -> bool {
         !matches!(self, Program::OpenCode)
+    }
+
+    /// Whether its usage and cost have what it asked a model for itself is chance: that request may end before the
+    /// answer or behind it, and then it is told with the next one.
+    const fn tells_of_side_requests_by_chance(self) -> bool {
+        matches!(self, Program::ClaudeAcp)
     }
 
     /// It names its session before the model has answered.
@@ -60,7 +66,7 @@ pub(crate) async fn all_cases(program: Program) {
         let began = Instant::now();
         let home = Home::make(&installed, stage.place(&format!("case-{number}")), model.base());
         let playing = Playing { stage: &stage, model: &model, home: &home, case };
-        let expected = case.expected(program).unwrap();
+        let expected = case.expected(program);
         let complaints = playing.play(&expected).await;
         let took = began.elapsed().as_secs_f64();
         println!(
@@ -127,6 +133,8 @@ impl Playing<'_> {
         let (kind, mut config) = self.home.installed.program.adapter();
         let common = json!({
             "command": self.home.installed.command, "cwd": self.home.work(), "env": as_object(&self.home.env()),
+            // What one case meets is not to hold the next.
+            "account": self.case.name,
             "promptTemplate": self.case.prompt, "graceSec": 5,
             "timeoutSec": if expected.end == End::OutOfTime { TIME_LIMIT } else { PATIENCE.as_secs() },
         });
@@ -202,11 +210,14 @@ impl Playing<'_> {
             check(run["attempt"] == if forgotten { 2 } else { 1 }, format!("{} processes", run["attempt"]));
             let cost = |run: &Json| run["usageJson"]["costMicros"].as_i64();
             // The same tokens at the same price: more would be the sum over both runs.
-            check(cost(first) == cost(run), format!("cost {:?}, then {:?}", cost(first), cost(run)));
+            let is_same = cost(first) == cost(run) || program.tells_of_side_requests_by_chance();
+            check(is_same, format!("cost {:?}, then {:?}", cost(first), cost(run)));
         }
         if let Some(answers) = self.answers(expected) {
+            // What it asks behind its answer, for itself, is no request of the turn.
+            let more = u64::from(program.tells_of_side_requests_by_chance());
             check(
-                billed.answers == answers,
+                (answers..=answers + more).contains(&billed.answers),
                 format!("{} answers of the model, not {answers}", billed.answers),
             );
         }
@@ -260,6 +271,11 @@ fn usage_complaint(usage: &Json, billed: &Billed, reported: Reported, program: P
         truth[2] += billed.side[1];
     }
     let said = ["inputTokens", "cachedInputTokens", "outputTokens"].map(|name| usage[name].as_u64());
+    // No more than there was, and not nothing.
+    let is_a_part = || (0..3).all(|at| said[at].is_some_and(|said| (1..=truth[at]).contains(&said)));
+    if program.tells_of_side_requests_by_chance() && reported == Reported::All && is_a_part() {
+        return None;
+    }
     let is_nothing = said.iter().all(|count| count.unwrap_or(0) == 0);
     let is_well = match reported {
         Reported::All if billed.answers == 0 => is_nothing,

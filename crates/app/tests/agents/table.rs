@@ -20,6 +20,8 @@ pub(crate) struct Case {
     pi: Expected,
     opencode: Expected,
     qwen: Expected,
+    claude_acp: Expected,
+    codex_acp: Expected,
 }
 
 /// What is done to the run.
@@ -90,20 +92,35 @@ const fn passes_at(code: &'static str) -> Expected {
 impl Case {
     const fn same(name: &'static str, prompt: &'static str, play: Play, all: Expected) -> Case {
         let (claude_old, claude_new, codex, gemini, pi, opencode, qwen) = (all, all, all, all, all, all, all);
-        Case { name, prompt, play, claude_old, claude_new, codex, gemini, pi, opencode, qwen }
+        let (claude_acp, codex_acp) = (all, all);
+        Case {
+            name,
+            prompt,
+            play,
+            claude_old,
+            claude_new,
+            codex,
+            gemini,
+            pi,
+            opencode,
+            qwen,
+            claude_acp,
+            codex_acp,
+        }
     }
 
-    /// What is expected of a program; `None` for programs that have no column.
-    pub(crate) const fn expected(&self, program: Program) -> Option<Expected> {
+    /// What is expected of a program.
+    pub(crate) const fn expected(&self, program: Program) -> Expected {
         match program {
-            Program::ClaudeOld => Some(self.claude_old),
-            Program::ClaudeNew => Some(self.claude_new),
-            Program::Codex => Some(self.codex),
-            Program::Gemini => Some(self.gemini),
-            Program::Pi => Some(self.pi),
-            Program::OpenCode => Some(self.opencode),
-            Program::Qwen => Some(self.qwen),
-            Program::ClaudeAcp | Program::CodexAcp => None,
+            Program::ClaudeOld => self.claude_old,
+            Program::ClaudeNew => self.claude_new,
+            Program::Codex => self.codex,
+            Program::Gemini => self.gemini,
+            Program::Pi => self.pi,
+            Program::OpenCode => self.opencode,
+            Program::Qwen => self.qwen,
+            Program::ClaudeAcp => self.claude_acp,
+            Program::CodexAcp => self.codex_acp,
         }
     }
 }
@@ -128,6 +145,8 @@ pub(crate) const CASES: &[Case] = &[
         pi: OUT_OF_TIME,
         opencode: OUT_OF_TIME,
         qwen: OUT_OF_TIME,
+        claude_acp: passes("adapter_failed"),
+        codex_acp: OUT_OF_TIME,
         ..Case::same("429 that says a distant when", "[fake:429 retry_after=3600]", Play::Once, WELL)
     },
     Case {
@@ -140,6 +159,8 @@ pub(crate) const CASES: &[Case] = &[
         pi: passes("adapter_failed"),
         opencode: OUT_OF_TIME,
         qwen: OUT_OF_TIME,
+        claude_acp: passes("adapter_failed"),
+        codex_acp: passes("adapter_failed"),
         ..Case::same("429 for good", "[fake:429]", Play::Once, WELL)
     },
     Case {
@@ -150,6 +171,8 @@ pub(crate) const CASES: &[Case] = &[
         pi: fails("auth_required"),
         opencode: fails("auth_required"),
         qwen: fails("auth_required"),
+        claude_acp: fails("auth_required"),
+        codex_acp: fails("auth_required"),
         ..Case::same("401", "[fake:401]", Play::Once, WELL)
     },
     Case {
@@ -160,6 +183,8 @@ pub(crate) const CASES: &[Case] = &[
         pi: passes("adapter_failed"),
         opencode: OUT_OF_TIME,
         qwen: OUT_OF_TIME,
+        claude_acp: passes("adapter_failed"),
+        codex_acp: passes("adapter_failed"),
         ..Case::same("500", "[fake:500]", Play::Once, WELL)
     },
     Case {
@@ -171,6 +196,8 @@ pub(crate) const CASES: &[Case] = &[
         pi: passes("quota_exhausted"),
         opencode: OUT_OF_TIME,
         qwen: OUT_OF_TIME,
+        claude_acp: passes("quota_exhausted"),
+        codex_acp: passes_at("quota_exhausted"),
         ..Case::same("usage limit", "[fake:usage_limit resets=3600]", Play::Once, WELL)
     },
     Case::same("hanging, and stopped", "[fake:hang after=text]", Play::CancelAsked, CANCELLED),
@@ -183,6 +210,8 @@ pub(crate) const CASES: &[Case] = &[
         opencode: passes("adapter_failed"),
         // Asks for the rest, and gets all.
         qwen: WELL,
+        claude_acp: Expected { usage: Reported::Begun, ..passes("adapter_failed") },
+        codex_acp: passes("adapter_failed"),
         ..Case::same("cut stream", "[fake:cut after=text]", Play::Once, WELL)
     },
     Case::same(

@@ -1,10 +1,8 @@
 //! The example `examples/backlog`, run exactly as its page says, on a clone of the repository that this is in.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use serde_json::{Value as Json, json};
 
+use crate::examples::{git, is_checkout, play, root};
 use crate::scene::Scene;
 use crate::stage::{is_final, wait_for};
 
@@ -18,74 +16,17 @@ const BLOCKERS: [(&str, &[usize]); 6] = [
     ("Close the notebook", &[5]),
 ];
 
-/// The root of the workspace.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// Git without what a hook around this test would tell it.
-fn git(folder: &Path, args: &[&str]) -> Option<String> {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(folder).args(args);
-    forget(&mut command, "GIT_");
-    let output = command.output().expect("git is installed");
-    let said = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-    output.status.success().then_some(said)
-}
-
-fn forget(command: &mut Command, prefix: &str) {
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with(prefix) {
-            command.env_remove(&name);
-        }
-    }
-}
-
-/// The line of the page that starts the example.
-fn typed() -> String {
-    let page = std::fs::read_to_string(root().join("examples/backlog/README.md")).unwrap();
-    let mut lines = page.lines().filter(|line| line.starts_with("examples/backlog/"));
-    let line = lines.next().expect("the page says what to type");
-    assert_eq!(lines.next(), None, "one command starts it");
-    line.to_owned()
-}
-
-/// Runs the example as typed at the root of the workspace, with this program on the PATH; returns what it printed.
-fn play(scene: &Scene) -> String {
-    let program = Path::new(env!("CARGO_BIN_EXE_bugle"));
-    let mut path = vec![program.parent().unwrap().to_owned()];
-    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    let temporary = scene.place("tmp");
-    std::fs::create_dir(&temporary).unwrap();
-    let mut command = Command::new("sh");
-    for prefix in ["BUGLE_", "GIT_"] {
-        forget(&mut command, prefix);
-    }
-    command.arg("-c").arg(typed()).current_dir(root());
-    command.env("PATH", std::env::join_paths(path).unwrap()).env("TMPDIR", &temporary);
-    command.env("BUGLE_DATA_DIR", scene.data()).env("HOME", scene.place(""));
-    let output = command.output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
-    out.into_owned()
-}
-
 fn moment<'a>(of: &'a Json, key: &str) -> &'a str {
     of[key].as_str().unwrap_or_else(|| panic!("no {key} in {of:#}"))
 }
 
 #[test]
 fn three_agents_work_through_a_backlog_in_the_order_of_its_blockers() {
-    let top = git(&root(), &["rev-parse", "--show-toplevel"]);
-    if top.as_deref().map(Path::new) != Some(&root()) {
-        eprintln!(
-            "SKIPPED: {} is not a git checkout, and the example works on a clone of one",
-            root().display()
-        );
+    if !is_checkout() {
         return;
     }
     let scene = Scene::served();
-    let out = play(&scene);
+    let out = play(&scene, "backlog");
     assert!(out.contains("# The survey of ") && out.contains("the backlog is worked through: "), "{out}");
 
     let companies = scene.json(&["company", "list"]);

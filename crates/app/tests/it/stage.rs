@@ -83,6 +83,17 @@ impl Stage {
         self.scene.processes().into_iter().filter(is_keeper).collect()
     }
 
+    /// Runs a command that must succeed, with `--json`.
+    #[allow(dead_code, reason = "the tests with real agents use it")]
+    pub(crate) fn told(&self, args: &[&str]) -> Json {
+        self.scene.json(args)
+    }
+
+    /// The data folder of the server.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.scene.data()
+    }
+
     /// A place for other files.
     pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.scene.place(name)

@@ -15,6 +15,8 @@ pub enum Access {
     Read,
     /// Anything else.
     Write,
+    /// A new issue or a comment: a member who is not trusted may say something, too.
+    Say,
 }
 
 /// Lets those in who belong to the company.
@@ -36,10 +38,11 @@ fn of_board(board: &Board, company: &CompanyId, access: Access) -> Result<(), Re
         // A membership that does not count yet, or no more, shows nothing.
         Access::Read if membership.is_active() || board.is_instance_admin => Ok(()),
         Access::Read => Err(Refusal::NoCompanyAccess),
-        Access::Write if board.is_instance_admin => Ok(()),
-        Access::Write if !membership.is_active() => Err(Refusal::NoActiveAccess),
-        Access::Write if membership.role == MemberRole::Viewer => Err(Refusal::ReadOnly),
-        Access::Write => Ok(()),
+        Access::Write | Access::Say if board.is_instance_admin => Ok(()),
+        Access::Write | Access::Say if !membership.is_active() => Err(Refusal::NoActiveAccess),
+        Access::Write | Access::Say if membership.role == MemberRole::Viewer => Err(Refusal::ReadOnly),
+        Access::Write if membership.is_untrusted => Err(Refusal::Untrusted),
+        Access::Write | Access::Say => Ok(()),
     }
 }
 

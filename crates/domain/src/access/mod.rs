@@ -8,8 +8,10 @@ pub mod challenge;
 pub mod credential;
 pub mod guard;
 pub mod origin;
+pub mod outside;
 pub mod reporting;
 pub mod role;
+pub mod task;
 
 pub use role::{Grant, MemberRole, Membership, MembershipStatus};
 
@@ -157,6 +159,8 @@ pub enum Refusal {
     NoCompanyAccess,
     NoActiveAccess,
     ReadOnly,
+    /// A member whom the company does not trust: says something, and changes nothing.
+    Untrusted,
     InstanceAdminRequired,
     /// The same, in the words that command lines match.
     InstanceAdminRequiredShort,
@@ -173,6 +177,10 @@ pub enum Refusal {
     OnlyOwnCosts,
     OnlyOwnCheckout,
     HostCommands(Vec<String>),
+    /// A run's token is used on what is not the run's task.
+    OtherTask,
+    /// An agent binds secrets that it was not given itself.
+    SecretBindings(Vec<String>),
     UntrustedOrigin,
     NoBoardKey,
     CheckedOut {
@@ -210,6 +218,7 @@ impl Refusal {
             | Refusal::NoCompanyAccess
             | Refusal::NoActiveAccess
             | Refusal::ReadOnly
+            | Refusal::Untrusted
             | Refusal::InstanceAdminRequired
             | Refusal::InstanceAdminRequiredShort
             | Refusal::MissingGrant(_)
@@ -222,6 +231,8 @@ impl Refusal {
             | Refusal::OnlyOwnCosts
             | Refusal::OnlyOwnCheckout
             | Refusal::HostCommands(_)
+            | Refusal::SecretBindings(_)
+            | Refusal::OtherTask
             | Refusal::UntrustedOrigin => RefusalKind::Forbidden,
             Refusal::NoBoardKey => RefusalKind::Invalid,
             Refusal::CheckedOut { .. } => RefusalKind::Conflict,
@@ -245,6 +256,7 @@ impl Refusal {
             Refusal::NoCompanyAccess => "User does not have access to this company",
             Refusal::NoActiveAccess => "User does not have active company access",
             Refusal::ReadOnly => "Viewer access is read-only",
+            Refusal::Untrusted => "Untrusted members can only create issues and comment on them",
             Refusal::InstanceAdminRequired => "Instance admin access required",
             Refusal::InstanceAdminRequiredShort => "Instance admin required",
             Refusal::MissingGrant(grant) => return format!("Missing permission: {grant}"),
@@ -261,6 +273,11 @@ impl Refusal {
             Refusal::HostCommands(paths) => {
                 let paths = paths.join(", ");
                 return format!("Agent keys cannot modify host-executed workspace commands ({paths}).");
+            }
+            Refusal::OtherTask => "Run token can only act on its own task",
+            Refusal::SecretBindings(paths) => {
+                let paths = paths.join(", ");
+                return format!("Agents can only bind secrets that they were given themselves ({paths})");
             }
             Refusal::UntrustedOrigin => "Board mutation requires trusted browser origin",
             Refusal::NoBoardKey => "Current board API key context is required",
@@ -289,7 +306,13 @@ pub(crate) mod samples {
             user: "u1".into(),
             proof: Proof::Session,
             is_instance_admin: false,
-            memberships: vec![Membership { company: home(), role, status, grants: vec![] }],
+            memberships: vec![Membership {
+                company: home(),
+                role,
+                status,
+                grants: vec![],
+                is_untrusted: false,
+            }],
             run: None,
         }
     }
@@ -333,6 +356,7 @@ mod tests {
             (Refusal::NoCompanyAccess, Forbidden, "User does not have access to this company"),
             (Refusal::NoActiveAccess, Forbidden, "User does not have active company access"),
             (Refusal::ReadOnly, Forbidden, "Viewer access is read-only"),
+            (Refusal::Untrusted, Forbidden, "Untrusted members can only create issues and comment on them"),
             (Refusal::InstanceAdminRequired, Forbidden, "Instance admin access required"),
             (Refusal::InstanceAdminRequiredShort, Forbidden, "Instance admin required"),
             (Refusal::MissingGrant(Grant::CreateAgents), Forbidden, "Missing permission: agents:create"),
@@ -353,6 +377,12 @@ mod tests {
                 Refusal::HostCommands(vec!["a.teardownCommand".into(), "b".into()]),
                 Forbidden,
                 "Agent keys cannot modify host-executed workspace commands (a.teardownCommand, b).",
+            ),
+            (Refusal::OtherTask, Forbidden, "Run token can only act on its own task"),
+            (
+                Refusal::SecretBindings(vec!["adapterConfig.env.A".into(), "env.B".into()]),
+                Forbidden,
+                "Agents can only bind secrets that they were given themselves (adapterConfig.env.A, env.B)",
             ),
             (Refusal::UntrustedOrigin, Forbidden, "Board mutation requires trusted browser origin"),
             (Refusal::NoBoardKey, Invalid, "Current board API key context is required"),

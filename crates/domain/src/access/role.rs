@@ -56,6 +56,8 @@ pub struct Membership {
     pub status: MembershipStatus,
     /// Given beside what the role implies.
     pub grants: Vec<Grant>,
+    /// What they write is held until somebody releases it, and they change nothing else.
+    pub is_untrusted: bool,
 }
 
 impl Membership {
@@ -103,6 +105,7 @@ mod tests {
                 role: MemberRole::Member,
                 status,
                 grants: vec![Grant::CreateAgents],
+                is_untrusted: false,
             };
             let is_active = status == MembershipStatus::Active;
             assert_eq!(membership.is_active(), is_active);

@@ -68,18 +68,28 @@ pub fn comment_ids(context: &Map<String, Value>) -> Vec<CommentId> {
     context::comment_ids(context, &Map::new()).into_iter().map(CommentId).collect()
 }
 
+/// Whether a run with this context has anything to be told: then what it is about has to be loaded.
+pub fn is_needed(context: &Map<String, Value>, has_issue: bool) -> bool {
+    has_issue
+        || context.contains_key("bugleAutomation")
+        || stage(context).is_some()
+        || !comment_ids(context).is_empty()
+}
+
+fn stage(context: &Map<String, Value>) -> Option<&Value> {
+    context.get("executionStage").filter(|stage| stage.as_object().is_some_and(|it| !it.is_empty()))
+}
+
 /// Makes the payload; `None` when there is no issue, no comment and no stage to tell of.
 ///
 /// Comments are told in the order of their ids in the context until a bound is reached; what lies behind it is only
 /// counted as asked for. An id without a comment is counted as missing.
 pub fn payload(view: &PayloadView<'_>) -> Option<Value> {
     let context = view.context;
-    let ids = comment_ids(context);
-    let stage =
-        context.get("executionStage").filter(|stage| stage.as_object().is_some_and(|it| !it.is_empty()));
-    if ids.is_empty() && stage.is_none() && view.issue.is_none() {
+    if !is_needed(context, view.issue.is_some()) {
         return None;
     }
+    let (ids, stage) = (comment_ids(context), stage(context));
     let told = tell(&ids, view.comments);
     let is_needed = told.is_cut || told.missing > 0;
     Some(json!({

@@ -62,6 +62,14 @@ words!(
         WakeLoop = "wake_loop",
         /// An agent has been paused for long, and work waits for it.
         PausedAgent = "paused_agent",
+        /// An account has lost its login.
+        AccountLogin = "account_login",
+        /// An account refuses every run, or waits for a word of a person.
+        AccountParked = "account_parked",
+        /// Somebody who is not trusted wrote something that waits to be released.
+        HeldText = "held_text",
+        /// Events are not sent to an endpoint any more.
+        WebhookDisabled = "webhook_disabled",
     }
 );
 
@@ -70,9 +78,14 @@ impl InboxKind {
     pub const fn asks_why_it_rests(self) -> bool {
         match self {
             InboxKind::StrandedIssue | InboxKind::StuckChain => true,
-            InboxKind::SilentRun | InboxKind::NoProgress | InboxKind::WakeLoop | InboxKind::PausedAgent => {
-                false
-            }
+            InboxKind::SilentRun
+            | InboxKind::NoProgress
+            | InboxKind::WakeLoop
+            | InboxKind::PausedAgent
+            | InboxKind::AccountLogin
+            | InboxKind::AccountParked
+            | InboxKind::HeldText
+            | InboxKind::WebhookDisabled => false,
         }
     }
 }

@@ -132,6 +132,8 @@ pub struct WatchView {
     pub last_output_at: Option<Moment>,
     /// The program said that it is done: what is left is the keeper's.
     pub is_done: bool,
+    /// It waits for a person, who was told: its silence is not its own.
+    pub waits_for_person: bool,
     /// Somebody asked to stop it already.
     pub stopping: bool,
     pub snoozed_until: Option<Moment>,
@@ -182,6 +184,9 @@ pub fn decide(view: &WatchView, now: Moment) -> Watch {
     if let Some(circle) = &view.no_progress {
         let stop = (settings.on_no_progress == Policy::Stop).then_some(StopFor::NoProgress);
         return Watch { flag: Some(no_progress(view, circle)), stop };
+    }
+    if view.waits_for_person {
+        return Watch::default();
     }
     let level = level(true, view.pulse.quiet_since(), view.snoozed_until, settings, now);
     let policy = match level {
@@ -337,6 +342,7 @@ mod tests {
             pulse,
             last_output_at: None,
             is_done: false,
+            waits_for_person: false,
             stopping: false,
             snoozed_until: None,
             flagged: None,
@@ -409,6 +415,14 @@ mod tests {
         assert_eq!((flag.action, &flag.details["tool"]), (NO_PROGRESS_DETECTED, &json!("bash")));
         view.settings.on_no_progress = Policy::Stop;
         assert_eq!(decide(&view, at(9)).stop, Some(StopFor::NoProgress));
+    }
+
+    #[test]
+    fn a_run_that_waits_for_a_person_is_not_silent_but_its_time_runs_out_all_the_same() {
+        assert!(decide(&view(), at(300)).flag.is_some());
+        let waiting = WatchView { waits_for_person: true, ..view() };
+        assert_eq!(decide(&waiting, at(300)), Watch::default());
+        assert_eq!(decide(&waiting, at(1200)).stop, Some(StopFor::WallLimit));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::json;
 use store::agents::Agent;
 use store::issues::Issue;
 use store::users::Principal;
-use store::{StoreError, Tx, agents, locks, users};
+use store::{StoreError, Tx, agents, execution_workspaces, locks, users};
 
 use super::facts;
 use crate::EngineError;
@@ -46,6 +46,17 @@ pub(crate) async fn guard(tx: &mut Tx<'_>, scribe: &Scribe, issue: &Issue) -> Re
     let custody = facts::custody(tx, issue).await?;
     let ownership = checkout::may_change(&custody, &editor, manages)?;
     Ok(Custodian { editor, manages, ownership })
+}
+
+/// Refuses to go on with an issue that is tied to a workspace which was closed: its work would begin elsewhere without
+/// anybody having said so. One that could not be closed is there, and is worked in.
+pub(super) async fn check_open(tx: &mut Tx<'_>, issue: &Issue) -> Result<(), EngineError> {
+    let Some(id) = issue.execution_workspace_id.as_deref() else { return Ok(()) };
+    let tied = execution_workspaces::get(tx, id).await?;
+    match tied.filter(|row| row.company_id == issue.company_id && row.mode == "isolated_workspace") {
+        Some(row) if row.is_closed() => Err(EngineError::ClosedWorkspace(Box::new(row))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 impl Custodian {
@@ -138,7 +149,7 @@ async fn agent_may_assign(tx: &mut Tx<'_>, agent: &Agent) -> Result<bool, StoreE
 }
 
 /// The agent may manage what the assignee works on: by a right, or because it is above it.
-async fn manages(tx: &mut Tx<'_>, agent: &Agent, assignee: &AgentId) -> Result<bool, StoreError> {
+pub(crate) async fn manages(tx: &mut Tx<'_>, agent: &Agent, assignee: &AgentId) -> Result<bool, StoreError> {
     let actor = agent_actor(tx, agent, ANY_PROOF).await?;
     if actor.has(Grant::ManageActiveCheckouts) || actor.role == Role::Ceo || actor.can_create_agents() {
         return Ok(true);

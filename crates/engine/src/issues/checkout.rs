@@ -13,7 +13,7 @@ use serde_json::json;
 use store::issues::{self, Issue};
 use store::{Tx, audit, inbox, locks, recoveries, runs};
 
-use super::care::agent_in;
+use super::care::{agent_in, check_open};
 use super::facts::{self, Locks};
 use super::{guard, tidings};
 use crate::activity::{Author, Scribe};
@@ -101,6 +101,7 @@ async fn take(
 ) -> Result<Issue, EngineError> {
     let (id, company, now) = (&issue.id, &issue.company_id, scribe.now);
     agent_in(tx, scribe, company).await?;
+    check_open(tx, issue).await?;
     let editor = scribe.editor(tx).await?;
     let hold = facts::pause_hold(tx, id).await?;
     let verified = match (&hold, editor.run()) {

@@ -12,7 +12,7 @@ use store::{issues, runs_of_issues};
 use super::change::{IssuePatch, Route};
 use super::{Locks, agent_in};
 use crate::activity::Author;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, held_texts};
 
 /// The longest list of comments.
 pub const MOST_COMMENTS: i64 = 500;
@@ -27,6 +27,8 @@ pub struct CommentDraft {
     pub resume: bool,
     /// Stops the run under way before the comment is written. Only people may.
     pub interrupt: bool,
+    /// Its author is not trusted: it is held until somebody releases it.
+    pub is_from_outside: bool,
 }
 
 impl Engine {
@@ -37,8 +39,14 @@ impl Engine {
         draft: CommentDraft,
         by: &Author,
     ) -> Result<Comment, EngineError> {
-        let CommentDraft { body, reopen, resume, interrupt } = draft;
-        let patch = IssuePatch { comment: Some(body), reopen, resume, interrupt, ..IssuePatch::default() };
+        let CommentDraft { body, reopen, resume, interrupt, is_from_outside } = draft;
+        if is_from_outside && (reopen || resume || interrupt) {
+            let words = "A comment from outside cannot reopen, resume or interrupt";
+            return Err(EngineError::refused(Kind::Forbidden, words));
+        }
+        let comment = Some(body);
+        let patch =
+            IssuePatch { comment, reopen, resume, interrupt, is_from_outside, ..IssuePatch::default() };
         let patched = self.inner.change_issue(issue, patch, by, Route::Comment).await?;
         patched.comment.ok_or(EngineError::NotFound("Comment"))
     }
@@ -119,6 +127,7 @@ impl Engine {
                         return Err(EngineError::refused(Kind::Conflict, words));
                     }
                     comments::remove(tx, &comment.id).await?;
+                    held_texts::forget_comment(tx, &scribe, &id, &comment.id).await?;
                     let details = json!({ "commentId": comment.id, "identifier": issue.identifier });
                     let company = &issue.company_id;
                     scribe.tell_issue(tx, company, "issue.comment_cancelled", &id, details).await?;

@@ -6,6 +6,7 @@ use domain::moment::Moment;
 use store::attachments::{self, Attachment};
 use store::comments::{self, Comment, Order};
 use store::documents::{self, Document};
+use store::execution_workspaces::ExecutionWorkspace;
 use store::goals::Goal;
 use store::issues::{self, Issue};
 use store::relations::{self, Related};
@@ -38,6 +39,8 @@ pub struct HeartbeatContext {
     pub attachments: Vec<Attachment>,
     /// What an earlier run left for those after it.
     pub continuation_summary: Option<Document>,
+    /// Where it is worked on.
+    pub place: Option<ExecutionWorkspace>,
 }
 
 /// How far the comments of an issue go.
@@ -91,6 +94,7 @@ async fn load(
         wake_comment,
         attachments: attachments::list(tx, &id, MOST_ATTACHMENTS).await?,
         continuation_summary: documents::get(tx, &id, SYSTEM_KEY).await?,
+        place: lists::current_place(tx, &issue).await?,
         issue,
     })
 }

@@ -14,14 +14,15 @@ use serde_json::{Value as Json, json};
 use store::issues::{self, Issue};
 use store::projects::Project;
 use store::relations::By;
-use store::{Tx, companies, goals, projects, relations};
+use store::{Tx, companies, execution_workspaces, goals, projects, relations};
 
 use super::care::{agent_in, may_assign};
 use super::facts::{self, user_exists};
 use super::texts::{BODY, NAME, Sheet, TITLE};
 use super::{Again, Locks, guard, labels, of_company, tidings};
 use crate::activity::{Author, Scribe};
-use crate::{Engine, EngineError, promotions};
+use crate::environments::check_choice;
+use crate::{Engine, EngineError, held_texts, promotions};
 
 /// As many edges as are looked at for a circle.
 const MOST_EDGES: i64 = 10_000;
@@ -54,6 +55,8 @@ pub struct IssueDraft {
     /// Where it comes from: `manual`, unless a part of the program makes it.
     pub origin_kind: String,
     pub origin_id: Option<String>,
+    /// Its author is not trusted: what it says is held until somebody releases it.
+    pub is_from_outside: bool,
 }
 
 impl Default for IssueDraft {
@@ -81,6 +84,7 @@ impl Default for IssueDraft {
             execution_workspace_settings: None,
             origin_kind: "manual".to_owned(),
             origin_id: None,
+            is_from_outside: false,
         }
     }
 }
@@ -105,6 +109,9 @@ impl Engine {
         by: &Author,
     ) -> Result<Issue, EngineError> {
         check(&draft)?;
+        if draft.is_from_outside {
+            held_texts::check_draft(&draft)?;
+        }
         let locks = Locks { agents: BTreeSet::new(), issues: draft.blocked_by.iter().cloned().collect() };
         let context = (company.clone(), draft);
         let made = self.inner.change(by, locks, context, |tx, mut scribe, locks, (company, draft)| {
@@ -116,7 +123,15 @@ impl Engine {
                         Some(of_company(tx, &company, parent).await?.ok_or(Refusal::ParentNotFound)?)
                     }
                 };
-                let made = plan(tx, &mut scribe, &company, draft, Place { parent, siblings: None }).await?;
+                let is_from_outside = draft.is_from_outside;
+                let place = Place { parent, siblings: None };
+                let mut made = plan(tx, &mut scribe, &company, draft, place).await?;
+                if is_from_outside {
+                    let said = held_texts::Said::take(&mut made.issue);
+                    write(tx, &mut scribe, &made, "issue.created", Source::Create).await?;
+                    held_texts::hold_issue(tx, &mut scribe, &made.issue, said).await?;
+                    return Ok(made.issue);
+                }
                 write(tx, &mut scribe, &made, "issue.created", Source::Create).await?;
                 Ok(made.issue)
             })
@@ -185,6 +200,7 @@ impl Engine {
                     let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?.clone();
                     guard(tx, &scribe, &issue).await?;
                     promotions::end_all_on(tx, &id, scribe.now).await?;
+                    held_texts::forget_issue(tx, &scribe, &id).await?;
                     issues::remove(tx, &id).await?;
                     let details = json!({ "identifier": issue.identifier, "title": issue.title });
                     let company = &issue.company_id;
@@ -264,6 +280,7 @@ pub(crate) async fn plan(
     let created = create(&new, scribe.now)?;
     let labels = labels::checked(tx, company, &draft.label_ids).await?;
     let project = project_of(tx, company, draft.project_id.as_deref()).await?;
+    check_choice(tx, company, draft.execution_workspace_settings.as_ref()).await?;
     let goal_id = goal_of(tx, company, draft.goal_id.as_deref(), project.as_ref()).await?;
     let mut fresh_ids = scribe.clone();
     let policy = match &draft.execution_policy {
@@ -278,6 +295,18 @@ pub(crate) async fn plan(
             })?),
         };
     let project_workspace_id = workspace_of(tx, &draft, project.as_ref(), inherited.as_ref()).await?;
+    // Only where it was asked for: children that work beside each other have places of their own.
+    let inherits = draft.inherit_execution_workspace_from.is_some()
+        && draft.execution_workspace_id.is_none()
+        && draft.execution_workspace_settings.is_none();
+    let inherited_place = inherited.as_ref().filter(|_| inherits);
+    let inherited_place = match inherited_place.and_then(|it| it.execution_workspace_id.as_deref()) {
+        // A closed one is no place to work in.
+        Some(place) => {
+            execution_workspaces::get(tx, place).await?.filter(|row| !row.is_closed()).map(|row| row.id)
+        }
+        None => None,
+    };
     let id = IssueId(fresh_ids.id());
     *scribe = fresh_ids;
     let (issue_number, identifier) =
@@ -315,8 +344,10 @@ pub(crate) async fn plan(
         assignee_adapter_overrides: draft.assignee_adapter_overrides,
         execution_policy: policy.as_ref().map(Policy::to_value),
         execution_state: None,
-        execution_workspace_id: draft.execution_workspace_id,
-        execution_workspace_preference: draft.execution_workspace_preference,
+        execution_workspace_id: draft.execution_workspace_id.or(inherited_place.clone()),
+        execution_workspace_preference: draft
+            .execution_workspace_preference
+            .or_else(|| inherited_place.map(|_| "reuse_existing".to_owned())),
         execution_workspace_settings: draft.execution_workspace_settings,
         started_at: created.stamps.started_at,
         completed_at: created.stamps.completed_at,

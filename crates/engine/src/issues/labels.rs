@@ -41,12 +41,7 @@ impl Engine {
         draft: LabelDraft,
         by: &Author,
     ) -> Result<Label, EngineError> {
-        let mut sheet = Sheet::default();
-        sheet.required("name", &draft.name, LABEL);
-        if !is_color(&draft.color) {
-            sheet.wrong("color", "is no color", "write it as #rrggbb");
-        }
-        sheet.finish()?;
+        check(&draft)?;
         let context = (company.clone(), draft);
         let added =
             self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (company, draft)| {
@@ -73,6 +68,37 @@ impl Engine {
         added.await
     }
 
+    /// Says what a label is called and how it looks; issues that carry it go on carrying it.
+    pub async fn change_label(
+        &self,
+        label: &str,
+        draft: LabelDraft,
+        by: &Author,
+    ) -> Result<Label, EngineError> {
+        check(&draft)?;
+        let context = (label.to_owned(), draft);
+        let changed = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (id, draft)| {
+            Box::pin(async move {
+                let before = labels::get(tx, &id).await?.ok_or(EngineError::NotFound("Label"))?;
+                agent_in(tx, &scribe, &before.company_id).await?;
+                let label = Label {
+                    name: draft.name.trim().to_owned(),
+                    color: draft.color.to_lowercase(),
+                    updated_at: scribe.now,
+                    ..before
+                };
+                if !labels::update(tx, &label).await? {
+                    let words = format!("Label already exists: {}", label.name);
+                    return Err(EngineError::refused(Kind::Conflict, words));
+                }
+                let details = json!({ "name": label.name, "color": label.color });
+                scribe.tell(tx, &label.company_id, "label.updated", ("label", &id), details).await?;
+                Ok(label)
+            })
+        });
+        changed.await
+    }
+
     /// Removes a label from its company and from all issues.
     pub async fn delete_label(&self, label: &str, by: &Author) -> Result<Label, EngineError> {
         let removed = self.inner.change(by, Locks::default(), label.to_owned(), |tx, mut scribe, _, id| {
@@ -87,6 +113,16 @@ impl Engine {
         });
         removed.await
     }
+}
+
+/// Looks for mistakes in a label that is about to be saved.
+pub(crate) fn check(draft: &LabelDraft) -> Result<(), EngineError> {
+    let mut sheet = Sheet::default();
+    sheet.required("name", &draft.name, LABEL);
+    if !is_color(&draft.color) {
+        sheet.wrong("color", "is no color", "write it as #rrggbb");
+    }
+    sheet.finish()
 }
 
 /// These labels, once each, all of the company.

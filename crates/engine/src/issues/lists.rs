@@ -9,6 +9,7 @@ use domain::issue::attention::{Attention, judge};
 use domain::issue::{Blocker, IssueStatus};
 use domain::run::RunStatus;
 use store::documents::{self, Document};
+use store::execution_workspaces::{self, ExecutionWorkspace};
 use store::goals::{self, Goal};
 use store::issues::{self, Filter, Issue};
 use store::labels::{self, Label};
@@ -90,6 +91,8 @@ pub struct Detail {
     /// Identifiers in title and description, and the issues of the company that they name.
     pub referenced: Vec<String>,
     pub related: Vec<Issue>,
+    /// Where it is worked on.
+    pub place: Option<ExecutionWorkspace>,
 }
 
 /// An issue that an agent has to work on.
@@ -354,8 +357,18 @@ async fn detail(tx: &mut Tx<'_>, issue: Issue) -> Result<Detail, StoreError> {
         products: work_products::list(tx, &id, MOST_PRODUCTS).await?,
         referenced,
         related,
+        place: current_place(tx, &issue).await?,
         issue,
     })
+}
+
+/// The execution workspace that an issue is worked on in.
+pub(super) async fn current_place(
+    tx: &mut Tx<'_>,
+    issue: &Issue,
+) -> Result<Option<ExecutionWorkspace>, StoreError> {
+    let Some(id) = &issue.execution_workspace_id else { return Ok(None) };
+    Ok(execution_workspaces::get(tx, id).await?.filter(|place| place.company_id == issue.company_id))
 }
 
 /// The project of an issue, and its goal: its own, else its project's, else the company's.

@@ -36,9 +36,10 @@ pub use lists::{DEFAULT_LISTED, Detail, Include, Listed, LiteItem, RunRef, Touch
 pub use products::{ProductDraft, ProductPatch};
 pub use reading::{Marked, ReadMark};
 
-pub(crate) use care::{ANY_PROOF, Custodian, agent_actor, agent_in, agent_may_hire, guard};
+pub(crate) use care::{ANY_PROOF, Custodian, agent_actor, agent_in, agent_may_hire, guard, manages};
 pub(crate) use create::{Made, Place, Source, check, plan, write};
 pub(crate) use facts::{Again, Locked, Locks, dependents, open_blockers};
+pub(crate) use labels::check as check_label;
 pub(crate) use products::is_absolute_url;
 pub(crate) use texts::Sheet;
 pub(crate) use tidings::{dependents_of, family, note_readiness, send, standing};

@@ -107,6 +107,11 @@ impl Sheet {
         }
     }
 
+    /// Adds mistakes that somebody else has found.
+    pub(crate) fn extend(&mut self, problems: Vec<Problem>) {
+        self.0.extend(problems);
+    }
+
     /// Ends the list: nothing was wrong, or all that was.
     pub(crate) fn finish(self) -> Result<(), EngineError> {
         if self.0.is_empty() { Ok(()) } else { Err(EngineError::Invalid(self.0)) }

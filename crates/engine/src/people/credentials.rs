@@ -34,7 +34,17 @@ impl Engine {
             Some(_) if is_local_token => Carried::LocalBoardToken,
             Some(token) => self.look_up(mode, token, now).await?,
         };
-        Ok(credential::resolve(mode, carried, run, now)?)
+        let ended = match &carried {
+            Carried::RunToken(token) if !token.is_live => {
+                token.agent.as_ref().map(|(agent, _)| (token.run.clone(), agent.agent.clone()))
+            }
+            _ => None,
+        };
+        let resolved = credential::resolve(mode, carried, run, now);
+        if let (Err(refusal), Some((run, agent))) = (&resolved, ended) {
+            self.note_refused_token(&run, &agent, "any request", &refusal.text()).await;
+        }
+        Ok(resolved?)
     }
 
     async fn look_up(&self, mode: Mode, token: &str, now: Moment) -> Result<Carried, EngineError> {
@@ -129,7 +139,13 @@ async fn person(tx: &mut Tx<'_>, mode: Mode, user: &str) -> Result<Option<Person
         // Who sits in front of a trusted instance owns what is on it, with a key as without one.
         for company in companies::list(tx, MOST).await? {
             let (role, status) = (MemberRole::Owner, MembershipStatus::Active);
-            memberships.push(Membership { company: company.id, role, status, grants: Vec::new() });
+            memberships.push(Membership {
+                company: company.id,
+                role,
+                status,
+                grants: Vec::new(),
+                is_untrusted: false,
+            });
         }
         return Ok(Some(Person { user: row.id, is_instance_admin: true, memberships }));
     }
@@ -141,7 +157,8 @@ async fn person(tx: &mut Tx<'_>, mode: Mode, user: &str) -> Result<Option<Person
             continue;
         };
         let grants = grants(tx, &stored.company_id, &who).await?;
-        memberships.push(Membership { company: stored.company_id, role, status, grants });
+        let is_untrusted = stored.is_untrusted;
+        memberships.push(Membership { company: stored.company_id, role, status, grants, is_untrusted });
     }
     Ok(Some(Person { user: row.id, is_instance_admin: row.is_instance_admin, memberships }))
 }

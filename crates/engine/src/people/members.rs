@@ -144,6 +144,18 @@ impl Engine {
         status: MembershipStatus,
         by: &Author,
     ) -> Result<Membership, EngineError> {
+        self.set_member_trusted(company, user, (role, status, None), by).await
+    }
+
+    /// The same, with whether the company trusts them; `None`: as before, which at first is yes. Owners and admins are
+    /// trusted.
+    pub async fn set_member_trusted(
+        &self,
+        company: &CompanyId,
+        user: &str,
+        (role, status, is_trusted): (MemberRole, MembershipStatus, Option<bool>),
+        by: &Author,
+    ) -> Result<Membership, EngineError> {
         let context = (company.clone(), user.to_owned(), self.inner.scribe(by));
         self.inner
             .write_unless(context, move |tx, (company, user, mut scribe)| {
@@ -155,6 +167,12 @@ impl Engine {
                         return Err(EngineError::NotFound("User"));
                     }
                     let stays = role == MemberRole::Owner && status == MembershipStatus::Active;
+                    let before = users::membership(tx, &company, &Principal::user(&user)).await?;
+                    let was_untrusted = before.is_some_and(|before| before.is_untrusted);
+                    let is_untrusted = is_trusted.map_or(was_untrusted, |is_trusted| !is_trusted);
+                    if is_untrusted && matches!(role, MemberRole::Owner | MemberRole::Admin) {
+                        return Err(must_be_trusted());
+                    }
                     if !stays && is_last_owner(tx, &company, &user).await? {
                         return Err(last_owner());
                     }
@@ -165,11 +183,20 @@ impl Engine {
                         principal_id: user.clone(),
                         status: status.as_str().to_owned(),
                         role: Some(role.as_str().to_owned()),
+                        is_untrusted,
                         created_at: scribe.now,
                         updated_at: scribe.now,
                     };
                     let saved = users::save_membership(tx, &membership).await?.unwrap_or(membership);
-                    let details = json!({ "userId": user, "role": role, "status": status });
+                    let saved = Membership { is_untrusted, ..saved };
+                    if is_trusted.is_some() {
+                        let who = Principal::user(&user);
+                        users::set_untrusted(tx, &company, &who, is_untrusted, scribe.now).await?;
+                    }
+                    let mut details = json!({ "userId": user, "role": role, "status": status });
+                    if let Some(is_trusted) = is_trusted {
+                        details["trusted"] = is_trusted.into();
+                    }
                     let words = details.to_string();
                     let about = ("membership", saved.id.as_str());
                     scribe.tell(tx, &company, "member.updated", about, details).await?;
@@ -255,6 +282,7 @@ impl Engine {
                                 principal_id: who.id.clone(),
                                 status: MembershipStatus::Active.as_str().to_owned(),
                                 role: None,
+                                is_untrusted: false,
                                 created_at: now,
                                 updated_at: now,
                             };
@@ -304,6 +332,11 @@ fn address(email: Option<&str>) -> Result<Option<String>, EngineError> {
         return Err(EngineError::Invalid(vec![crate::agents::problem("email", "is not an address", hint)]));
     }
     Ok(Some(email.to_lowercase()))
+}
+
+fn must_be_trusted() -> EngineError {
+    let words = "Owners and admins are trusted: give another role, or trust the member first";
+    EngineError::refused(Kind::Unprocessable, words)
 }
 
 fn last_owner() -> EngineError {

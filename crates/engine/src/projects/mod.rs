@@ -15,19 +15,24 @@ use domain::moment::Moment;
 use serde_json::{Value as Json, json};
 use store::goals as stored_goals;
 use store::projects::{self, Project, Workspace};
+use store::secrets::{self, Owner};
 use store::{StoreError, Tx, agents, companies};
 
 pub use goals::{GoalDraft, GoalPatch};
 pub use workspaces::WorkspaceDraft;
 
 use crate::activity::{Author, Scribe};
+use crate::environments::check_choice;
 use crate::issues::{Locks, Sheet, agent_in};
+use crate::secrets::bindings::{self, Saved};
 use crate::{Engine, EngineError, budgets};
 
 /// The longest name of a project, a workspace or a goal.
 const NAME: usize = 255;
 /// The longest text.
 const BODY: usize = 100_000;
+/// Where the environment of a project stands in a request.
+const ENV: &str = "env";
 /// The longest list.
 pub const MOST_PROJECTS: i64 = 1_000;
 /// How many numbers are tried behind a name that is taken.
@@ -150,14 +155,17 @@ impl Engine {
         by: &Author,
     ) -> Result<ProjectCard, EngineError> {
         check_project(&draft)?;
+        self.inner.refuse_bare_secrets(ENV, draft.env.as_ref())?;
         let context = (company.clone(), draft);
         let made = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (company, draft)| {
             Box::pin(async move {
                 companies::get(tx, &company).await?.ok_or(EngineError::NotFound("Company"))?;
                 agent_in(tx, &scribe, &company).await?;
                 in_company(tx, &company, &draft.goal_ids, draft.lead_agent_id.as_ref()).await?;
+                check_choice(tx, &company, draft.execution_workspace_policy.as_ref()).await?;
                 let ready = draft.workspace.as_ref().map(workspaces::ready).transpose()?;
                 let project = name_and_insert(tx, &mut scribe, &company, &draft).await?;
+                bindings::refer(tx, env_saved(&project), scribe.by.agent_id().as_ref()).await?;
                 projects::replace_goals(tx, &project.id, &draft.goal_ids).await?;
                 let details = json!({ "name": project.name, "status": project.status });
                 scribe.tell(tx, &company, "project.created", ("project", &project.id), details).await?;
@@ -177,13 +185,21 @@ impl Engine {
         patch: ProjectPatch,
         by: &Author,
     ) -> Result<ProjectCard, EngineError> {
+        self.inner.refuse_bare_secrets(ENV, patch.env.as_ref().and_then(Option::as_ref))?;
         let context = (id.to_owned(), patch);
         let patched = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (id, patch)| {
             Box::pin(async move {
                 let before = projects::lock(tx, &id).await?.ok_or(EngineError::NotFound("Project"))?;
                 agent_in(tx, &scribe, &before.company_id).await?;
                 let company = before.company_id.clone();
+                check_choice(
+                    tx,
+                    &company,
+                    patch.execution_workspace_policy.as_ref().and_then(Option::as_ref),
+                )
+                .await?;
                 let goal_ids = patch.goal_ids.clone();
+                let env_before = before.env.clone();
                 let project = Project { updated_at: scribe.now, ..patched(before, patch) };
                 check_row(&project)?;
                 let goals = goal_ids.as_deref().unwrap_or_default();
@@ -192,6 +208,10 @@ impl Engine {
                     let words =
                         format!("Project shortname '{}' is already in use in this company", project.url_key);
                     return Err(EngineError::refused(Kind::Conflict, words));
+                }
+                if project.env != env_before {
+                    let saved = Saved { before: env_before.as_ref(), ..env_saved(&project) };
+                    bindings::refer(tx, saved, scribe.by.agent_id().as_ref()).await?;
                 }
                 if let Some(goals) = goal_ids {
                     projects::replace_goals(tx, &id, &goals).await?;
@@ -216,6 +236,7 @@ impl Engine {
                     return Err(EngineError::refused(Kind::Forbidden, text));
                 }
                 let card = card(tx, project).await?;
+                secrets::refer(tx, Owner::Project(&id), &[]).await?;
                 projects::remove(tx, &id).await?;
                 let details = json!({ "name": card.project.name });
                 scribe.tell(tx, &company, "project.deleted", ("project", &id), details).await?;
@@ -224,6 +245,28 @@ impl Engine {
         });
         removed.await
     }
+}
+
+/// Looks for mistakes in a workspace that is about to be saved.
+pub(crate) fn check_workspace(draft: &WorkspaceDraft) -> Result<(), EngineError> {
+    workspaces::ready(draft).map(drop)
+}
+
+/// The environment of a project that is saved.
+fn env_saved(project: &Project) -> Saved<'_> {
+    Saved {
+        owner: Owner::Project(&project.id),
+        company: &project.company_id,
+        path: ENV,
+        before: None,
+        env: project.env.as_ref(),
+    }
+}
+
+/// As it is stored.
+fn typed(mut env: Json) -> Json {
+    bindings::typed(&mut env);
+    env
 }
 
 /// Adds to projects what is shown of them.
@@ -285,7 +328,7 @@ async fn name_and_insert(
         lead_agent_id: draft.lead_agent_id.clone(),
         target_date: draft.target_date.clone(),
         color: Some(color),
-        env: draft.env.clone(),
+        env: draft.env.clone().map(typed),
         pause_reason: None,
         paused_at: None,
         execution_workspace_policy: draft.execution_workspace_policy.clone(),
@@ -315,14 +358,19 @@ fn patched(mut project: Project, patch: ProjectPatch) -> Project {
     project.lead_agent_id = patch.lead_agent_id.unwrap_or(project.lead_agent_id);
     project.target_date = patch.target_date.unwrap_or(project.target_date);
     project.color = patch.color.unwrap_or(project.color);
-    project.env = patch.env.unwrap_or(project.env);
+    if let Some(mut env) = patch.env {
+        if let (Some(given), Some(stored)) = (&mut env, &project.env) {
+            bindings::unmask(given, stored);
+        }
+        project.env = env.map(typed);
+    }
     project.execution_workspace_policy =
         patch.execution_workspace_policy.unwrap_or(project.execution_workspace_policy);
     project.archived_at = patch.archived_at.unwrap_or(project.archived_at);
     project
 }
 
-fn check_project(draft: &ProjectDraft) -> Result<(), EngineError> {
+pub(crate) fn check_project(draft: &ProjectDraft) -> Result<(), EngineError> {
     let mut sheet = Sheet::default();
     sheet.required("name", &draft.name, NAME);
     sheet.maybe("description", draft.description.as_deref(), BODY);
@@ -331,7 +379,7 @@ fn check_project(draft: &ProjectDraft) -> Result<(), EngineError> {
     sheet.id("leadAgentId", draft.lead_agent_id.as_ref().map(AgentId::as_str));
     check_date(&mut sheet, draft.target_date.as_deref());
     sheet.maybe("color", draft.color.as_deref(), NAME);
-    sheet.object("env", draft.env.as_ref());
+    check_env(&mut sheet, draft.env.as_ref());
     sheet.object("executionWorkspacePolicy", draft.execution_workspace_policy.as_ref());
     sheet.finish()
 }
@@ -344,9 +392,14 @@ fn check_row(project: &Project) -> Result<(), EngineError> {
     sheet.id("leadAgentId", project.lead_agent_id.as_ref().map(AgentId::as_str));
     check_date(&mut sheet, project.target_date.as_deref());
     sheet.maybe("color", project.color.as_deref(), NAME);
-    sheet.object("env", project.env.as_ref());
+    check_env(&mut sheet, project.env.as_ref());
     sheet.object("executionWorkspacePolicy", project.execution_workspace_policy.as_ref());
     sheet.finish()
+}
+
+fn check_env(sheet: &mut Sheet, env: Option<&Json>) {
+    sheet.object(ENV, env);
+    sheet.extend(bindings::problems(ENV, env, &[]));
 }
 
 fn check_date(sheet: &mut Sheet, date: Option<&str>) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ids::IssueId;
+use domain::limit;
 use domain::moment::Moment;
 use domain::recovery::pulse::Reading;
 use domain::recovery::repetition::NoProgress;
@@ -46,7 +47,7 @@ impl Attention {
     pub(super) fn of(run: &Run, agent: &Agent, now: Moment) -> Attention {
         let flagged = watchdog::flagged_before(run);
         Attention {
-            settings: watchdog::settings(agent, wall_limit(&agent.adapter_config)),
+            settings: watchdog::settings(agent, wall_limit(&agent.adapter_type, &agent.adapter_config)),
             measured_at: now,
             noted: run.last_activity_at,
             flagged,
@@ -70,10 +71,10 @@ impl Attention {
 }
 
 /// What its keeper enforces, and some time for it to do so.
-fn wall_limit(config: &Json) -> Option<Duration> {
-    let value = |key: &str| config.get(key).and_then(Json::as_f64).filter(|it| it.is_finite() && *it > 0.0);
-    let seconds = value("timeoutSec").or_else(|| Some(value("timeoutMs")? / 1000.0))?;
-    let grace = value("graceSec").unwrap_or(15.0);
+fn wall_limit(kind: &str, config: &Json) -> Option<Duration> {
+    let grace = config.get("graceSec").and_then(Json::as_f64).filter(|it| it.is_finite() && *it > 0.0);
+    let grace = grace.unwrap_or(15.0);
+    let seconds = Some(limit::of(kind, config).seconds).filter(|seconds| *seconds > 0.0)?;
     Some(Duration::from_secs_f64((seconds + grace).min(1e9)) + Duration::from_secs(30))
 }
 
@@ -111,6 +112,7 @@ impl Tending<'_> {
                 pulse: self.account.pulse,
                 last_output_at: self.account.progress().last_output_at,
                 is_done: self.account.told.is_done(),
+                waits_for_person: !self.account.permissions.is_empty(),
                 stopping: self.stop_words().is_some(),
                 snoozed_until: attention.snoozed_until,
                 flagged: attention.flagged,

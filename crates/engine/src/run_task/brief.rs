@@ -15,10 +15,8 @@ use store::{StoreError, Tx, documents};
 
 /// Whether there is anything to be told that the run's own context does not hold.
 pub(super) fn is_needed(run: &Run) -> bool {
-    let has = |context: &Map<String, Json>| {
-        !brief::comment_ids(context).is_empty() || context.contains_key("executionStage")
-    };
-    run.issue_id.is_some() || run.context.as_object().is_some_and(has)
+    let nothing = Map::new();
+    brief::is_needed(run.context.as_object().unwrap_or(&nothing), run.issue_id.is_some())
 }
 
 /// The context of the run with everything that its agent is told.
@@ -66,6 +64,9 @@ pub(super) async fn load(tx: &mut Tx<'_>, run: &Run) -> Result<Map<String, Json>
             Some(value) => context.insert(key.to_owned(), value),
             None => context.remove(key),
         };
+    }
+    if let Some(words) = brief::node(&context) {
+        context.insert("bugleNodeMarkdown".to_owned(), json!(words));
     }
     Ok(context)
 }

@@ -6,10 +6,17 @@
 
 mod attention;
 mod brief;
+mod config;
+mod instructions;
+mod permissions;
+pub(crate) mod session;
+mod skills;
 mod start;
 mod watch;
+mod workspace;
 
-use std::sync::atomic::Ordering;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +26,7 @@ use domain::ids::RunId;
 use serde_json::json;
 use store::agents::Agent;
 use store::leases::{self, Lease};
+use store::run_starts::{self, RunStart};
 use store::runs::{NewRunEvent, Run};
 use store::runs_of_issues;
 use tokio::sync::Notify;
@@ -26,13 +34,16 @@ use tokio::time::Instant;
 
 use attention::Attention;
 use start::Launch;
+pub(crate) use start::{home_of, reader_of, setup_of};
 
+use crate::environments::on_run::Placed;
+use crate::permissions::take_back_all;
 use crate::processes::{ExitFacts, ProcessError, ProcessId, beside};
 use crate::progress::{Account, Deaf};
 use crate::settlement::{self, Settled};
 use crate::slots::Slot;
 use crate::unwritten::{Unwritten, in_words};
-use crate::{Inner, budgets, claims, signals};
+use crate::{Inner, budgets, claims, resuming, signals};
 
 /// How a task comes to its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +62,8 @@ pub(crate) struct Handle {
     /// Rung by the task when it has read on.
     log: Arc<Notify>,
     stop: Mutex<Option<String>>,
+    /// A person decided something that the process waits for.
+    decided: AtomicBool,
     stderr: Mutex<String>,
     /// Why the end of the run is not on record, though its process is over.
     trouble: Mutex<Option<String>>,
@@ -63,6 +76,7 @@ impl Handle {
             bell: Arc::new(Notify::new()),
             log: Arc::new(Notify::new()),
             stop: Mutex::default(),
+            decided: AtomicBool::new(false),
             stderr: Mutex::default(),
             trouble: Mutex::default(),
             ended: tokio_util::sync::CancellationToken::new(),
@@ -77,6 +91,12 @@ impl Handle {
 
     /// Has the task look: the clock was moved.
     pub(crate) fn nudge(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Has the task look at what people decided.
+    pub(crate) fn heed_decision(&self) {
+        self.decided.store(true, Ordering::SeqCst);
         self.bell.notify_one();
     }
 
@@ -188,9 +208,17 @@ pub(crate) struct Tending<'a> {
     pub(crate) account: Account,
     /// What was noted about the session that the process resumes.
     session_note: Option<serde_json::Value>,
+    pub(crate) standing: session::Standing,
+    /// The hash of what the program is told once for a session.
+    bundle: Option<String>,
     /// The context of the run with what its agent is told of its task.
     briefing: Option<serde_json::Value>,
     attention: Attention,
+    /// When the permissions that it waits for were looked at last, and those whose answers the process was told.
+    permissions_at: Option<Instant>,
+    told_permissions: BTreeSet<String>,
+    /// Where the run works.
+    pub(crate) place: Option<Box<Placed>>,
     /// Events of the run that wait for the next write.
     pub(crate) events: Vec<NewRunEvent<'static>>,
     launched_at: Option<Instant>,
@@ -201,6 +229,8 @@ pub(crate) struct Tending<'a> {
     linger_tried: Option<Instant>,
     /// It was told.
     linger_ordered: bool,
+    /// Its account knows that the provider has answered.
+    is_answer_noted: bool,
     /// That the program has said all is on record, or need not be.
     is_done_noted: bool,
     grace: Duration,
@@ -231,8 +261,13 @@ impl<'a> Tending<'a> {
             adapter,
             account,
             session_note: None,
+            standing: session::Standing::default(),
+            bundle: None,
             briefing: None,
             attention,
+            permissions_at: None,
+            told_permissions: BTreeSet::new(),
+            place: None,
             events: Vec::new(),
             launched_at: None,
             saved_at: Instant::now(),
@@ -240,6 +275,7 @@ impl<'a> Tending<'a> {
             linger_since: None,
             linger_tried: None,
             linger_ordered: false,
+            is_answer_noted: false,
             is_done_noted: false,
             grace,
             asked_at: Instant::now(),
@@ -249,6 +285,11 @@ impl<'a> Tending<'a> {
 
     fn process(&self) -> ProcessId {
         ProcessId { run: self.run.id.clone(), epoch: self.lease.epoch }
+    }
+
+    /// Waits until the task is to look at something.
+    pub(crate) async fn rung(&self) {
+        self.handle.bell.notified().await;
     }
 
     pub(crate) fn adapter(&self) -> Option<&'static dyn Adapter> {
@@ -276,10 +317,11 @@ impl<'a> Tending<'a> {
                 Entry::Launch => match self.launch().await {
                     Ok(Launch::Started) => self.watch().await,
                     Ok(Launch::Leaving) => Over::Leaving,
-                    Err(words) => Over::Ended(ProcessEnd::NeverStarted { error: words }, None),
+                    Err(end) => Over::Ended(end, None),
                 },
                 Entry::Attach => {
-                    self.prepare_reader().await;
+                    self.recall_place().await;
+                    self.prepare_reader(Entry::Attach).await;
                     self.watch().await
                 }
             };
@@ -303,6 +345,9 @@ impl<'a> Tending<'a> {
                 },
                 Over::Ended(end, exit) => (end, exit),
             };
+            if !self.bring_back(&end).await {
+                return false;
+            }
             // Judged again when somebody asked to stop it in the meantime: that can be once.
             loop {
                 match settlement::settle(self, end.clone(), exit.as_deref()).await {
@@ -328,10 +373,13 @@ impl<'a> Tending<'a> {
         // What this process used is charged, and kept for the next one to add to.
         let over = self.account.used().map(|_| (self.account.handed_over(), self.account.to_charge()));
         let usage = over.as_ref().and_then(|(progress, _)| progress.usage.clone());
-        let context = (self.lease.clone(), self.run.clone(), claimant, over);
+        let first = session::first_start(&self.run, &self.agent, now);
+        let gone = self.run.session_before.clone().filter(|_| fresh);
+        let asked = self.waiting_approvals();
+        let context = (self.lease.clone(), self.run.clone(), claimant, over, (first, gone, asked));
         let written = self
             .engine
-            .write_patiently(context, move |tx, (lease, run, claimant, over)| {
+            .write_patiently(context, move |tx, (lease, run, claimant, over, (first, gone, asked))| {
                 Box::pin(async move {
                     let issue = claims::lock_issue(tx, &run).await?;
                     let boot = &claimant.by.boot_id;
@@ -341,16 +389,27 @@ impl<'a> Tending<'a> {
                     let token = claimant.tokens.hash(&run.id, next.lease.epoch);
                     runs_of_issues::set_token(tx, &next.lease, &token).await?;
                     claims::follow(tx, &run, issue.as_ref(), next.lease.epoch, now).await?;
+                    take_back_all(tx, asked, "its process is over").await?;
+                    let last = run_starts::get(tx, &run.id, lease.epoch).await?;
+                    let kind = last.as_ref().map_or(&first.adapter_type, |last| &last.adapter_type).clone();
+                    let first = RunStart { epoch: next.lease.epoch, ..first };
+                    run_starts::insert(tx, &session::next_start(first, last, gone.as_deref())).await?;
                     if fresh {
                         store::sessions::forget(tx, &run.agent_id, &run.task_key, None).await?;
+                    }
+                    if let Some(session) = &gone {
+                        resuming::mark_gone(tx, &run, &kind, session, now).await?;
                     }
                     let message = if fresh {
                         "the session is gone; starting once more without it"
                     } else {
                         "the process had not been started before the server stopped; starting it now"
                     };
-                    let event =
-                        signals::lifecycle("warn", message, Some(json!({ "attempt": next.lease.epoch })));
+                    let event = signals::lifecycle(
+                        "warn",
+                        message,
+                        Some(json!({ "attempt": next.lease.epoch, "session": gone })),
+                    );
                     let mut charged = budgets::Charged::default();
                     if let Some((progress, to_charge)) = over {
                         leases::progress(tx, &next.lease, &progress, now).await?;
@@ -386,6 +445,7 @@ impl<'a> Tending<'a> {
             self.run.session_before = None;
         }
         (self.launched_at, self.stop_ordered) = (None, None);
+        self.told_permissions.clear();
         (self.linger_since, self.linger_tried, self.linger_ordered) = (None, None, false);
         self.is_done_noted = false;
         Next::Open

@@ -2,48 +2,115 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::{Adapter, Command, Setup};
+use domain::ending::ProcessEnd;
+use domain::ids::AgentId;
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
-use store::runs::{self, NewRunEvent};
+use store::agents::Agent;
+use store::run_starts::{self, RunStart};
+use store::runs::{self, NewRunEvent, Run};
+use store::{BoxFuture, StoreError, Tx};
 use tokio::time::Instant;
 
-use super::{Tending, brief};
+use super::session::{decided, settled_note};
+use super::workspace::Seat;
+use super::{Entry, Tending, brief};
+use crate::Settings;
+use crate::environments::on_run::NoPlace;
 use crate::processes::beside;
 use crate::progress::{Account, Deaf, earlier_usage};
+use crate::secrets::resolve::Resolved;
 
 /// As many arguments and notes of a command are kept in its event.
 const MOST_TEXTS: usize = 50;
 /// As many characters of each.
 const LONGEST_TEXT: usize = 16_384;
 
+/// Where an agent works when its configuration names no folder.
+pub(crate) fn home_of(settings: &Settings, agent: &AgentId) -> PathBuf {
+    settings.data_dir.join("agents").join(agent.as_str())
+}
+
+/// What an adapter may look at, as far as the record of the run says it; `home` is [`home_of`] its agent.
+pub(crate) fn setup_of<'a>(
+    settings: &'a Settings,
+    run: &'a Run,
+    agent: &'a Agent,
+    home: &'a Path,
+) -> Setup<'a> {
+    Setup {
+        run_id: run.id.as_str(),
+        company_id: run.company_id.as_str(),
+        agent_id: agent.id.as_str(),
+        agent_name: &agent.name,
+        task_key: Some(run.task_key.as_str()).filter(|key| !key.is_empty()),
+        config: &agent.adapter_config,
+        context: &run.context,
+        wake_reason: run.context.get("wakeReason").and_then(Json::as_str),
+        session: run.session_before.as_deref(),
+        session_note: None,
+        started_at: run.started_at.unwrap_or(run.created_at),
+        api_url: &settings.api_url,
+        api_key: None,
+        program: &settings.program,
+        default_cwd: home,
+        host: &settings.host,
+    }
+}
+
 impl Tending<'_> {
-    fn with_setup<T>(&self, use_it: impl FnOnce(&Setup<'_>) -> T) -> T {
+    pub(super) fn with_setup<T>(&self, use_it: impl FnOnce(&Setup<'_>) -> T) -> T {
+        self.with_setup_of(&self.agent.adapter_config, use_it)
+    }
+
+    /// The same with another configuration than the agent's as it is stored.
+    fn with_setup_of<T>(&self, config: &Json, use_it: impl FnOnce(&Setup<'_>) -> T) -> T {
         let settings = &self.engine.settings;
-        let home = settings.data_dir.join("agents").join(self.agent.id.as_str());
-        let session = self.run.session_before.as_deref();
+        let home = home_of(settings, &self.agent.id);
         let token = self.engine.tokens.token(&self.run.id, self.lease.epoch);
-        use_it(&Setup {
-            run_id: self.run.id.as_str(),
-            company_id: self.run.company_id.as_str(),
-            agent_id: self.agent.id.as_str(),
-            agent_name: &self.agent.name,
-            task_key: Some(self.run.task_key.as_str()).filter(|key| !key.is_empty()),
-            config: &self.agent.adapter_config,
-            context: self.briefing.as_ref().unwrap_or(&self.run.context),
-            wake_reason: self.run.context.get("wakeReason").and_then(Json::as_str),
-            session,
+        let recorded = setup_of(settings, &self.run, &self.agent, &home);
+        let setup = Setup {
+            context: self.told(),
+            config,
             session_note: self.session_note.as_ref(),
-            started_at: self.run.started_at.unwrap_or(self.run.created_at),
-            api_url: &settings.api_url,
             api_key: Some(&token),
-            program: &settings.program,
-            default_cwd: &home,
-            host: &settings.host,
-        })
+            ..recorded
+        };
+        let host = self.place.as_ref().and_then(|place| place.host());
+        let elsewhere = self.place.as_ref().and_then(|place| place.elsewhere(setup.context, setup.config));
+        match (&elsewhere, host) {
+            (Some(there), Some(host)) => use_it(&Setup {
+                context: &there.context,
+                config: &there.config,
+                api_url: &there.api_url,
+                default_cwd: &there.cwd,
+                host,
+                ..setup
+            }),
+            (Some(_) | None, _) => use_it(&setup),
+        }
+    }
+
+    /// What the agent is told: the context of the run, and what was found for it.
+    pub(crate) fn told(&self) -> &Json {
+        self.briefing.as_ref().unwrap_or(&self.run.context)
+    }
+
+    /// Adds to what the agent is told, and to the record of the run.
+    pub(crate) fn add_told(&mut self, key: &str, value: Json) {
+        for context in [Some(&mut self.run.context), self.briefing.as_mut()].into_iter().flatten() {
+            if !context.is_object() {
+                *context = json!({});
+            }
+            if let Some(context) = context.as_object_mut() {
+                context.insert(key.to_owned(), value.clone());
+            }
+        }
     }
 
     /// Since when there was no sign of life, as far as earlier incarnations noted it.
@@ -52,51 +119,98 @@ impl Tending<'_> {
     }
 
     /// Makes the account of the process, with what was noted about the session that it resumes.
-    pub(super) async fn prepare_reader(&mut self) {
-        self.session_note = match self.run.session_before.clone() {
-            Some(session) => self.note_of(session).await,
-            None => None,
+    pub(super) async fn prepare_reader(&mut self, entry: Entry) {
+        let (note, start) = match entry {
+            Entry::Launch if self.is_new() => (None, None),
+            Entry::Launch | Entry::Attach => self.recorded().await,
         };
-        let reader = match self.adapter {
-            Some(adapter) => self.with_setup(|setup| reader_of(adapter, setup)),
-            None => Box::new(Deaf),
-        };
-        self.account = Account::new(reader, self.quiet_since(), earlier_usage(self.run.usage.as_ref()));
+        self.session_note = settled_note(note);
+        if let Some(start) = start {
+            self.adapter = adapters::find(&start.adapter_type);
+            self.standing.left = decided(&start);
+            self.standing.config = Some(start.config);
+        }
+        self.renew_reader();
         let seconds =
             self.agent.adapter_config.get("graceSec").and_then(Json::as_f64).filter(|s| s.is_finite());
         self.grace = Duration::from_secs_f64(seconds.unwrap_or(15.0).clamp(0.0, 3600.0));
     }
 
-    async fn note_of(&self, session: String) -> Option<Json> {
-        let context = (self.agent.id.clone(), session);
-        let found = self.engine.read(context, |tx, (agent, session)| {
-            Box::pin(async move { runs::session_note(tx, &agent, &session).await })
+    /// A fresh reader, for what is known of the run by now.
+    pub(crate) fn renew_reader(&mut self) {
+        let config = self.standing.config.as_ref().unwrap_or(&self.agent.adapter_config);
+        let reader = match self.adapter {
+            Some(adapter) => self.with_setup_of(config, |setup| reader_of(adapter, setup)),
+            None => Box::new(Deaf),
+        };
+        self.account = Account::new(reader, self.quiet_since(), earlier_usage(self.run.usage.as_ref()));
+    }
+
+    /// What was noted about the session that is resumed, and the record of this start.
+    async fn recorded(&self) -> (Option<Json>, Option<RunStart>) {
+        let context = (self.run.clone(), self.lease.epoch);
+        let found = self.engine.read(context, |tx, (run, epoch)| {
+            Box::pin(async move {
+                let note = match &run.session_before {
+                    Some(session) => runs::session_note(tx, &run.agent_id, session, None).await?,
+                    None => None,
+                };
+                Ok((note, run_starts::get(tx, &run.id, epoch).await?))
+            })
         });
-        // Without it a reader says that it does not know, which is dearer than true, and better than untrue.
+        // Without them a reader says that it does not know, which is dearer than true, and better than untrue.
         found.await.unwrap_or_else(|error| {
             tracing::warn!(run = %self.run.id, %error, "cannot read what was noted about the session");
-            None
+            (None, None)
         })
     }
 
-    /// Starts the process; the error is in words, and says that nothing was started.
-    pub(super) async fn launch(&mut self) -> Result<Launch, String> {
-        self.prepare_reader().await;
+    /// Starts the process; the error says that nothing was started.
+    pub(super) async fn launch(&mut self) -> Result<Launch, ProcessEnd> {
+        self.prepare_reader(Entry::Launch).await;
+        match self.launch_there().await {
+            Ok(launched) => Ok(launched),
+            Err(NoPlace::Leaving) => Ok(Launch::Leaving),
+            Err(NoPlace::AskedToStop) => {
+                Err(ProcessEnd::NeverStarted { error: "it was asked to stop before it started".to_owned() })
+            }
+            Err(NoPlace::Failed(error)) => {
+                Err(ProcessEnd::NoPlace { code: error.step.code().to_owned(), error: error.words })
+            }
+            Err(NoPlace::NotStarted(error)) => Err(ProcessEnd::NeverStarted { error }),
+        }
+    }
+
+    async fn launch_there(&mut self) -> Result<Launch, NoPlace> {
         if self.stop_words().is_some() {
-            return Err("it was asked to stop before it started".to_owned());
+            return Err(NoPlace::AskedToStop);
         }
         let Some(adapter) = self.adapter else {
-            return Err(format!("unknown adapter type `{}`", self.agent.adapter_type));
+            return Err(NoPlace::NotStarted(format!("unknown adapter type `{}`", self.agent.adapter_type)));
         };
-        if !self.brief().await {
+        if !self.brief().await || !self.give_skills().await {
             return Ok(Launch::Leaving);
         }
-        let home = self.engine.settings.data_dir.join("agents").join(self.agent.id.as_str());
+        let home = home_of(&self.engine.settings, &self.agent.id);
         std::fs::create_dir_all(&home)
             .map_err(|error| format!("cannot make the folder {}: {error}", home.display()))?;
-        let command = self.with_setup(|setup| described(adapter, setup))?;
+        if let Seat::Leaving = self.take_seat().await? {
+            return Ok(Launch::Leaving);
+        }
+        // Behind the folder, which another machine is to have; before the session, which another machine may not know.
+        self.take_place().await?;
+        if !self.give_instructions().await {
+            return Ok(Launch::Leaving);
+        }
+        if self.choose_session().await? == Launch::Leaving {
+            return Ok(Launch::Leaving);
+        }
+        let Some(resolved) = self.resolve().await? else { return Ok(Launch::Leaving) };
+        let described = self.with_setup_of(&resolved.config, |setup| described(adapter, setup));
+        let command = known_to_hold(described, &resolved)?;
         self.grace = command.grace;
         self.events.push(invoke_event(self.adapter.map_or("unknown", |adapter| adapter.kind()), &command));
+        let command = self.wrapped(command).await?;
         let (engine, id, holder) = (Arc::clone(self.engine), self.process(), self.lease.holder);
         let processes = Arc::clone(&engine.processes);
         let started = beside(&processes, move || {
@@ -114,7 +228,10 @@ impl Tending<'_> {
         });
         self.launched_at = Some(Instant::now());
         // A start that was broken off, by a panic or the end of the runtime, is as unclear.
-        started.await.unwrap_or(Ok(())).map(|()| Launch::Started)
+        let started = started.await.unwrap_or(Ok(())).map(|()| Launch::Started);
+        // Nobody waits for this: the process is on its way.
+        self.record_place().await;
+        started.map_err(NoPlace::NotStarted)
     }
 
     /// Loads what the agent is told of its task, however long the store is away; false when the server leaves first.
@@ -122,23 +239,34 @@ impl Tending<'_> {
         if !brief::is_needed(&self.run) {
             return true;
         }
+        let load = self.read_patiently("the task", self.run.clone(), |tx, run| {
+            Box::pin(async move { brief::load(tx, &run).await })
+        });
+        let Some(context) = load.await else { return false };
+        self.briefing = Some(Json::Object(context));
+        true
+    }
+
+    /// Reads what no start can do without, however long the store is away; `None` when the server leaves first.
+    pub(super) async fn read_patiently<C, T, F>(&self, what: &str, context: C, load: F) -> Option<T>
+    where
+        C: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t, 'c> Fn(&'t mut Tx<'c>, C) -> BoxFuture<'t, Result<T, StoreError>>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
         let mut pause = Duration::from_millis(50);
         loop {
-            let loaded = self
-                .engine
-                .read(self.run.clone(), |tx, run| Box::pin(async move { brief::load(tx, &run).await }));
-            match loaded.await {
-                Ok(context) => {
-                    self.briefing = Some(Json::Object(context));
-                    return true;
-                }
-                Err(error) => {
-                    tracing::warn!(run = %self.run.id, %error, "cannot read the task; trying again")
-                }
+            match self.engine.read(context.clone(), load.clone()).await {
+                Ok(loaded) => return Some(loaded),
+                Err(error) => tracing::warn!(run = %self.run.id, %error, "cannot read {what}; trying again"),
             }
             tokio::select! {
                 biased;
-                () = self.engine.leaving.cancelled() => return false,
+                () = self.engine.leaving.cancelled() => return None,
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(Duration::from_secs(5));
@@ -168,7 +296,36 @@ fn described(adapter: &dyn Adapter, setup: &Setup<'_>) -> Result<Command, String
     }
 }
 
-fn reader_of(adapter: &dyn Adapter, setup: &Setup<'_>) -> Box<dyn adapters::Reader> {
+/// A command that says which of its values are secrets of the company; an error that tells none of them. Arguments are
+/// shown to everybody on the machine, and written down, so that a value among them is a start that fails.
+fn known_to_hold(described: Result<Command, String>, resolved: &Resolved) -> Result<Command, String> {
+    let values: Vec<String> = resolved.secrets.iter().map(|value| value.expose().to_owned()).collect();
+    let mut command = described.map_err(|words| hidden(&values, &words))?;
+    let shown = command.argv.iter().position(|text| keeper::hide(&values, text.as_bytes()).is_some());
+    if let Some(at) = shown {
+        return Err(format!(
+            "argument {at} of the command holds the value of a secret, and arguments are shown to everybody on this \
+             machine: take it out of the configuration and the instructions, and let the agent read its variable"
+        ));
+    }
+    for value in values {
+        if !command.secrets.contains(&value) {
+            command.secrets.push(value);
+        }
+    }
+    Ok(command)
+}
+
+/// A text without the values of secrets.
+fn hidden(secrets: &[String], text: &str) -> String {
+    match keeper::hide(secrets, text.as_bytes()) {
+        Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        None => text.to_owned(),
+    }
+}
+
+/// The adapter's reader; one that hears nothing when it has none.
+pub(crate) fn reader_of(adapter: &dyn Adapter, setup: &Setup<'_>) -> Box<dyn adapters::Reader> {
     catch_unwind(AssertUnwindSafe(|| adapter.reader(setup))).unwrap_or_else(|panic| {
         tracing::error!(adapter = adapter.kind(), words = words_of(&*panic), "the adapter has no reader");
         Box::new(Deaf)
@@ -184,13 +341,7 @@ fn words_of(panic: &(dyn Any + Send)) -> &str {
 fn invoke_event(kind: &'static str, command: &adapters::Command) -> NewRunEvent<'static> {
     let names: serde_json::Map<String, Json> =
         command.env.iter().map(|(name, _)| (name.clone(), Json::from(adapters::REDACTED))).collect();
-    let hide = |text: &str| {
-        let mut text = text.to_owned();
-        for secret in &command.secrets {
-            text = text.replace(secret.as_str(), adapters::REDACTED);
-        }
-        text
-    };
+    let hide = |text: &str| hidden(&command.secrets, text);
     let args = bounded(command.argv.iter().skip(1).map(|arg| hide(arg)));
     NewRunEvent {
         event_type: "adapter.invoke",
@@ -199,10 +350,10 @@ fn invoke_event(kind: &'static str, command: &adapters::Command) -> NewRunEvent<
         message: "adapter invocation",
         payload: Some(json!({
             "adapterType": kind,
-            "command": command.argv.first(),
+            "command": command.argv.first().map(|program| hide(program)),
             "commandArgs": args,
-            "cwd": command.cwd,
-            "commandNotes": bounded(command.notes.iter().cloned()),
+            "cwd": hide(&command.cwd.to_string_lossy()),
+            "commandNotes": bounded(command.notes.iter().map(|note| hide(note))),
             "env": names,
         })),
     }

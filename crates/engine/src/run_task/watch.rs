@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Over, Tending, lock};
 use crate::feed::LogPiece;
 use crate::processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, Seen, beside};
-use crate::{budgets, signals};
+use crate::{accounts, budgets, signals};
 
 /// Runs shorter than this save no progress: their end says it all.
 const FIRST_SAVE: Duration = Duration::from_millis(250);
@@ -58,7 +58,7 @@ impl Tending<'_> {
             } else if let Some(over) = self.look(&mut log).await {
                 return over;
             }
-            if !self.save_when_due().await || !self.mind().await {
+            if !self.save_when_due().await || !self.mind_permissions().await || !self.mind().await {
                 return Over::Stale;
             }
             if more {
@@ -312,15 +312,21 @@ impl Tending<'_> {
         let events = std::mem::take(&mut self.events);
         let context = (self.lease.clone(), self.run.clone(), self.account.progress(), events.clone());
         let to_charge = self.account.to_charge();
+        // The first answer of the provider lets those go on who wait for it.
+        let answers = self.is_answered() && !self.is_answer_noted;
         let saved = self.engine.write(context, move |tx, (lease, run, progress, events)| {
             Box::pin(async move {
                 if !leases::progress(tx, &lease, &progress, now).await? {
                     return Ok(None);
                 }
+                let of_account = if answers { accounts::answered(tx, &run.id, now).await? } else { None };
                 let charged = match to_charge {
                     Some(used) => budgets::charge(tx, &run, used, now).await?,
                     None => budgets::Charged::default(),
                 };
+                if let Some(told) = of_account {
+                    accounts::tell(tx, told, None, now).await?;
+                }
                 let count = i64::try_from(events.len()).unwrap_or(0);
                 if count > 0 {
                     let first = runs::draw_seq(tx, &run.id, count).await? - count + 1;
@@ -338,6 +344,10 @@ impl Tending<'_> {
                 self.account.charged = to_charge.or(self.account.charged);
                 self.engine.after_charge(charged);
                 self.engine.feed.ring();
+                if answers {
+                    self.is_answer_noted = true;
+                    self.engine.accounts.notify_one();
+                }
                 true
             }
             Ok(None) => false,
@@ -350,6 +360,11 @@ impl Tending<'_> {
                 true
             }
         }
+    }
+
+    /// The provider has answered: something was used.
+    fn is_answered(&self) -> bool {
+        self.account.told.usage.as_ref().is_some_and(|usage| !usage.is_nothing())
     }
 
     fn next_look(&self) -> Duration {

@@ -14,6 +14,7 @@ pub(crate) mod ties;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use domain::account::said;
 use domain::agent::{AgentStatus, HeartbeatPolicy};
 use domain::budget::crossing::STOP_WORDS;
 use domain::budget::meter::Meter;
@@ -23,7 +24,7 @@ use domain::moment::Moment;
 use domain::run::{Outcome, RunStatus};
 use domain::telling::Usage;
 use domain::wake::{Actor, Source, TriggerDetail, WakeRequest, WakeStatus};
-use domain::{retry, schedule};
+use domain::{limit, retry, schedule};
 use serde_json::{Map, Value as Json, json};
 use store::agents::Agent;
 use store::leases::{self, End, Lease};
@@ -32,11 +33,13 @@ use store::runs_of_issues::{self, Leftovers};
 use store::sessions::{self, RunSummary, TaskSession};
 use store::{StoreError, Tx, agents, inbox, issues, runs, wakes};
 
+use crate::accounts::{self, Parting};
+use crate::activity::Scribe;
 use crate::intake::{self, Admission, Chain, Fate};
 use crate::processes::ExitFacts;
 use crate::run_task::Tending;
 use crate::unwritten::{Unwritten, in_words};
-use crate::{budgets, signals};
+use crate::{automations, budgets, permissions, resuming, signals, workspaces};
 
 /// What became of the settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,13 +77,19 @@ struct Closing {
     settlement: Settlement,
     summary: RunSummary,
     session: Option<TaskSession>,
+    /// The session it asked for, when that turned out to be gone.
+    gone: Option<(&'static str, String)>,
     follow_up: Option<(WakeRequest, Admission)>,
     /// People were shown something of the run that is over with it.
     shown: bool,
+    /// Approvals of permissions that may still wait, with who takes them back.
+    asked: Option<(Scribe, Vec<String>)>,
     /// What its issue is told of it; `None`: it has none.
     work: Option<Box<issue::Work>>,
     /// What the program said it used, and what its log came to.
     spent: (Option<Usage>, Meter),
+    /// What the end says of the account; `None`: there is none that is known.
+    parting: Option<Parting>,
 }
 
 /// What became of the write.
@@ -114,12 +123,18 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
         repeatable: adapter.is_some_and(|adapter| adapter.is_repeatable(&task.agent.adapter_config)),
         process_loss_retries: task.run.process_loss_retries,
     };
-    let settlement = match ending::settle(&ending) {
+    let gone = task.run.session_before.clone().filter(|_| ending.found_session_gone());
+    let gone = adapter.map(|adapter| adapter.kind()).zip(gone);
+    let mut settlement = match ending::settle(&ending) {
         Verdict::StartFresh => return Settled::StartFresh,
         Verdict::Over(settlement) => settlement,
     };
+    workspaces::outputs::capture(task.engine, &task.run, &task.lease).await;
+    let parting = part(task, (&ending, &mut settlement), exit);
     let mut closing = closing(task, settlement, exit);
+    closing.parting = parting;
     closing.end.knows_of_stop = knows_of_stop;
+    closing.gone = gone;
     let outcome = closing.settlement.outcome;
     let written = loop {
         let now = task.engine.clock.now();
@@ -158,8 +173,12 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
             task.engine.feed.ring();
             task.engine.housekeeping.notify_one();
             task.engine.retries.notify_one();
+            task.engine.accounts.notify_one();
             task.engine.orders_bell();
+            task.engine.automations_bell();
             task.engine.stranded.notify_one();
+            task.engine.environments.notify_one();
+            task.engine.services.notify_one();
             for agent in waiting {
                 task.engine.doorbell.ring(&agent);
             }
@@ -169,6 +188,20 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
             Settled::Over { queue: left.queue }
         }
     }
+}
+
+/// What the end says of the account that the run worked on, and what follows for its sake.
+fn part(
+    task: &Tending<'_>,
+    (ending, settlement): (&Ending, &mut Settlement),
+    exit: Option<&ExitFacts>,
+) -> Option<Parting> {
+    let credential = task.engine.keyring.of(&task.agent)?;
+    let said = said::read(ending, settlement);
+    settlement.follow_up = said.follow_up(settlement.follow_up, ending.stop_asked.is_some());
+    let ended_at = exit.and_then(|exit| exit.ended_at);
+    let said = (said, settlement.error.as_deref());
+    Some(Parting::of(&task.engine.keyring, &credential, said, ended_at))
 }
 
 /// Beside the outcome of a run whose record is short.
@@ -226,6 +259,7 @@ impl Closing {
             summary,
             session: None,
             work: self.work,
+            asked: if is_whole { self.asked } else { None },
             follow_up: if is_whole { self.follow_up } else { None },
             ..self
         }
@@ -269,6 +303,14 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
         });
         events.push(signals::lifecycle("warn", &EXHAUSTED, Some(payload)));
     }
+    if let Some((asked, answered)) = task.other_session() {
+        let payload = json!({ "asked": asked, "answered": answered });
+        events.push(signals::lifecycle(
+            "warn",
+            "another session answered than the one asked for",
+            Some(payload),
+        ));
+    }
     let result = result(task, &settlement, exit);
     let work = issue::Work::of(task, &result, settlement.plan_only, settlement.error.as_deref());
     let session = told.session.clone().map(|session_id| TaskSession {
@@ -277,6 +319,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
         agent_id: task.run.agent_id.clone(),
         adapter_type: task.agent.adapter_type.clone(),
         task_key: task.run.task_key.clone(),
+        params: Some(task.session_params(&session_id)),
         session_id,
         last_run_id: Some(task.run.id.clone()),
         last_error: settlement.error.clone(),
@@ -291,7 +334,7 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
             error_code: settlement.error_code.clone(),
             exit_code: exit.and_then(|exit| exit.code).map(i64::from),
             signal: exit.and_then(|exit| exit.signal).map(signal_name),
-            usage: progress.usage,
+            usage: task.with_session(progress.usage),
             result: Some(result),
             session_after: progress.session,
             session_note: told.session_note.clone(),
@@ -324,12 +367,15 @@ fn closing(task: &mut Tending<'_>, settlement: Settlement, exit: Option<&ExitFac
         follow_up,
         work: work.map(Box::new),
         shown: task.has_shown(),
+        asked: task.waiting_approvals(),
         spent: (used, task.account.meter),
+        parting: None,
         run: task.run.clone(),
         lease: task.lease.clone(),
         events,
         settlement,
         session,
+        gone: None,
     }
 }
 
@@ -348,9 +394,7 @@ fn result(task: &Tending<'_>, settlement: &Settlement, exit: Option<&ExitFacts>)
             Some(other) => Map::from_iter([("result".to_owned(), other.clone())]),
             None => Map::new(),
         };
-    let config = &task.agent.adapter_config;
-    let limit = ["timeoutSec", "timeoutMs"].iter().find_map(|key| Some((*key, config.get(key)?.as_f64()?)));
-    let seconds = limit.map_or(0.0, |(key, value)| if key == "timeoutMs" { value / 1000.0 } else { value });
+    let limit = limit::of(&task.agent.adapter_type, &task.agent.adapter_config);
     // What the program calls its summary itself stays; ours is for results that have none.
     let has_own = result.get("summary").and_then(Json::as_str).is_some_and(|text| !text.trim().is_empty());
     let summary =
@@ -362,9 +406,10 @@ fn result(task: &Tending<'_>, settlement: &Settlement, exit: Option<&ExitFacts>)
         }
     };
     put("stopReason", json!(settlement.stop_reason));
-    put("effectiveTimeoutSec", json!(seconds));
-    put("timeoutConfigured", json!(seconds > 0.0));
-    put("timeoutSource", json!(if limit.is_some() { "config" } else { "default" }));
+    put("effectiveTimeoutSec", json!(limit.seconds));
+    put("effectiveTimeoutMs", if limit.in_millis { json!(limit.seconds * 1000.0) } else { Json::Null });
+    put("timeoutConfigured", json!(limit.seconds > 0.0));
+    put("timeoutSource", json!(if limit.is_configured { "config" } else { "default" }));
     put("timeoutFired", json!(settlement.outcome == Outcome::TimedOut));
     put("summary", json!(summary.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())));
     put("errorFamily", json!(settlement.family));
@@ -401,6 +446,18 @@ fn follow_up(task: &Tending<'_>, settlement: &Settlement, now: Moment) -> Option
                     ..Chain::default()
                 },
             )
+        }
+        FollowUp::AccountRetry => {
+            // It waits in the queue for its account, and is no attempt: the count stays.
+            context.insert("retryReason".into(), json!("transient_failure"));
+            context.insert("errorFamily".into(), json!(settlement.family));
+            context.insert("transientRetryNotBefore".into(), json!(settlement.not_before));
+            let chain = Chain {
+                retry_attempt: run.retry_attempt,
+                retry_reason: Some("transient_failure"),
+                ..Chain::default()
+            };
+            ("transient_failure_retry", chain)
         }
         FollowUp::TransientRetry => {
             let jitter = task.engine.dice.fraction();
@@ -461,12 +518,17 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
         settlement,
         summary,
         session,
+        gone,
         follow_up,
         work,
         shown,
+        asked,
         spent,
+        parting,
     } = closing;
     let Some(agent) = agents::lock(tx, &run.agent_id).await? else { return Ok(Written::Stale) };
+    // Behind the agent and before all else (D15): whoever wakes agents of an automation run comes the same way.
+    automations::agent_run_over(tx, &run, now).await?;
     let issue = match &work {
         Some(work) => issues::lock(tx, &work.issue).await?,
         None => None,
@@ -490,7 +552,13 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
         None => false,
     };
     wakes::finish(tx, &run.id, WakeStatus::of(end.outcome), end.error.as_deref(), now).await?;
+    permissions::take_back_all(tx, asked, "the run is over").await?;
     let status = rest(tx, &agent, end.outcome, now).await?;
+    // Behind the run, and before the counters of budgets (D15).
+    let of_account = match &parting {
+        Some(parting) if record != Record::Bare => accounts::ended(tx, &run, parting, now).await?,
+        Some(_) | None => None,
+    };
     // The counters of budgets are locked before that of events (D15). What the program said is not looked at any more when
     // the store refused it; what it was charged so far stands.
     let charged = match record {
@@ -514,8 +582,14 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
         tell_rest(tx, &agent, status, end.outcome, now).await?;
         sessions::add_run(tx, (&run.company_id, &run.agent_id, &agent.adapter_type), &summary, now).await?;
     }
+    if let Some(told) = of_account {
+        accounts::tell(tx, told, None, now).await?;
+    }
     if let Some(session) = session {
         sessions::save(tx, &session).await?;
+    }
+    if let Some((kind, gone)) = gone {
+        resuming::mark_gone(tx, &run, kind, &gone, now).await?;
     }
     if shown {
         inbox::resolve_of(tx, run.id.as_str(), None, "run_ended", now).await?;
@@ -525,7 +599,8 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
         let retry_at = admission.chain.retry_at;
         let fate = intake::admit(tx, &agent, &request, &Admission { now, ..admission }).await?;
         // One that joined a run which waits already comes with that run.
-        if matches!(fate, Fate::Queued { .. }) {
+        if let Fate::Queued { run: next, .. } = &fate {
+            automations::carried_on(tx, &run, &next.id).await?;
             tell_retry(tx, &run, settlement.follow_up, retry_at, now).await?;
         }
     }
@@ -555,15 +630,19 @@ async fn write(tx: &mut Tx<'_>, closing: Closing, now: Moment) -> Result<Written
 const RETRYING: &str = "; retrying once";
 
 /// The lease is still ours, and nobody asked to stop the run.
-async fn holds_lease(tx: &mut Tx<'_>, lease: &Lease) -> Result<bool, StoreError> {
+pub(crate) async fn holds_lease(tx: &mut Tx<'_>, lease: &Lease) -> Result<bool, StoreError> {
     // Locked: what is counted because of this answer must not be undone by a stop that comes meanwhile.
-    let run = runs::lock(tx, &lease.run).await?;
-    Ok(run.is_some_and(|run| {
+    Ok(owned(tx, lease).await?.is_some_and(|run| run.stop_asked_at.is_none()))
+}
+
+/// The run of a lease, locked, while it is the lease's: whoever writes for a run writes behind this.
+pub(crate) async fn owned(tx: &mut Tx<'_>, lease: &Lease) -> Result<Option<Run>, StoreError> {
+    let is_its = |run: &Run| {
         run.status == RunStatus::Running
             && run.lease_epoch == lease.epoch
             && run.lease_holder == Some(lease.holder)
-            && run.stop_asked_at.is_none()
-    }))
+    };
+    Ok(runs::lock(tx, &lease.run).await?.filter(is_its))
 }
 
 /// The agent after one of its runs: still running, at rest, or in error; its timer counts from here.
@@ -614,6 +693,7 @@ async fn tell_retry(
     let message = match follow_up {
         FollowUp::ProcessLossRetry => "a new run replaces the lost process",
         FollowUp::TransientRetry => "a retry is scheduled",
+        FollowUp::AccountRetry => "a new run goes on when the account works again",
         FollowUp::Nothing => return Ok(()),
     };
     let event = signals::lifecycle(

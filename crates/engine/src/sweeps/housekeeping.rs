@@ -145,9 +145,13 @@ async fn forget(engine: &Arc<Inner>) -> Result<(), EngineError> {
         engine.store.write_bulk(move |tx| Box::pin(inbox::remove_resolved(tx, before_items, 5000))).await?;
     let logins =
         engine.store.write_bulk(move |tx| Box::pin(challenges::remove_expired(tx, expired, 5000))).await?;
-    if removed + wakes + items + logins > 0 {
-        tracing::debug!(events = removed, wakes, items, logins, "removed what is old and over");
+    let before_slots = now.minus(settings.keep_slots_for);
+    let slots =
+        engine.store.write_bulk(move |tx| Box::pin(crate::schedules::forget(tx, before_slots, 5000))).await?;
+    if removed + wakes + items + logins + slots > 0 {
+        tracing::debug!(events = removed, wakes, items, logins, slots, "removed what is old and over");
     }
+    engine.forget_webhooks(now).await?;
     shrink(engine).await
 }
 

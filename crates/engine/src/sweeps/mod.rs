@@ -3,19 +3,25 @@
 //! A sweep takes no input, may run twice, does one bounded batch, says what it did, and comes again. Starting after a
 //! crash is an ordinary first pass.
 
+pub(crate) mod accounts;
 pub(crate) mod breaker;
 pub(crate) mod dependents;
+pub(crate) mod environments;
 pub(crate) mod expiry;
 pub(crate) mod graph;
 pub(crate) mod housekeeping;
+pub(crate) mod leftovers;
 pub(crate) mod orders;
 pub(crate) mod orphans;
 pub(crate) mod recovery;
 pub(crate) mod retries;
+pub(crate) mod runtime_services;
+pub(crate) mod schedules;
 pub(crate) mod silence;
 pub(crate) mod stop_orders;
 pub(crate) mod stranded;
 pub(crate) mod timers;
+pub(crate) mod workspaces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +30,7 @@ use domain::ids::IssueId;
 use store::{BoxFuture, StoreError, Tx};
 use tokio::sync::Notify;
 
-use crate::{Inner, budgets, dispatcher};
+use crate::{Inner, budgets, dispatcher, webhooks};
 
 /// Sets everything going that goes by itself.
 pub(crate) fn start(engine: &Arc<Inner>) {
@@ -34,6 +40,7 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     tasks.spawn(recovery::run(Arc::clone(engine)));
     tasks.spawn(dispatcher::run(Arc::clone(engine)));
     tasks.spawn(timers::run(Arc::clone(engine)));
+    tasks.spawn(schedules::run(Arc::clone(engine)));
     tasks.spawn(retries::run(Arc::clone(engine)));
     tasks.spawn(expiry::run(Arc::clone(engine)));
     tasks.spawn(housekeeping::run(Arc::clone(engine)));
@@ -46,7 +53,14 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     tasks.spawn(graph::run(Arc::clone(engine)));
     tasks.spawn(silence::run(Arc::clone(engine)));
     tasks.spawn(breaker::run(Arc::clone(engine)));
+    tasks.spawn(accounts::run(Arc::clone(engine)));
+    tasks.spawn(environments::run(Arc::clone(engine)));
+    tasks.spawn(runtime_services::run(Arc::clone(engine)));
     tasks.spawn(budgets::upkeep::run(Arc::clone(engine)));
+    tasks.spawn(workspaces::run(Arc::clone(engine)));
+    tasks.spawn(leftovers::run(Arc::clone(engine)));
+    crate::automations::start(engine);
+    tasks.spawn(webhooks::sending::run(Arc::clone(engine)));
     let inner = Arc::clone(engine);
     tasks.spawn(async move { inner.feed.tail(&inner.store, &inner.leaving).await });
 }

@@ -341,8 +341,9 @@ fn last_run(run: &Run) -> Option<(LastRun, &Run)> {
     Some((last, run))
 }
 
-/// The account of an agent waits: until the provider's time, or until one of its runs succeeded again. Trying costs
-/// nothing but also gives nothing: whoever logged in wakes the agent.
+/// An agent whose account is not known waits: until the provider's time, or until one of its runs succeeded again. Trying
+/// costs nothing but also gives nothing: whoever logged in wakes the agent. Where the account is known, a run waits for it
+/// in the queue, and carries the issue on.
 async fn is_parked(
     tx: &mut Tx<'_>,
     agent: &agents::Agent,

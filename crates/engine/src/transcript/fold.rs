@@ -245,6 +245,8 @@ impl Fold {
         let what = match event {
             // It is the adapter's own.
             AgentEvent::SessionNote { .. } => return,
+            // The approval tells of it, and the call that it is about is here.
+            AgentEvent::PermissionAsked { .. } | AgentEvent::PermissionClosed { .. } => return,
             AgentEvent::Session { id } => {
                 if self.session.as_ref() == Some(&id) {
                     return;

@@ -6,14 +6,12 @@
 //! any more is made again.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use adapters::{Reader, Setup};
 use domain::ids::RunId;
 use domain::moment::Moment;
-use serde_json::Value as Json;
 use store::runs::Run;
 
 use super::fold::{Fold, Said};
@@ -21,6 +19,8 @@ use super::{Cast, Item, Mark, TranscriptPage};
 use crate::Inner;
 use crate::processes::{LogSource, ProcessError, ProcessId};
 use crate::progress::Deaf;
+use crate::run_task::session::settled_note;
+use crate::run_task::{home_of, reader_of, setup_of};
 
 /// A page is not made larger than about this; a single item may be.
 const PAGE: usize = 1 << 20;
@@ -137,7 +137,7 @@ impl Sitting {
         let Some(frame) = self.source.as_mut().map(|source| source.next()).transpose()?.flatten() else {
             return Ok(self.at_end(run));
         };
-        let fold = self.fold.get_or_insert_with(|| Fold::new(self.cast.reader(engine, run)));
+        let fold = self.fold.get_or_insert_with(|| Fold::new(self.cast.reader(engine, run, self.attempt)));
         let mut said = Vec::new();
         fold.take(&frame, &mut said);
         self.end = frame.next_offset;
@@ -180,32 +180,27 @@ impl Sitting {
 
 impl Cast {
     /// A reader for the lines of a process of the run, as the process had one while it ran.
-    fn reader(&self, engine: &Inner, run: &Run) -> Box<dyn Reader> {
-        let Some(adapter) = adapters::find(&self.kind) else { return Box::new(Deaf) };
-        let is_same_kind = self.kind == self.agent.adapter_type;
-        let settings = &engine.settings;
-        let setup = Setup {
-            run_id: run.id.as_str(),
-            company_id: run.company_id.as_str(),
-            agent_id: self.agent.id.as_str(),
-            agent_name: &self.agent.name,
-            task_key: Some(run.task_key.as_str()).filter(|key| !key.is_empty()),
-            config: if is_same_kind { &self.agent.adapter_config } else { &Json::Null },
-            context: &run.context,
-            wake_reason: run.context.get("wakeReason").and_then(Json::as_str),
-            session: run.session_before.as_deref(),
-            session_note: self.session_note.as_ref().filter(|_| run.session_before.is_some()),
-            started_at: run.started_at.unwrap_or(run.created_at),
-            api_url: &settings.api_url,
-            api_key: None,
-            program: &settings.program,
-            default_cwd: &settings.data_dir.join("agents").join(self.agent.id.as_str()),
-            host: &settings.host,
+    fn reader(&self, engine: &Inner, run: &Run, attempt: i64) -> Box<dyn Reader> {
+        let start = self.starts.iter().find(|start| start.epoch == attempt);
+        let kind = start.map_or(&self.kind, |start| &start.adapter_type);
+        let Some(adapter) = adapters::find(kind) else { return Box::new(Deaf) };
+        let home = home_of(&engine.settings, &self.agent.id);
+        let recorded = setup_of(&engine.settings, run, &self.agent, &home);
+        let session = match start {
+            Some(start) => start.session_asked.as_deref(),
+            None => recorded.session,
         };
-        catch_unwind(AssertUnwindSafe(|| adapter.reader(&setup))).unwrap_or_else(|_| {
-            tracing::error!(adapter = adapter.kind(), "the adapter has no reader");
-            Box::new(Deaf)
-        })
+        // A run from before starts were recorded is read as its agent is configured now.
+        let of_agent =
+            if *kind == self.agent.adapter_type { recorded.config } else { &serde_json::Value::Null };
+        let note = settled_note(self.session_note.clone().filter(|_| session.is_some()));
+        let setup = Setup {
+            config: start.map_or(of_agent, |start| &start.config),
+            session,
+            session_note: note.as_ref(),
+            ..recorded
+        };
+        reader_of(adapter, &setup)
     }
 }
 

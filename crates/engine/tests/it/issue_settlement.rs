@@ -8,7 +8,7 @@ use domain::moment::Moment;
 use domain::run::RunStatus;
 use domain::telling::{AgentEvent, ErrorClass};
 use domain::wake::WakeStatus;
-use engine::ProcessId;
+use engine::{AgentDraft, ProcessId};
 use store::agents::Agent;
 use store::comments::{Comment, Order};
 use store::documents::Document;
@@ -194,6 +194,18 @@ both_stores! {
                 assert_eq!(result[key].as_f64().map_or(result[key].clone(), |it| it.into()), *value, "{json} {key}");
             }
         }
+        let caller = AgentDraft {
+            name: "Caller".into(),
+            adapter_type: "http".into(),
+            adapter_config: serde_json::json!({ "url": "http://127.0.0.1:9/run", "timeoutMs": 1_500 }),
+            ..AgentDraft::default()
+        };
+        let caller = world.agent_like(&board.engine, caller).await;
+        let (run, process) = world.start(&board.engine, &caller.id, "").await;
+        ends(&process, serde_json::json!({}));
+        let result = world.over(&run.id).await.result.expect("a result");
+        let number = |key: &str| result[key].as_f64();
+        assert_eq!((number("effectiveTimeoutMs"), number("effectiveTimeoutSec")), (Some(1_500.0), Some(1.5)));
         let (run, process) = world.start(&board.engine, &limited.id, "").await;
         world.model.end_by(&process, domain::ending::EndedBy::WallLimit);
         let run = world.over(&run.id).await;

@@ -252,6 +252,7 @@ both_stores! {
         let engine = world.engine().await;
         let agent = world.agent(&engine, 1).await;
         let (run, process) = world.start(&engine, &agent.id, "a").await;
+        world.model.print(&process, "busy\n");
         done(&world.model, &process);
         world.model.until("a linger order", |model| (model.lingers(&process) > 0).then_some(())).await;
         world.model.print(&process, "still here\n");

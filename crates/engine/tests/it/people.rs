@@ -28,6 +28,27 @@ fn login() -> ChallengeDraft {
 const BAD: &str = "Token is not valid";
 
 both_stores! {
+    async fn who_directs_others_is_trusted_and_others_may_be_or_not(world) {
+        let engine = world.engine().await;
+        let company = world.company(&engine).await;
+        let user = engine.create_user("Eve", None, false, &board()).await.unwrap();
+        let active = MembershipStatus::Active;
+        let put = |role, trusted: Option<bool>| {
+            let (engine, company, id) = (engine.clone(), company.clone(), user.id.clone());
+            async move { engine.set_member_trusted(&company, &id, (role, active, trusted), &board()).await }
+        };
+        assert!(put(MemberRole::Member, Some(false)).await.unwrap().is_untrusted);
+        // What is not said stays.
+        assert!(put(MemberRole::Viewer, None).await.unwrap().is_untrusted);
+        for (role, trusted) in [(MemberRole::Admin, None), (MemberRole::Owner, Some(false))] {
+            assert!(put(role, trusted).await.is_err());
+        }
+        assert!(!put(MemberRole::Admin, Some(true)).await.unwrap().is_untrusted);
+        let stored = engine.members(&company).await.unwrap();
+        assert!(stored.iter().all(|member| !member.is_untrusted));
+        engine.leave().await;
+    }
+
     async fn an_agents_key_opens_until_it_is_revoked_or_the_agent_is_gone(world) {
         let engine = world.engine().await;
         let agent = world.agent(&engine, 1).await;

@@ -1,7 +1,7 @@
 //! S2: what waits in a queue is kept, says why it waits, and starts in its order.
 //!
 //! The short form takes 100 passes of everything that could think a run lost; `BUGLE_SOAK=n` takes n, at least 100.
-//! `quota` is no reason here: accounts that wait for their provider are not known yet.
+//! `quota` has a scenario of its own (`scenario_accounts`).
 
 use std::time::{Duration, Instant};
 

@@ -5,17 +5,29 @@
 //! of it that are least like the other values and least like ordinary text, and compared whole only
 //! there. It answers "surely not" or "perhaps": what is replaced is not decided here.
 
+use std::collections::{HashMap, HashSet};
+
 use aho_corasick::Span;
 use aho_corasick::packed::{MatchKind, Searcher};
 
 #[derive(Debug)]
 pub(super) struct Glance {
+    /// Each looks for some of the windows.
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
     search: Searcher,
     /// For each window looked for: the values it stands in, and where.
     places: Vec<Vec<(usize, usize)>>,
 }
 
 const WINDOW: usize = 4;
+/// As many as are looked for at once: with more of them there are more false hits than a second look costs.
+const AT_ONCE: usize = 32;
+/// More looks than this, and the automaton is as fast.
+const MOST_PARTS: usize = 12;
 /// With more hits than one in so many bytes the automaton is as fast.
 const SPARSE: usize = 64;
 
@@ -24,9 +36,14 @@ impl Glance {
     pub(super) fn new(patterns: &[Vec<u8>]) -> Option<Self> {
         let mut windows: Vec<&[u8]> = Vec::new();
         let mut places: Vec<Vec<(usize, usize)>> = Vec::new();
+        let mut shared: HashMap<&[u8], usize> = HashMap::new();
+        for pattern in patterns {
+            let own: HashSet<&[u8]> = pattern.windows(WINDOW).collect();
+            own.into_iter().for_each(|window| *shared.entry(window).or_default() += 1);
+        }
         for (which, pattern) in patterns.iter().enumerate() {
             let (at, window) =
-                pattern.windows(WINDOW).enumerate().min_by_key(|(_, window)| plainness(window, patterns))?;
+                pattern.windows(WINDOW).enumerate().min_by_key(|(_, window)| plainness(window, &shared))?;
             let known = windows.iter().position(|it| *it == window).unwrap_or_else(|| {
                 windows.push(window);
                 places.push(Vec::new());
@@ -34,16 +51,29 @@ impl Glance {
             });
             places[known].push((which, at));
         }
-        let search = aho_corasick::packed::Config::new()
-            .match_kind(MatchKind::LeftmostFirst)
-            .builder()
-            .extend(&windows)
-            .build()?;
-        Some(Self { search, places })
+        if windows.len() > AT_ONCE * MOST_PARTS {
+            return None;
+        }
+        let mut parts = Vec::new();
+        for (windows, places) in windows.chunks(AT_ONCE).zip(places.chunks(AT_ONCE)) {
+            let search = aho_corasick::packed::Config::new()
+                .match_kind(MatchKind::LeftmostFirst)
+                .builder()
+                .extend(windows)
+                .build()?;
+            parts.push(Part { search, places: places.to_vec() });
+        }
+        Some(Self { parts })
     }
 
     /// False: none of the values is in the text.
     pub(super) fn perhaps(&self, text: &[u8], patterns: &[Vec<u8>]) -> bool {
+        self.parts.iter().any(|part| part.perhaps(text, patterns))
+    }
+}
+
+impl Part {
+    fn perhaps(&self, text: &[u8], patterns: &[Vec<u8>]) -> bool {
         let (mut from, mut hits) = (0, 0);
         while let Some(hit) = self.search.find_in(text, Span { start: from, end: text.len() }) {
             hits += 1;
@@ -61,8 +91,8 @@ impl Glance {
 }
 
 /// How many values have this window, and how ordinary its bytes are.
-fn plainness(window: &[u8], patterns: &[Vec<u8>]) -> (usize, u32) {
-    let shared = patterns.iter().filter(|pattern| pattern.windows(WINDOW).any(|it| it == window)).count();
+fn plainness(window: &[u8], shared: &HashMap<&[u8], usize>) -> (usize, u32) {
+    let shared = shared.get(window).copied().unwrap_or(0);
     let ordinary = |byte: &u8| match byte {
         b'A'..=b'Z' | b'0'..=b'9' => 1,
         b'a'..=b'z' => 3,

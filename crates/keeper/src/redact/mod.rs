@@ -6,6 +6,7 @@
 //! Releasing them after a pause would leak a secret that is printed in two halves. With nothing
 //! to replace the bytes go through untouched and uncopied.
 
+mod forms;
 mod glance;
 mod images;
 mod secrets;
@@ -74,6 +75,15 @@ impl Redactor {
         out.extend(filter.finish());
         String::from_utf8_lossy(&out).into_owned()
     }
+}
+
+/// Replaces secret values, each at least eight bytes long, in bytes that are complete; `None` when none is in there.
+pub fn hide(secrets: &[String], bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut filter = Secrets::new(secrets)?;
+    let mut scratch = Vec::new();
+    let mut out = filter.push(bytes, &mut scratch).to_vec();
+    filter.finish(&mut out);
+    (out != bytes).then_some(out)
 }
 
 #[cfg(test)]

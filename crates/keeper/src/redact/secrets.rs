@@ -1,13 +1,11 @@
 //! Secret values, also where they are split between two reads.
 //!
-//! Besides a value itself its JSON-escaped form is looked for (agents print JSON lines, and a
-//! key with line breaks looks different there), and the value without surrounding white space.
-//! Encodings beyond that (base64, percent signs) are not undone.
+//! What a value may look like is in `forms`; here all of that is looked for at once.
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
+use super::forms::forms;
 use super::glance::Glance;
-use crate::sealed::SHORTEST_SECRET;
 
 pub(crate) const REPLACEMENT: &[u8] = b"***REDACTED***";
 
@@ -16,7 +14,8 @@ pub(super) struct Secrets {
     search: AhoCorasick,
     glance: Option<Glance>,
     patterns: Vec<Vec<u8>>,
-    begins: Box<[bool; 256]>,
+    /// Which patterns begin with a byte.
+    begins: Box<[Vec<u32>; 256]>,
     longest: usize,
     held: Vec<u8>,
     joined: Vec<u8>,
@@ -34,9 +33,9 @@ impl Secrets {
             .match_kind(MatchKind::LeftmostLongest)
             .build(&patterns)
             .expect("values that fit a pipe message fit an automaton");
-        let mut begins = Box::new([false; 256]);
-        for pattern in &patterns {
-            begins[usize::from(pattern[0])] = true;
+        let mut begins = Box::new([const { Vec::new() }; 256]);
+        for (which, pattern) in (0..).zip(&patterns) {
+            begins[usize::from(pattern[0])].push(which);
         }
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
         let glance = Glance::new(&patterns);
@@ -108,28 +107,13 @@ impl Secrets {
         let first = from.max((text.len() + 1).saturating_sub(self.longest));
         let is_beginning = |at: usize| {
             let rest = &text[at..];
-            self.begins[usize::from(rest[0])]
-                && self.patterns.iter().any(|pattern| pattern.len() > rest.len() && pattern.starts_with(rest))
+            self.begins[usize::from(rest[0])].iter().any(|which| {
+                let pattern = &self.patterns[*which as usize];
+                pattern.len() > rest.len() && pattern.starts_with(rest)
+            })
         };
         (first..text.len()).find(|&at| is_beginning(at)).unwrap_or(text.len())
     }
-}
-
-/// The byte strings to look for.
-pub(crate) fn forms(values: &[String]) -> Vec<Vec<u8>> {
-    let mut forms: Vec<Vec<u8>> = Vec::new();
-    for value in values {
-        let trimmed = value.trim();
-        for form in [value.as_str(), trimmed] {
-            let quoted = serde_json::to_string(form).expect("a string always serialises");
-            for form in [form, &quoted[1..quoted.len() - 1]] {
-                if form.len() >= SHORTEST_SECRET && !forms.iter().any(|it| it == form.as_bytes()) {
-                    forms.push(form.as_bytes().to_vec());
-                }
-            }
-        }
-    }
-    forms
 }
 
 #[cfg(test)]
@@ -197,5 +181,48 @@ mod tests {
         let line = serde_json::to_string(&format!("<{key}>")).unwrap();
         assert_eq!(Redactor::whole(std::slice::from_ref(&key), &line), "\"<***REDACTED***>\"");
         assert_eq!(Redactor::whole(std::slice::from_ref(&key), key.trim()), "***REDACTED***");
+    }
+
+    /// Run by hand: `cargo test -p keeper --lib -- --ignored --nocapture how_fast`.
+    #[test]
+    #[ignore = "measures"]
+    fn how_fast_a_log_of_50_mib_passes() {
+        use std::time::Instant;
+        let line = concat!(
+            r#"{"type":"assistant","message":{"content":[{"type":"text","text":"I have read src/lib.rs and 17 tests "#,
+            r#"pass; sha 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08; c2VlIHRoZSBuZXh0IHN0ZXA="}]}}"#,
+            "\n"
+        );
+        let text = line.repeat((50 << 20) / line.len());
+        for count in [1_usize, 5, 20] {
+            let of = |length: usize| -> Vec<String> {
+                let value = |which: usize| {
+                    let mut state = 0x9E37_79B9_u64.wrapping_mul(which as u64 + 1);
+                    let letters = (0..length).map(|_| {
+                        state = state
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1_442_695_040_888_963_407);
+                        char::from(
+                            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                [(state >> 33) as usize % 62],
+                        )
+                    });
+                    format!("sk-{}", letters.collect::<String>())
+                };
+                (0..count).map(value).collect()
+            };
+            // Short ones are looked for as they are only: the first figure is what it cost before.
+            for (what, values) in [("as they are", of(12)), ("in all forms", of(40))] {
+                let mut filter = Redactor::new(&values, false, &[]);
+                let since = Instant::now();
+                let mut out = 0;
+                for chunk in text.as_bytes().chunks(64 << 10) {
+                    out += filter.push(chunk).len();
+                }
+                out += filter.finish().len();
+                assert_eq!(out, text.len());
+                println!("{count} values, {what} ({} forms): {:?}", forms(&values).len(), since.elapsed());
+            }
+        }
     }
 }

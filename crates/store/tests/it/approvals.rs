@@ -44,6 +44,14 @@ async fn ids(store: &Store, status: Option<&'static str>, before: Option<&Approv
 }
 
 both_stores! {
+    async fn an_approval_with_an_id_of_its_subject_is_added_once(store: Store) {
+        let first = approval("a", 0);
+        assert!(tx!(store, [first], |tx| approvals::insert_once(tx, &first)));
+        let second = Approval { payload: json!({"title": "something else"}), ..approval("a", 9) };
+        assert!(!tx!(store, [second], |tx| approvals::insert_once(tx, &second)));
+        assert_eq!(tx!(store, [], |tx| approvals::get(tx, "a")), Some(first));
+    }
+
     async fn the_first_decision_stands(store: Store) {
         insert(&store, approval("a", 0)).await;
         let decided = decide(&store, "a", verdict("approved", "board")).await;

@@ -261,6 +261,35 @@ both_stores! {
         assert_eq!(store.read(|tx| Box::pin(labels::get(tx, "l2"))).await.unwrap(), None);
     }
 
+    async fn a_label_that_is_changed_takes_no_others_name_and_stays_on_its_issues(store: Store) {
+        set_up(&store).await;
+        add(&store, vec![issue("a")]).await;
+        let label = |id: &str, name: &str, color: &str| Label {
+            id: id.into(), company_id: company(), name: name.into(), color: color.into(),
+            created_at: at(1), updated_at: at(1),
+        };
+        let there = [label("l1", "bug", "#00ff00"), label("l2", "ui", "#00ff00")];
+        let wanted = [label("l1", "bug", "#ff0000"), label("l1", "ui", "#ff0000"), label("l9", "new", "#ff0000"),
+            label("l1", "defect", "#0000ff")];
+        let (changed, left, carried) = write(&store, move |tx| {
+            let (there, wanted) = (there.clone(), wanted.clone());
+            Box::pin(async move {
+                for one in &there {
+                    labels::insert(tx, one).await?;
+                }
+                labels::replace(tx, &"a".into(), &["l1".into()]).await?;
+                let mut changed = Vec::new();
+                for one in &wanted {
+                    changed.push(labels::update(tx, one).await?);
+                }
+                Ok((changed, labels::list(tx, &company(), 10).await?, labels::of_issues(tx, &["a".into()]).await?))
+            })
+        }).await;
+        assert_eq!(changed, [true, false, false, true]);
+        assert_eq!(left, [label("l1", "defect", "#0000ff"), label("l2", "ui", "#00ff00")]);
+        assert_eq!(carried, [("a".into(), label("l1", "defect", "#0000ff"))]);
+    }
+
     async fn attachments_come_newest_first_and_say_where_their_bytes_were(store: Store) {
         set_up(&store).await;
         add(&store, vec![issue("a")]).await;

@@ -74,6 +74,7 @@ pub(crate) fn agent(name: &str) -> Agent {
         capabilities: None,
         adapter_type: "process".into(),
         adapter_config: json!({}),
+        default_environment_id: None,
         runtime_config: json!({}),
         budget_monthly_cents: 0,
         pause_reason: None,

@@ -8,6 +8,7 @@
 #[path = "../../../testkit/src/postgres.rs"]
 mod postgres;
 
+mod accounts;
 mod acme;
 mod activity;
 mod approvals;
@@ -18,12 +19,15 @@ mod challenges;
 mod comments;
 mod costs;
 mod crash;
+mod environments;
 mod events;
 mod full_disk;
 mod group_commit;
+mod held_texts;
 mod history;
 mod holds;
 mod inbox;
+mod instructions;
 mod interactions;
 mod issue_fixture;
 mod issue_lists;
@@ -43,10 +47,15 @@ mod relations;
 mod removal;
 mod round_trips;
 mod runs_of_issues;
+mod schedules;
+mod secrets;
+mod sessions;
 mod settings;
 mod statements;
 mod transactions;
 mod users;
+mod webhooks;
+mod workspaces;
 
 use store::{GROUND, Migration, Settings, Store, Target};
 

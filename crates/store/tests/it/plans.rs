@@ -26,6 +26,14 @@ const TABLES: &[&str] = &[
     "issue_recoveries",
     "instance_settings",
     "agent_config_revisions",
+    "company_secrets",
+    "company_secret_versions",
+    "secret_references",
+    "webhook_endpoints",
+    "webhook_deliveries",
+    "webhook_triggers",
+    "webhook_receipts",
+    "webhook_secrets",
 ];
 
 /// The tables of ours that a statement names.

@@ -30,6 +30,10 @@ const KEPT: &[&str] = &[
     "board_keys",
     "cli_challenges",
     "instance_settings",
+    "secrets_key",
+    // What nodes go by when they remove what a company left on their disks.
+    "removed_companies",
+    "leftover_worktrees",
 ];
 
 struct Column {

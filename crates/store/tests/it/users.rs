@@ -31,6 +31,7 @@ fn member(company: &str, who: &Principal, status: &str, role: Option<&str>) -> M
         principal_id: who.id.clone(),
         status: status.into(),
         role: role.map(str::to_owned),
+        is_untrusted: false,
         created_at: at(1),
         updated_at: at(1),
     }

@@ -112,6 +112,7 @@ impl Simulation {
             reopen: self.roll(3) == 0,
             resume: self.roll(4) == 0,
             interrupt: self.roll(8) == 0,
+            is_from_outside: false,
         };
         self.note(format!("comment on {issue}: {draft:?}"));
         self.ask(move |engine| async move {

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::adapter::Setup;
 use crate::cli::config::ProgramSettings;
 
 /// How much of the file is given, in bytes. Nobody writes that much by hand, and it fits into every model.
@@ -12,10 +13,14 @@ const LONGEST: usize = 256 * 1024;
 
 /// Returns the text of the agent's instructions file, followed by the folder that relative references in it start
 /// from; `None` when no file is configured or it is blank. A relative path starts from `cwd`. Of a longer file the
-/// first 256 KiB are given, and the text says so.
+/// first 256 KiB are given, and the text says so. The file is one of this machine, also for a program on another one.
 ///
 /// The error says in words why there is none; it is a note on the run and never a reason to fail it.
-pub(crate) fn instructions(common: &ProgramSettings<'_>, cwd: &Path) -> Result<Option<String>, String> {
+pub(crate) fn instructions(
+    setup: &Setup<'_>,
+    common: &ProgramSettings<'_>,
+    cwd: &Path,
+) -> Result<Option<String>, String> {
     let Some(configured) = common.instructions else { return Ok(None) };
     let path = cwd.join(configured);
     let bytes = read(&path).map_err(|error| {
@@ -31,6 +36,14 @@ pub(crate) fn instructions(common: &ProgramSettings<'_>, cwd: &Path) -> Result<O
     let text = text.trim_start_matches('\u{FEFF}').trim();
     if text.is_empty() {
         return Ok(None);
+    }
+    if setup.host.is_elsewhere {
+        // Where it lies means nothing there.
+        let rest = if is_cut { " Only their beginning is given." } else { "" };
+        return Ok(Some(format!(
+            "{text}\n\nThe instructions above come from another machine.{rest} A file that they refer to and that does \
+             not stand in them is not here.",
+        )));
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
     let rest = if is_cut {

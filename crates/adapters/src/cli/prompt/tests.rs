@@ -14,10 +14,20 @@ mod waking;
 
 use waking::{any_json, commented};
 
-const ALL: Style =
-    Style { instructions: Instructions::Prefix, task_markdown: true, env_note: true, api_note: true };
-const BARE: Style =
-    Style { instructions: Instructions::Elsewhere, task_markdown: false, env_note: false, api_note: false };
+const ALL: Style = Style {
+    instructions: Instructions::Prefix,
+    task_markdown: true,
+    env_note: true,
+    api_note: true,
+    skills: false,
+};
+const BARE: Style = Style {
+    instructions: Instructions::Elsewhere,
+    task_markdown: false,
+    env_note: false,
+    api_note: false,
+    skills: false,
+};
 
 /// What one prompt is made from.
 struct Stage {
@@ -63,7 +73,7 @@ impl Stage {
 
     fn instructions(&self) -> Result<Option<String>, String> {
         let mut settings = Settings::open(&self.config);
-        instructions(&ProgramSettings::read(&mut settings, "agent"), self.folder.path())
+        instructions(&self.setup(), &ProgramSettings::read(&mut settings, "agent"), self.folder.path())
     }
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
@@ -235,6 +245,10 @@ fn the_instructions_say_where_they_come_from() {
     assert_eq!(stage.instructions(), Ok(Some(expected)));
     stage.write("AGENTS.md", b"caf\xE9");
     assert!(stage.instructions().unwrap().unwrap().starts_with("caf\u{FFFD}\n\n"));
+    // A program on another machine is not sent to folders of this one.
+    stage.host = Host::elsewhere();
+    let text = stage.instructions().unwrap().unwrap();
+    assert!(text.contains("come from another machine") && !text.contains(&folder), "{text}");
 }
 
 #[test]
@@ -291,4 +305,58 @@ proptest! {
         prop_assert!(!prompt.text.trim().is_empty() && !prompt.text.contains('\0'));
         prop_assert_eq!(prompt, stage.assemble(ALL, resumes));
     }
+}
+
+#[test]
+fn a_program_is_told_of_its_skills_once_and_of_those_that_its_issue_mentions_always() {
+    let context = json!({
+        "paperclipWake": { "reason": "issue_commented", "issue": { "id": "i", "title": "Mend it" } },
+        "paperclipRuntimeSkills": { "root": "/data/skills/x", "skills": [
+            { "key": "bugle/bugle", "name": "bugle", "description": "How to\nwork here", "file": "/s/bugle/SKILL.md" },
+            { "key": "company/review", "name": "review", "file": "/s/review/SKILL.md", "mentioned": true },
+        ] },
+    });
+    let stage = Stage::new(json!({}), context);
+    let style = Style { skills: true, ..BARE };
+    let fresh = stage.assemble(style, false).text;
+    assert!(
+        fresh
+            .contains("- `bugle`: How to work here (`/s/bugle/SKILL.md`)\n- `review` (`/s/review/SKILL.md`)")
+    );
+    let resumed = stage.assemble(style, true).text;
+    assert!(!resumed.contains("/s/bugle/") && resumed.contains("/s/review/"), "{resumed}");
+    assert!(!stage.assemble(BARE, false).text.contains("## Skills"));
+}
+
+#[test]
+fn on_another_machine_every_program_is_told_the_texts_of_its_skills() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let context = json!({
+        "paperclipRuntimeSkills": { "root": folder.path(), "skills": [
+            { "key": "bugle/bugle", "name": "bugle", "file": file("bugle", "Take up, report, finish.\n") },
+            { "key": "company/long", "name": "long", "file": file("long", &"x".repeat(70_000)) },
+            { "key": "company/gone", "name": "gone", "file": folder.path().join("gone") },
+            { "key": "company/review", "name": "review", "file": file("review", "Read twice."), "mentioned": true },
+        ] },
+    });
+    let mut stage = Stage::new(json!({}), context);
+    stage.host = Host::elsewhere();
+    let prompt = stage.assemble(BARE, false);
+    assert!(
+        prompt.text.contains("### bugle\n\nTake up, report, finish.\n\n### review\n\nRead twice."),
+        "{}",
+        prompt.text
+    );
+    assert!(
+        !prompt.text.contains(folder.path().to_str().unwrap()),
+        "a folder of the server: {}",
+        prompt.text
+    );
+    let about = |name: &str| prompt.notes.iter().any(|note| note.contains(name));
+    assert!(about("`long` does not fit") && about("`gone` cannot be read"), "{:?}", prompt.notes);
 }

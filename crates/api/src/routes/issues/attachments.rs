@@ -6,6 +6,7 @@ use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::access::task::Deed;
 use domain::ids::{CommentId, looks_like_id};
 use engine::issues::AttachmentDraft;
 use serde::Deserialize;
@@ -221,6 +222,7 @@ fn disposition(way: &str, name: &str) -> String {
     responses((status = 200, body = Done), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub(crate) async fn remove(reach: Reach, Named(id): Named<String>) -> Result<Json<Done>, ApiError> {
     let found = find(&reach, &id).await?;
+    reach.in_scope_of(Deed::Change, found.issue_id.as_str()).await?;
     let author = reach.author(&found.company_id)?;
     reach.engine().delete_attachment(&found.id, &author).await?;
     Ok(Json(Done::new()))

@@ -59,15 +59,15 @@ pub(crate) struct IssueBody {
     execution_policy: Option<Option<Map<String, Value>>>,
     /// Of a new issue.
     inherit_execution_workspace_from_issue_id: Option<String>,
-    /// Checked, and dropped: issues have no workspaces of their own.
-    #[expect(dead_code, reason = "describes the body")]
-    execution_workspace_id: Option<String>,
-    /// Checked, and dropped.
-    #[expect(dead_code, reason = "describes the body")]
-    execution_workspace_preference: Option<String>,
-    /// Checked, and dropped.
+    /// The workspace that its runs go on in, with the preference `reuse_existing`.
+    execution_workspace_id: Option<Option<String>>,
+    execution_workspace_preference: Option<Option<String>>,
+    /// `mode`, `environmentId`, `workspaceStrategy` and `workspaceRuntime`.
     #[schema(value_type = Option<Object>)]
-    execution_workspace_settings: Option<Map<String, Value>>,
+    execution_workspace_settings: Option<Option<Map<String, Value>>>,
+    /// Of a new issue: it is from outside, and held until a trusted member releases it; so is whatever members write who
+    /// are not trusted.
+    untrusted: Option<bool>,
 }
 
 impl IssueBody {
@@ -76,12 +76,14 @@ impl IssueBody {
         let title = fields.required_text("title");
         let assignee = fields.nullable_id("assigneeAgentId");
         let depth = fields.count("requestDepth");
+        let untrusted = fields.boolean("untrusted");
         let inherits = fields.id("inheritExecutionWorkspaceFromIssueId");
         IssueBody {
             title: Some(title),
             assignee_agent_id: assignee,
             request_depth: depth,
             inherit_execution_workspace_from_issue_id: inherits,
+            untrusted,
             ..IssueBody::common(fields)
         }
     }
@@ -95,13 +97,17 @@ impl IssueBody {
             let message = "String must contain at least 1 character(s)";
             fields.mistake("too_small", "assigneeAgentId", message);
         }
+        // To drop it would let go on what is to be held.
+        if fields.has("untrusted") {
+            fields.mistake("custom", "untrusted", "only a new issue or a comment can be from outside");
+        }
         let request_depth = fields.count("requestDepth");
         IssueBody { title, assignee_agent_id: assignee, request_depth, ..IssueBody::common(fields) }
     }
 
     fn common(fields: &mut Fields) -> IssueBody {
-        let preference = fields.dropped("executionWorkspacePreference", Fields::text);
-        if preference.as_deref().is_some_and(|word| !PREFERENCES.contains(&word)) {
+        let preference = fields.nullable_text("executionWorkspacePreference");
+        if preference.as_ref().and_then(Option::as_deref).is_some_and(|word| !PREFERENCES.contains(&word)) {
             let message = format!("Invalid enum value. Expected {}", PREFERENCES.join(" | "));
             fields.mistake("invalid_enum_value", "executionWorkspacePreference", message);
         }
@@ -119,21 +125,36 @@ impl IssueBody {
             billing_code: fields.nullable_text("billingCode"),
             assignee_adapter_overrides: fields.strict_object("assigneeAdapterOverrides", &OVERRIDES),
             execution_policy: fields.nullable_object("executionPolicy"),
-            execution_workspace_id: fields.dropped("executionWorkspaceId", Fields::id),
+            execution_workspace_id: fields.nullable_id("executionWorkspaceId"),
             execution_workspace_preference: preference,
-            execution_workspace_settings: fields
-                .dropped("executionWorkspaceSettings", |fields, key| fields.strict_object(key, &SETTINGS))
-                .flatten(),
+            execution_workspace_settings: fields.strict_object("executionWorkspaceSettings", &SETTINGS),
             ..IssueBody::default()
         }
     }
 
     /// The commands for the machine of the server that the body sets.
     pub(super) fn host_commands(&self) -> Vec<String> {
-        let strategy = self.execution_workspace_settings.as_ref().and_then(|it| it.get("workspaceStrategy"));
+        let settings = self.execution_workspace_settings.as_ref().and_then(Option::as_ref);
+        let strategy = settings.and_then(|it| it.get("workspaceStrategy"));
         let is_set = |name: &&str| strategy.is_some_and(|strategy| !strategy[*name].is_null());
         let path = |name: &str| format!("executionWorkspaceSettings.workspaceStrategy.{name}");
-        HOST_COMMANDS.into_iter().filter(is_set).map(path).collect()
+        let mut paths: Vec<String> = HOST_COMMANDS.into_iter().filter(is_set).map(path).collect();
+        // Services are commands as well.
+        if settings.and_then(|it| it.get("workspaceRuntime")).is_some_and(|it| !it.is_null()) {
+            paths.push("executionWorkspaceSettings.workspaceRuntime".to_owned());
+        }
+        paths
+    }
+
+    /// It says of itself that it is from outside.
+    pub(super) fn is_from_outside(&self) -> bool {
+        self.untrusted.unwrap_or(false)
+    }
+
+    /// It says on which machine the work is to be done.
+    pub(super) fn names_environment(&self) -> bool {
+        let settings = self.execution_workspace_settings.as_ref().and_then(Option::as_ref);
+        settings.is_some_and(|it| it.contains_key("environmentId"))
     }
 
     pub(super) fn draft(self) -> IssueDraft {
@@ -156,6 +177,9 @@ impl IssueBody {
             billing_code: self.billing_code.flatten(),
             assignee_adapter_overrides: self.assignee_adapter_overrides.flatten().map(Value::Object),
             execution_policy: self.execution_policy.flatten().map(Value::Object),
+            execution_workspace_id: self.execution_workspace_id.flatten(),
+            execution_workspace_preference: self.execution_workspace_preference.flatten(),
+            execution_workspace_settings: self.execution_workspace_settings.flatten().map(Value::Object),
             ..otherwise
         }
     }
@@ -182,6 +206,9 @@ pub(crate) struct ChildBody {
 impl ChildBody {
     pub(super) fn read(fields: &mut Fields) -> ChildBody {
         // Left over, so that the answer names them.
+        if fields.has("untrusted") {
+            fields.mistake("custom", "untrusted", "an issue from outside has no parent");
+        }
         let parent = fields.set_aside("parentId");
         let inherits = fields.set_aside("inheritExecutionWorkspaceFromIssueId");
         let read = ChildBody {
@@ -246,6 +273,10 @@ impl IssuePatchBody {
         self.issue.host_commands()
     }
 
+    pub(super) fn names_environment(&self) -> bool {
+        self.issue.names_environment()
+    }
+
     pub(super) fn patch(self) -> IssuePatch {
         let issue = self.issue;
         IssuePatch {
@@ -267,13 +298,19 @@ impl IssuePatchBody {
                 .assignee_adapter_overrides
                 .map(|object| object.map(Value::Object)),
             execution_policy: issue.execution_policy.map(|object| object.map(Value::Object)),
+            execution_workspace_id: issue.execution_workspace_id,
+            execution_workspace_preference: issue.execution_workspace_preference,
+            execution_workspace_settings: issue
+                .execution_workspace_settings
+                .map(|object| object.map(Value::Object)),
             hidden_at: self.hidden_at,
             comment: self.comment,
             review_request: self.review_request,
             reopen: self.reopen,
             resume: self.resume,
             interrupt: self.interrupt,
-            ..IssuePatch::default()
+            // Who is not trusted changes nothing.
+            is_from_outside: false,
         }
     }
 }
@@ -328,16 +365,15 @@ mod tests {
     }
 
     #[test]
-    fn commands_for_the_server_are_found_and_workspaces_dropped() {
+    fn commands_for_the_server_are_found() {
         let mut read = fields(
             r#"{"title": "t", "executionWorkspaceSettings": {"workspaceStrategy": {"teardownCommand": "rm"}}}"#,
         );
         let body = IssueBody::read(&mut read);
         assert_eq!(body.host_commands(), ["executionWorkspaceSettings.workspaceStrategy.teardownCommand"]);
-        let mut headers = axum::http::HeaderMap::new();
-        read.drop_rest().unwrap().name_in(&mut headers);
-        assert_eq!(headers[crate::body::IGNORED_FIELDS], "executionWorkspaceSettings");
-        assert_eq!(body.draft().execution_workspace_settings, None);
+        read.refuse_rest().unwrap();
+        let strategy = serde_json::json!({"workspaceStrategy": {"teardownCommand": "rm"}});
+        assert_eq!(body.draft().execution_workspace_settings, Some(strategy));
     }
 
     #[test]

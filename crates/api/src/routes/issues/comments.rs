@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::Response;
+use domain::access::task::Deed;
 use domain::ids::{CommentId, looks_like_id};
 use engine::issues::{CommentDraft, MOST_COMMENTS};
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use crate::lookup::Named;
 use crate::paging::{self, Asked};
 use crate::reach::{Reach, id_of_path};
 use crate::routes::naming;
-use crate::shape::comment::Comment;
+use crate::shape::comment::{Comment, WrittenComment};
 
 /// The comments of an issue, newest first unless asked otherwise. `after` is the id of a comment: with `asc` those that
 /// are newer follow, with `desc` those that are older.
@@ -77,12 +78,15 @@ pub(crate) struct CommentBody {
     /// Stops the run under way; for people.
     #[serde(default)]
     interrupt: bool,
+    /// It is from outside, and held until a trusted member releases it; so is whatever members write who are not trusted.
+    #[serde(default)]
+    untrusted: bool,
 }
 
 /// Comments on an issue. Its assignee and whoever is mentioned are woken.
 #[utoipa::path(post, path = "/issues/{issue}/comments", tag = "issues", request_body = CommentBody,
     params(("issue" = String, Path)),
-    responses((status = 201, body = Comment), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+    responses((status = 201, body = WrittenComment), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub(crate) async fn create(
     reach: Reach,
     Named(reference): Named<String>,
@@ -94,13 +98,22 @@ pub(crate) async fn create(
         reopen: fields.flag("reopen"),
         resume: fields.flag("resume"),
         interrupt: fields.flag("interrupt"),
+        untrusted: fields.flag("untrusted"),
     };
     let ignored = fields.drop_rest()?;
-    let (issue, author) = reach.issue_for_change(&reference).await?;
-    let CommentBody { body, reopen, resume, interrupt } = body;
-    let draft = CommentDraft { body, reopen, resume, interrupt };
+    let reach = reach.saying();
+    let CommentBody { body, reopen, resume, interrupt, untrusted } = body;
+    let deed = if reopen || resume || interrupt { Deed::Change } else { Deed::Say };
+    let (issue, author) = reach.issue_for(deed, &reference).await?;
+    let is_from_outside = reach.caller.is_from_outside(&issue.company_id, untrusted);
+    let draft = CommentDraft { body, reopen, resume, interrupt, is_from_outside };
     let comment = reach.engine().comment_on_issue(&issue.id, draft, &author).await?;
-    Ok(naming(&ignored, (StatusCode::CREATED, Json(Comment::from(comment)))))
+    let outlook = match author.is_board() {
+        true => reach.engine().outlook(&issue.id).await?,
+        // An agent says what it has done.
+        false => None,
+    };
+    Ok(naming(&ignored, (StatusCode::CREATED, Json(WrittenComment::new(comment, outlook)))))
 }
 
 /// Takes back a comment that no run has seen yet. For its author.

@@ -11,7 +11,7 @@ use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::Named;
 use crate::paging::{self, Asked};
 use crate::reach::Reach;
-use crate::routes::runs::{exhausted, held_reasons};
+use crate::routes::runs::{exhausted, held};
 use crate::shape::activity::Activity;
 use crate::shape::issue::IssueOfRun;
 use crate::shape::run::LiveRun;
@@ -44,7 +44,7 @@ pub(crate) async fn live(
     found.retain(|run| matches!(run.status, RunStatus::Queued | RunStatus::Running));
     found.reverse();
     let agents = agents_of(&reach, &found).await?;
-    let held = held_reasons(&reach.state, &found).await?;
+    let held = held(&reach.state, &found).await?;
     let now = reach.engine().now();
     let shaped = found.into_iter().zip(held).map(|(run, held)| {
         let agent = agents.iter().find(|agent| agent.id == run.agent_id);
@@ -72,7 +72,7 @@ pub(crate) async fn active(
     let at = live.iter().position(is_pointed).or_else(|| live.iter().rposition(is_assignees));
     let Some(run) = at.map(|at| live.swap_remove(at)) else { return Ok(Json(None)) };
     let agents = agents_of(&reach, std::slice::from_ref(&run)).await?;
-    let held = held_reasons(&reach.state, std::slice::from_ref(&run)).await?.pop().flatten();
+    let held = held(&reach.state, std::slice::from_ref(&run)).await?.pop().flatten();
     let shaped = LiveRun::new(run, agents.first(), held, reach.engine().now());
     Ok(Json(Some(shaped.active_on(issue.id.0))))
 }
@@ -89,13 +89,16 @@ pub(crate) async fn runs(
     let issue = reach.issue(&reference).await?;
     let found = reach.engine().runs_of_issue(&issue.id, asked.limit(paging::MOST)).await?;
     let agents = agents_of(&reach, &found).await?;
+    let ids: Vec<RunId> = found.iter().map(|run| run.id.clone()).collect();
+    let places = reach.engine().places_of_runs(&ids).await?;
     let mut shaped = Vec::with_capacity(found.len());
     for run in found {
         let agent = agents.iter().find(|agent| agent.id == run.agent_id);
         // Only a run that was tried again can have been tried too often.
         let is_candidate = run.status == RunStatus::Failed && run.retry_attempt > 0;
         let why = if is_candidate { exhausted(&reach.state, &run).await? } else { None };
-        shaped.push(RunOfIssue::new(run, agent, why));
+        let place = places.get(&run.id);
+        shaped.push(RunOfIssue::new(run, agent, why, place));
     }
     Ok(Json(shaped))
 }

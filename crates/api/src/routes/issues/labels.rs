@@ -46,7 +46,7 @@ pub(crate) async fn create(
     let ignored = fields.drop_rest()?;
     let company = reach.company(&company).await?;
     let draft = LabelDraft { name: body.name, color: body.color };
-    let label = reach.engine().create_label(&company, draft, &reach.author(&company)?).await?;
+    let label = reach.engine().create_label(&company, draft, &reach.planner(&company)?).await?;
     Ok(naming(&ignored, (StatusCode::CREATED, Json(Label::from(label)))))
 }
 
@@ -66,5 +66,5 @@ pub(crate) async fn remove(reach: Reach, Named(id): Named<String>) -> Result<Jso
         .await?;
     let company = found.ok_or_else(|| ApiError::not_found("Label"))?.company_id;
     reach.of(&company)?;
-    Ok(Json(reach.engine().delete_label(&id, &reach.author(&company)?).await?.into()))
+    Ok(Json(reach.engine().delete_label(&id, &reach.planner(&company)?).await?.into()))
 }

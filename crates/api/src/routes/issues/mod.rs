@@ -16,8 +16,9 @@ pub(crate) mod work_products;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::Response;
+use domain::access::task::Deed;
 use domain::ids::IssueId;
-use engine::issues::Detail;
+use engine::issues::{Detail, IssueDraft};
 use store::issues::Issue as Row;
 
 use self::body::{ChildBody, IssueBody, IssuePatchBody};
@@ -44,9 +45,18 @@ pub(crate) async fn create(
     let mut fields = Fields::read(&bytes)?;
     let body = IssueBody::read(&mut fields);
     let ignored = fields.drop_rest()?;
+    let reach = reach.saying();
     let company = reach.company(&company).await?;
     reach.no_host_commands(body.host_commands())?;
-    let made = reach.engine().create_issue(&company, body.draft(), &reach.author(&company)?).await?;
+    if body.names_environment() {
+        reach.caller.chooser_of_environments(&company)?;
+    }
+    let is_from_outside = reach.caller.is_from_outside(&company, body.is_from_outside());
+    let draft = IssueDraft { is_from_outside, ..body.draft() };
+    if let Some(parent) = &draft.parent_id {
+        reach.in_scope_of(Deed::Say, parent.as_str()).await?;
+    }
+    let made = reach.engine().create_issue(&company, draft, &reach.author(&company)?).await?;
     let detail = reach.engine().issue_detail(&made.id).await?;
     let names = reach.holders(std::iter::once(&detail.issue)).await?;
     let answer = CreatedIssue {
@@ -72,7 +82,11 @@ pub(crate) async fn create_child(
     let found = reach.engine().find_issue(&parent).await?;
     let parent = found.ok_or_else(|| ApiError::not_found("Parent issue"))?;
     reach.of(&parent.company_id)?;
+    reach.in_scope(Deed::Say, &parent).await?;
     reach.no_host_commands(body.issue.host_commands())?;
+    if body.issue.names_environment() {
+        reach.caller.chooser_of_environments(&parent.company_id)?;
+    }
     let author = reach.author(&parent.company_id)?;
     let made = reach.engine().create_child_issue(&parent.id, body.draft(), &author).await?;
     let answer = core(&reach, made).await?;
@@ -138,6 +152,9 @@ pub(crate) async fn change(
     let ignored = fields.drop_rest()?;
     let (issue, author) = reach.issue_for_change(&reference).await?;
     reach.no_host_commands(body.host_commands())?;
+    if body.names_environment() {
+        reach.caller.chooser_of_environments(&issue.company_id)?;
+    }
     let patch = body.patch();
     let shows_relations = patch.blocked_by.is_some();
     let shows_references = patch.title.is_some() || patch.description.is_some() || patch.comment.is_some();

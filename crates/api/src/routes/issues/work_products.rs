@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::Response;
+use domain::access::task::Deed;
 use domain::ids::RunId;
 use domain::issue::products::{HEALTHS, KINDS, REVIEW_STATES, STATUSES};
 use engine::issues::{ProductDraft, ProductPatch};
@@ -167,6 +168,7 @@ pub(crate) async fn change(
     let body = WorkProductBody::read(&mut fields, false);
     let ignored = fields.drop_rest()?;
     let product = find(&reach, &id).await?;
+    reach.in_scope_of(Deed::Change, product.issue_id.as_str()).await?;
     let author = reach.author(&product.company_id)?;
     let changed = reach.engine().patch_work_product(&product.id, body.patch(), &author).await?;
     Ok(naming(&ignored, Json(WorkProduct::from(changed))))
@@ -177,6 +179,7 @@ pub(crate) async fn change(
     responses((status = 200, body = WorkProduct), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub(crate) async fn remove(reach: Reach, Named(id): Named<String>) -> Result<Json<WorkProduct>, ApiError> {
     let product = find(&reach, &id).await?;
+    reach.in_scope_of(Deed::Change, product.issue_id.as_str()).await?;
     let author = reach.author(&product.company_id)?;
     Ok(Json(reach.engine().delete_work_product(&product.id, &author).await?.into()))
 }

@@ -56,6 +56,8 @@ pub struct IssuePatch {
     pub reopen: bool,
     pub resume: bool,
     pub interrupt: bool,
+    /// Its author is not trusted: the comment is held until somebody releases it.
+    pub is_from_outside: bool,
 }
 
 /// A changed issue.

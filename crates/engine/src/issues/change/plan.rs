@@ -16,8 +16,9 @@ use store::{Tx, runs, runs_of_issues};
 
 use super::IssuePatch;
 use crate::EngineError;
-use crate::activity::Scribe;
-use crate::issues::care::{Custodian, agent_in, guard, may_assign};
+use crate::activity::{Author, Scribe};
+use crate::environments::check_choice;
+use crate::issues::care::{Custodian, agent_in, check_open, guard, may_assign};
 use crate::issues::create::{checked_blockers, goal_of, own_workspace, project_of};
 use crate::issues::facts::{self, Locks, user_exists};
 use crate::issues::{labels, of_company, tidings};
@@ -88,6 +89,12 @@ pub(super) async fn plan(
     let company = &issue.company_id;
     let agent = agent_in(tx, scribe, company).await?;
     let custodian = guard(tx, scribe, issue).await?;
+    let is_agents = agent.is_some() && *patch != IssuePatch::default();
+    if is_agents || (patch.comment.is_some() && !matches!(scribe.by, Author::System { .. })) {
+        check_open(tx, issue).await?;
+    }
+    let settings = patch.execution_workspace_settings.as_ref().and_then(Option::as_ref);
+    check_choice(tx, company, settings).await?;
     let assignee = match &patch.assignee_agent {
         None => None,
         Some(None) => Some(None),

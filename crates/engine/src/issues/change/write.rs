@@ -21,7 +21,7 @@ use crate::issues::facts::{self, Locked};
 use crate::issues::texts::cut;
 use crate::issues::tidings;
 use crate::stops::{self, StopReport};
-use crate::{EngineError, interactions};
+use crate::{EngineError, held_texts, interactions};
 
 /// An issue has fewer open items than this.
 const MOST_ITEMS: i64 = 100;
@@ -62,10 +62,13 @@ pub(super) async fn write(
     if let Some(comment) = &comment {
         tell_comment(tx, scribe, &plan, comment).await?;
     }
-    if let (Some(comment), true) = (&comment, scribe.by.is_board()) {
+    // What nobody has released is no word of a person yet.
+    if let (Some(comment), true) = (&comment, scribe.by.is_board() && !patch.is_from_outside) {
         interactions::expire_superseded(tx, scribe, &plan.after, comment).await?;
     }
-    settle_attention(tx, scribe, &plan).await?;
+    if !patch.is_from_outside {
+        settle_attention(tx, scribe, &plan).await?;
+    }
     let stopped_run = stop.as_ref().and_then(|(_, report, _)| report.stopping.first().cloned());
     wake(tx, scribe, locked, &plan, patch, (comment.as_ref(), stopped_run.clone()), route).await?;
     plan.after = issues::get(tx, &id).await?.ok_or(Refusal::IssueNotFound)?;
@@ -106,7 +109,7 @@ async fn say(
     patch: &IssuePatch,
 ) -> Result<Option<Comment>, EngineError> {
     let Some(body) = &patch.comment else { return Ok(None) };
-    let comment = Comment {
+    let mut comment = Comment {
         id: CommentId(scribe.id()),
         company_id: plan.before.company_id.clone(),
         issue_id: plan.before.id.clone(),
@@ -117,6 +120,9 @@ async fn say(
         created_at: scribe.now,
         updated_at: scribe.now,
     };
+    if patch.is_from_outside {
+        held_texts::hold_comment(tx, scribe, &plan.before, &mut comment).await?;
+    }
     comments::insert(tx, &comment).await?;
     Ok(Some(comment))
 }
@@ -312,8 +318,9 @@ fn differences(before: &Issue, after: &Issue) -> (Map<String, Json>, Map<String,
     let (mut now, mut then) = (Map::new(), Map::new());
     for ((key, is), (_, was)) in fields(after).into_iter().zip(fields(before)) {
         if is != was {
-            now.insert(key.to_owned(), is);
-            then.insert(key.to_owned(), was);
+            // Told to everybody: a configuration for one task may hold what only its agent is to know.
+            now.insert(key.to_owned(), adapters::redacted(is));
+            then.insert(key.to_owned(), adapters::redacted(was));
         }
     }
     (now, then)

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Stands in the place of a secret.
-pub(crate) use adapters::REDACTED;
+use crate::env::is_secret_name;
+use crate::settings::REDACTED;
 
 /// Parts of keys whose values are secrets, in lower case without separators.
 const SECRET_KEYS: [&str; 14] = [
@@ -24,9 +24,29 @@ const SECRET_KEYS: [&str; 14] = [
 ];
 
 /// Replaces what is secret by its key or its form. References to secrets stay: they hold none.
-pub(crate) fn redacted(mut value: Value) -> Value {
+pub fn redacted(mut value: Value) -> Value {
     redact(&mut value);
     value
+}
+
+/// Replaces the plain values of an environment whose names say that they are nobody else's business. What a binding is
+/// stays to be seen.
+pub fn redacted_env(mut env: Value) -> Value {
+    for (name, binding) in env.as_object_mut().into_iter().flatten() {
+        if !is_secret_name(name) {
+            continue;
+        }
+        match binding {
+            Value::String(text) if !text.is_empty() => *text = REDACTED.to_owned(),
+            Value::Object(fields)
+                if !is_reference(fields) && fields.get("value").is_some_and(|value| value != "") =>
+            {
+                fields.insert("value".to_owned(), Value::from(REDACTED));
+            }
+            _ => {}
+        }
+    }
+    env
 }
 
 fn redact(value: &mut Value) {
@@ -34,7 +54,10 @@ fn redact(value: &mut Value) {
         Value::Object(map) if is_reference(map) => {}
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
-                let is_shown = value.is_null() || value.as_object().is_some_and(is_reference);
+                if key == "env" && value.is_object() {
+                    *value = redacted_env(value.take());
+                }
+                let is_shown = value.is_null() || value.as_object().is_some_and(is_binding);
                 if is_secret_key(key) && !is_shown {
                     *value = Value::from(REDACTED);
                 } else {
@@ -46,6 +69,12 @@ fn redact(value: &mut Value) {
         Value::String(text) if is_token(text) => *value = Value::from(REDACTED),
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// A reference, or a binding whose value was looked at as such.
+fn is_binding(map: &Map<String, Value>) -> bool {
+    let is_hidden = map.get("value").is_some_and(|value| value == REDACTED || value == "");
+    is_reference(map) || (is_hidden && map.get("type").is_some_and(|kind| kind == "plain"))
 }
 
 fn is_reference(map: &Map<String, Value>) -> bool {
@@ -94,6 +123,28 @@ mod tests {
             "list": [{"Authorization": REDACTED}, REDACTED, "a.b.c"],
             "secretRef": {"type": "secret_ref", "secretId": "1"},
             "authorId": "kept", "auth": REDACTED, "cookie": null,
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn environments_keep_their_shape_and_lose_what_their_names_call_secret() {
+        let shown = redacted(json!({
+            "command": "x",
+            "env": {
+                "GH_TOKEN": {"type": "plain", "value": "k"}, "API_KEY": "k", "LEVEL": {"type": "plain", "value": "full"},
+                "PASSWORD": {"type": "secret_ref", "secretId": "1"}, "EMPTY_KEY": {"type": "plain", "value": ""},
+            },
+            "headers": {"Authorization": "Bearer k"},
+        }));
+        let expected = json!({
+            "command": "x",
+            "env": {
+                "GH_TOKEN": {"type": "plain", "value": REDACTED}, "API_KEY": REDACTED,
+                "LEVEL": {"type": "plain", "value": "full"},
+                "PASSWORD": {"type": "secret_ref", "secretId": "1"}, "EMPTY_KEY": {"type": "plain", "value": ""},
+            },
+            "headers": {"Authorization": REDACTED},
         });
         assert_eq!(shown, expected);
     }

@@ -1,0 +1,281 @@
+//! A company file as text: TOML, YAML or JSON, whichever a person likes best. What it says is the server's to judge.
+
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+
+use crate::failure::Failure;
+
+/// How a company file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    Toml,
+    Yaml,
+    Json,
+}
+
+/// What stands on top of a file that was written.
+const TOP: &str = "\
+# A company of Bugle, as a file: what is here is what `bugle apply -f FILE` makes of it (docs/company-file.md).
+# Values that are secret are not here. ***REDACTED*** stands for a value that the company has and keeps.
+";
+
+impl Format {
+    const fn name(self) -> &'static str {
+        match self {
+            Format::Toml => "TOML",
+            Format::Yaml => "YAML",
+            Format::Json => "JSON",
+        }
+    }
+
+    /// What the end of a file's name says.
+    pub(crate) fn of_name(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "toml" => Some(Format::Toml),
+            "yaml" | "yml" => Some(Format::Yaml),
+            "json" => Some(Format::Json),
+            _ => None,
+        }
+    }
+
+    /// What a text looks like.
+    fn of_text(text: &str) -> Format {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let first = lines.next().unwrap_or_default();
+        let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if first.starts_with('{') {
+            Format::Json
+        } else if first.starts_with("---") || first.split_once(':').is_some_and(|(key, _)| is_key(key.trim()))
+        {
+            Format::Yaml
+        } else {
+            Format::Toml
+        }
+    }
+}
+
+/// Reads a document; a mistake is named with its line.
+pub(crate) fn read(text: &str, format: Option<Format>) -> Result<Json, Failure> {
+    let text = text.trim_start_matches('\u{FEFF}');
+    let format = format.unwrap_or_else(|| Format::of_text(text));
+    let read = match format {
+        Format::Toml => toml::from_str::<toml::Table>(text)
+            .map(|table| of_toml(toml::Value::Table(table)))
+            .map_err(|error| error.to_string()),
+        Format::Yaml => serde_saphyr::from_str::<Json>(text).map_err(|error| error.to_string()),
+        Format::Json => serde_json::from_str::<Json>(text).map_err(|error| error.to_string()),
+    };
+    read.map_err(|error| {
+        let message = format!("the file is not {}: {}", format.name(), error.trim());
+        Failure::usage("company_file.malformed", message)
+            .hint("mend that line, or say what it is with --format toml, yaml or json")
+    })
+}
+
+/// Writes a document.
+pub(crate) fn write(document: &Json, format: Format) -> Result<String, Failure> {
+    let written = match format {
+        Format::Toml => toml::to_string_pretty(&tables_last(document))
+            .map(|text| format!("{TOP}\n{text}"))
+            .map_err(|error| error.to_string()),
+        Format::Yaml => serde_saphyr::to_string(document)
+            .map(|text| format!("{TOP}\n{text}"))
+            .map_err(|error| error.to_string()),
+        Format::Json => serde_json::to_string_pretty(document).map_err(|error| error.to_string()),
+    };
+    let text = written.map_err(|error| {
+        Failure::failed("company_file.unwritable", format!("{} cannot say this: {error}", format.name()))
+            .hint("write it as JSON: bugle export --format json")
+    })?;
+    // Nothing else is cut or added: the end of the text may be the end of somebody's text.
+    Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
+}
+
+/// What TOML knows beside what JSON does is a time, and a time is a text.
+fn of_toml(value: toml::Value) -> Json {
+    match value {
+        toml::Value::String(text) => Json::String(text),
+        toml::Value::Integer(number) => Json::from(number),
+        toml::Value::Float(number) => Json::from(number),
+        toml::Value::Boolean(value) => Json::Bool(value),
+        toml::Value::Datetime(time) => Json::String(time.to_string()),
+        toml::Value::Array(items) => Json::Array(items.into_iter().map(of_toml).collect()),
+        toml::Value::Table(table) => {
+            Json::Object(table.into_iter().map(|(key, value)| (key, of_toml(value))).collect())
+        }
+    }
+}
+
+/// In TOML what stands behind the head of a table belongs to it: plain values come first.
+fn tables_last(value: &Json) -> Json {
+    match value {
+        Json::Object(fields) => {
+            let is_table = |value: &Json| match value {
+                Json::Object(_) => true,
+                Json::Array(items) => !items.is_empty() && items.iter().all(Json::is_object),
+                _ => false,
+            };
+            let (tables, plain): (Vec<_>, Vec<_>) = fields.iter().partition(|(_, value)| is_table(value));
+            let ordered: Map<String, Json> = plain
+                .into_iter()
+                .chain(tables)
+                .map(|(key, value)| (key.clone(), tables_last(value)))
+                .collect();
+            Json::Object(ordered)
+        }
+        Json::Array(items) => Json::Array(items.iter().map(tables_last).collect()),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Texts that formats have been known to change on the way.
+    const TEXTS: &[&str] = &[
+        "",
+        " ",
+        "plain",
+        "yes",
+        "no",
+        "null",
+        "~",
+        "true",
+        "1",
+        "1.0",
+        "1e3",
+        "0x10",
+        "0o7",
+        "-",
+        "- a",
+        "a: b",
+        "# no",
+        "a # b",
+        "2030-01-31",
+        "12:30:45",
+        "'",
+        "\"",
+        "\\",
+        "\\n",
+        "'''",
+        "\"\"\"",
+        "{a}",
+        "[a]",
+        "&a",
+        "*a",
+        "!a",
+        "|",
+        ">",
+        "%",
+        "@",
+        "`",
+        "one\ntwo",
+        "one\n\ntwo\n",
+        "\nfirst",
+        "  indented\nless",
+        "tab\tin",
+        "\ttab",
+        "trailing \nspace ",
+        "end\n\n",
+        "cr\r\nlf",
+        "\u{7f}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{1}",
+        "ünïcödé 東京 🙂",
+        "a\\\nb",
+        "***REDACTED***",
+        "=",
+        "<<",
+        "---",
+        "...",
+        "key: |\n  x",
+    ];
+
+    fn document() -> Json {
+        let texts: Vec<Json> = TEXTS
+            .iter()
+            .map(|text| json!({"name": text, "list": [text, "x"], "z": {"inner": text}}))
+            .collect();
+        let keys: Map<String, Json> =
+            TEXTS.iter().map(|text| ((*text).to_owned(), json!({"deep": {"a": 1}, "b": text}))).collect();
+        json!({
+            "version": 1,
+            "company": {"name": "Acme", "description": "one\ntwo\n"},
+            "agents": texts,
+            "goals": [],
+            "projects": [{
+                "name": "Web", "tables": [{"a": 1}, {"b": {"c": [1, 2]}}], "after": true, "empty": {}, "none": [],
+                "mixed": [1, "a", {"b": 2}, [3, [4]]], "nested": [[{"a": 1}], []],
+                "numbers": [0, -1, 1.5, 1.0, 9_007_199_254_740_993_i64, 1e300, -0.25],
+            }],
+            "keys": keys,
+        })
+    }
+
+    #[test]
+    fn what_is_written_in_any_format_reads_as_it_was() {
+        for format in [Format::Toml, Format::Yaml, Format::Json] {
+            let text = write(&document(), format).unwrap();
+            assert_eq!(read(&text, Some(format)).unwrap(), document(), "{text}");
+            assert_eq!(Format::of_text(&text), format, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_text_survives_by_itself() {
+        for format in [Format::Toml, Format::Yaml, Format::Json] {
+            for text in TEXTS {
+                let document = json!({"version": 1, "text": text, "list": [text], "table": {*text: text}});
+                let written = write(&document, format).unwrap();
+                assert_eq!(read(&written, None).unwrap(), document, "{format:?} {text:?}: {written}");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_of_several_lines_stay_several_lines() {
+        let document = json!({"version": 1, "agents": [{"name": "Ada", "text": "one\ntwo\n"}]});
+        for format in [Format::Toml, Format::Yaml] {
+            let text = write(&document, format).unwrap();
+            assert!(text.lines().any(|line| line.trim() == "two"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line() {
+        for (text, format, line) in [
+            ("version = 1\n[company\nname = 1", "TOML", "2"),
+            ("version: 1\ncompany:\n  - a\n b: c", "YAML", "4"),
+            ("{\"version\": 1,\n  oops}", "JSON", "2"),
+        ] {
+            let failure = read(text, None).unwrap_err();
+            assert!(failure.message.starts_with(&format!("the file is not {format}")), "{failure}");
+            assert!(failure.message.contains(line), "{failure}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_name_says_the_format_and_a_date_is_a_text() {
+        for (name, format) in [
+            ("a.toml", Some(Format::Toml)),
+            ("b.YML", Some(Format::Yaml)),
+            ("c.json", Some(Format::Json)),
+            ("d", None),
+        ] {
+            assert_eq!(Format::of_name(Path::new(name)), format);
+        }
+        assert_eq!(read("day = 2030-01-31", None).unwrap(), json!({"day": "2030-01-31"}));
+    }
+
+    #[test]
+    fn what_toml_cannot_say_is_said() {
+        let failure = write(&json!({"list": [null]}), Format::Toml).unwrap_err();
+        assert_eq!(failure.code, "company_file.unwritable");
+    }
+}

@@ -1,0 +1,205 @@
+//! Which waiting run may begin, and for what the others wait (spec/automations.md 2.1, bar 6).
+//!
+//! The order is priority, then first come first served. A run that cannot have its workspace holds nobody up who wants
+//! another one; but nobody who came later gets into a workspace that it waits for.
+
+use crate::hold::HeldReason;
+use crate::ids::AutomationRunId;
+use crate::moment::Moment;
+
+/// A run that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    pub id: AutomationRunId,
+    /// 0 comes first.
+    pub priority: i64,
+    pub queued_at: Moment,
+    /// Its workspace, canonical.
+    pub root: Option<String>,
+    /// It begins no earlier.
+    pub not_before: Option<Moment>,
+    /// Its automation is paused.
+    pub is_paused: bool,
+    /// The account that its next agents use waits until then.
+    pub throttled: Option<Throttle>,
+}
+
+/// A provider that takes no work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Throttle {
+    pub account: String,
+    pub until: Option<Moment>,
+}
+
+/// What is taken already.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// Runs at work.
+    pub running: usize,
+    /// As many may be.
+    pub most: usize,
+    /// Workspaces of runs at work, with whose they are.
+    pub roots: Vec<(AutomationRunId, String)>,
+}
+
+/// What becomes of a run that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    Admitted,
+    Held {
+        reason: HeldReason,
+        /// The run, workspace or account that it waits for.
+        resource: Option<String>,
+        /// When it can begin, where that is known.
+        until: Option<Moment>,
+    },
+}
+
+/// Goes through all that wait.
+pub fn admit(waiting: &[Waiting], taken: &Taken, now: Moment) -> Vec<(AutomationRunId, Fate)> {
+    let mut order: Vec<&Waiting> = waiting.iter().collect();
+    order.sort_by(|a, b| (a.priority, a.queued_at, &a.id).cmp(&(b.priority, b.queued_at, &b.id)));
+    let mut roots: Vec<(AutomationRunId, String)> = taken.roots.clone();
+    let mut running = taken.running;
+    let mut fates = Vec::with_capacity(order.len());
+    for run in order {
+        let fate = fate(run, &roots, running >= taken.most, now);
+        let waits_for_a_place = matches!(
+            fate,
+            Fate::Admitted | Fate::Held { reason: HeldReason::WorkspaceLock | HeldReason::Capacity, .. }
+        );
+        if let Some(root) = run.root.as_ref().filter(|_| waits_for_a_place) {
+            roots.push((run.id.clone(), root.clone()));
+        }
+        running += usize::from(fate == Fate::Admitted);
+        fates.push((run.id.clone(), fate));
+    }
+    fates
+}
+
+fn fate(run: &Waiting, roots: &[(AutomationRunId, String)], is_full: bool, now: Moment) -> Fate {
+    let held = |reason, resource, until| Fate::Held { reason, resource, until };
+    if run.is_paused {
+        return held(HeldReason::Paused, None, None);
+    }
+    if let Some(at) = run.not_before.filter(|at| *at > now) {
+        return held(HeldReason::RetryBackoff, None, Some(at));
+    }
+    if let Some(throttle) = &run.throttled {
+        return held(HeldReason::RateLimit, Some(throttle.account.clone()), throttle.until);
+    }
+    if let Some(root) = &run.root
+        && let Some((_, other)) = roots.iter().find(|(_, other)| overlap(root, other))
+    {
+        return held(HeldReason::WorkspaceLock, Some(other.clone()), None);
+    }
+    if is_full {
+        return held(HeldReason::Capacity, None, None);
+    }
+    Fate::Admitted
+}
+
+/// One folder is the other, or lies in it. Both are canonical.
+pub fn overlap(one: &str, other: &str) -> bool {
+    let lies_in = |inner: &str, outer: &str| {
+        inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || outer.ends_with('/') || rest.starts_with('/'))
+    };
+    lies_in(one, other) || lies_in(other, one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(id: &str, priority: i64, at: i64, root: &str) -> Waiting {
+        Waiting {
+            id: AutomationRunId::from(id),
+            priority,
+            queued_at: Moment::from_micros(at),
+            root: Some(root.to_owned()).filter(|root| !root.is_empty()),
+            not_before: None,
+            is_paused: false,
+            throttled: None,
+        }
+    }
+
+    fn taken(running: usize, most: usize, roots: &[&str]) -> Taken {
+        let roots = roots.iter().map(|root| (AutomationRunId::from("r"), (*root).to_owned())).collect();
+        Taken { running, most, roots }
+    }
+
+    fn said(waiting: &[Waiting], taken: &Taken) -> Vec<String> {
+        let fates = admit(waiting, taken, Moment::from_micros(1_000));
+        let say = |(id, fate): (AutomationRunId, Fate)| match fate {
+            Fate::Admitted => format!("{id} admitted"),
+            Fate::Held { reason, resource: Some(resource), .. } => format!("{id} {reason} {resource}"),
+            Fate::Held { reason, .. } => format!("{id} {reason}"),
+        };
+        fates.into_iter().map(say).collect()
+    }
+
+    #[test]
+    fn folders_overlap_by_whole_components() {
+        for (one, other, expected) in [
+            ("/a/b", "/a/b", true),
+            ("/a/b", "/a/b/c", true),
+            ("/a/b", "/a/bc", false),
+            ("/a", "/b", false),
+            ("/", "/b", true),
+            ("/a/b/c", "/a/b/d", false),
+        ] {
+            assert_eq!(overlap(one, other), expected, "{one} {other}");
+            assert_eq!(overlap(other, one), expected, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn priority_comes_first_and_then_who_came_first() {
+        let runs = [
+            waiting("c", 2, 30, ""),
+            waiting("a", 2, 10, ""),
+            waiting("x", 1, 90, ""),
+            waiting("b", 2, 10, ""),
+        ];
+        assert_eq!(said(&runs, &taken(0, 3, &[])), ["x admitted", "a admitted", "b admitted", "c capacity"]);
+    }
+
+    #[test]
+    fn a_workspace_is_one_runs_at_a_time_and_nobody_jumps_its_queue() {
+        let runs = [
+            waiting("big", 2, 10, "/w"),
+            waiting("in", 2, 20, "/w/x"),
+            waiting("other", 2, 30, "/v"),
+            waiting("none", 2, 40, ""),
+        ];
+        assert_eq!(
+            said(&runs, &taken(1, 9, &["/w/y"])),
+            ["big workspace_lock /w/y", "in workspace_lock /w", "other admitted", "none admitted"]
+        );
+        assert_eq!(
+            said(&runs, &taken(0, 1, &[])),
+            ["big admitted", "in workspace_lock /w", "other capacity", "none capacity"]
+        );
+    }
+
+    #[test]
+    fn who_cannot_begin_for_its_own_reasons_keeps_nobody_out() {
+        let mut runs = vec![
+            waiting("p", 0, 1, "/w"),
+            waiting("b", 0, 2, "/w"),
+            waiting("t", 0, 3, "/w"),
+            waiting("r", 2, 9, "/w"),
+        ];
+        runs[0].is_paused = true;
+        runs[1].not_before = Some(Moment::from_micros(1_001));
+        runs[2].throttled = Some(Throttle { account: "acc".into(), until: None });
+        assert_eq!(
+            said(&runs, &taken(0, 1, &[])),
+            ["p paused", "b retry_backoff", "t rate_limit acc", "r admitted"]
+        );
+        runs[1].not_before = Some(Moment::from_micros(1_000));
+        assert_eq!(said(&runs, &taken(0, 1, &[]))[1], "b admitted");
+    }
+}

@@ -1,0 +1,511 @@
+//! What is to be done next with a run that is at work. Asked again after everything that happens to it, and when a time
+//! that it named has come; asking twice does no harm (spec/automations.md 2.3, without its waves).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::definition::{Definition, Limits, PartialFailure};
+use super::graph::Graph;
+use super::transition::Settled;
+use super::verdict::Stopped;
+use super::{AutomationRunStatus, NodeState};
+use crate::moment::Moment;
+
+/// A run that would only wait gives its place and its workspace back when it waits longer than this.
+pub const LONG_WAIT: Duration = Duration::from_secs(60);
+
+/// A run, as far as the next step goes.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    pub definition: &'a Definition,
+    /// The definition's, or what people raised them to for this run.
+    pub limits: Limits,
+    pub status: AutomationRunStatus,
+    pub stop: Option<Stop>,
+    pub nodes: &'a [NodeView],
+    pub spent: Spent,
+    pub now: Moment,
+}
+
+/// Somebody wants the run to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// What is under way may end by itself; nothing begins.
+    pub drains: bool,
+}
+
+/// What a run used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// Time at work, without waiting.
+    pub worked: Duration,
+    pub tokens: u64,
+    pub cost_micros: u64,
+}
+
+/// A node of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    pub id: String,
+    pub state: NodeState,
+    pub retry_at: Option<Moment>,
+    /// The attempt that is under way.
+    pub live: Option<Live>,
+    /// An attempt that no longer counts has processes still.
+    pub leaves: bool,
+}
+
+/// An attempt that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// `None`: its agent's run has not started.
+    pub began_at: Option<Moment>,
+    /// When anything was last heard of it.
+    pub last_sign_at: Option<Moment>,
+    /// It was asked to stop.
+    pub stops: bool,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Begin an attempt of this node.
+    Start(String),
+    /// Ask people at this node.
+    Ask(String),
+    /// It cannot begin any more, because of what the other node came to.
+    Block { node: String, by: String },
+    /// Stop the attempt of this node.
+    Stop { node: String, why: Stopped },
+    /// The run reached one of its limits.
+    Limit(LimitKind),
+    /// What was under way has stopped.
+    Stopped,
+    /// Nothing to do before a person decides.
+    Await,
+    /// Nothing to do before this time.
+    BackOff(Moment),
+    /// All nodes are over. The words say which of them decided it.
+    Settle { settled: Settled, reason: Option<String> },
+}
+
+/// Which limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitKind {
+    Runtime,
+    Tokens,
+    Cost,
+}
+
+impl LimitKind {
+    /// The field that raises it.
+    pub const fn field(self) -> &'static str {
+        match self {
+            LimitKind::Runtime => "maxRuntimeSec",
+            LimitKind::Tokens => "maxTokens",
+            LimitKind::Cost => "maxCostCents",
+        }
+    }
+}
+
+/// What is to be done, and when to look again at the latest if nothing happens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub look_at: Option<Moment>,
+}
+
+/// Which limit a run has reached.
+pub fn limit_reached(limits: &Limits, spent: &Spent) -> Option<LimitKind> {
+    let over = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= limit);
+    if limits.max_runtime_sec.is_some_and(|most| spent.worked >= Duration::from_secs(most)) {
+        return Some(LimitKind::Runtime);
+    }
+    if over(limits.max_tokens, spent.tokens) {
+        return Some(LimitKind::Tokens);
+    }
+    let cost = limits.max_cost_cents.map(|cents| cents.saturating_mul(10_000));
+    over(cost, spent.cost_micros).then_some(LimitKind::Cost)
+}
+
+/// Says what is to be done now.
+pub fn advance(view: &View<'_>) -> Plan {
+    let mut plan = Plan::default();
+    if !view.status.is_at_work() {
+        return plan;
+    }
+    let lives = |node: &&NodeView| node.live.is_some() || node.leaves;
+    if let Some(stop) = view.stop {
+        let running = view.nodes.iter().filter_map(|node| node.live.as_ref().map(|live| (node, live)));
+        for (node, live) in running {
+            if !stop.drains && !live.stops {
+                plan.steps.push(Step::Stop { node: node.id.clone(), why: Stopped::Interrupted });
+            } else if stop.drains {
+                overdue(view, node, live, &mut plan);
+            }
+        }
+        if view.nodes.iter().find(lives).is_none() {
+            plan.steps.push(Step::Stopped);
+        }
+        return plan;
+    }
+    if let Some(kind) = limit_reached(&view.limits, &view.spent) {
+        plan.steps.push(Step::Limit(kind));
+        return plan;
+    }
+    if let Some(most) = view.limits.max_runtime_sec {
+        let left = Duration::from_secs(most).saturating_sub(view.spent.worked);
+        plan.earlier(view.now.plus(left));
+    }
+    for node in view.nodes {
+        if let Some(live) = &node.live {
+            overdue(view, node, live, &mut plan);
+        }
+    }
+    let graph = Graph::of(view.definition);
+    let blocked = block(view, &graph, &mut plan);
+    begin(view, &graph, &blocked, &mut plan);
+    rest(view, &blocked, &mut plan);
+    plan
+}
+
+impl Plan {
+    fn earlier(&mut self, at: Moment) {
+        self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
+    }
+}
+
+/// Stops an attempt that is silent for too long or takes too long, or says when it would be.
+fn overdue(view: &View<'_>, node: &NodeView, live: &Live, plan: &mut Plan) {
+    let Some(began_at) = live.began_at.filter(|_| !live.stops) else { return };
+    let Some(of) = view.definition.node(&node.id) else { return };
+    let (idle, total) = of.time_limits();
+    let last = live.last_sign_at.map_or(began_at, |at| at.max(began_at));
+    let ends = [idle.map(|idle| last.plus(idle)), total.map(|total| began_at.plus(total))];
+    let Some(end) = ends.into_iter().flatten().min() else { return };
+    if view.now >= end {
+        plan.steps.push(Step::Stop { node: node.id.clone(), why: Stopped::Timeout });
+    } else {
+        plan.earlier(end);
+    }
+}
+
+/// Nodes that cannot begin any more; returns them.
+fn block(view: &View<'_>, graph: &Graph<'_>, plan: &mut Plan) -> BTreeSet<String> {
+    let mut blocked = BTreeSet::new();
+    for broken in view.nodes.iter().filter(|it| matches!(it.state, NodeState::Failed | NodeState::Blocked)) {
+        let mode = view.definition.node(&broken.id).map(|node| node.on_failure());
+        let after = graph.descendants([broken.id.as_str()]);
+        let waiting = view.nodes.iter().filter(|it| it.state == NodeState::Pending && it.live.is_none());
+        for node in waiting {
+            let is_hit = mode == Some(PartialFailure::PauseAll) || after.contains(node.id.as_str());
+            if is_hit && blocked.insert(node.id.clone()) {
+                plan.steps.push(Step::Block { node: node.id.clone(), by: broken.id.clone() });
+            }
+        }
+    }
+    blocked
+}
+
+fn begin(view: &View<'_>, graph: &Graph<'_>, blocked: &BTreeSet<String>, plan: &mut Plan) {
+    let done: BTreeSet<&str> =
+        view.nodes.iter().filter(|node| node.state.is_done()).map(|node| node.id.as_str()).collect();
+    let mut room =
+        view.limits.parallel().saturating_sub(view.nodes.iter().filter(|it| it.live.is_some()).count());
+    for node in view.nodes {
+        let is_next = node.state == NodeState::Pending
+            && node.live.is_none()
+            && !node.leaves
+            && !blocked.contains(&node.id)
+            && graph.dependencies(&node.id).iter().all(|id| done.contains(id));
+        if !is_next {
+            continue;
+        }
+        if let Some(at) = node.retry_at.filter(|at| *at > view.now) {
+            plan.earlier(at);
+            continue;
+        }
+        let is_gate = view.definition.node(&node.id).is_some_and(|node| node.is_gate());
+        if is_gate {
+            plan.steps.push(Step::Ask(node.id.clone()));
+        } else if room > 0 {
+            room -= 1;
+            plan.steps.push(Step::Start(node.id.clone()));
+        }
+    }
+}
+
+/// What a run comes to in which nothing is under way and nothing begins.
+fn rest(view: &View<'_>, blocked: &BTreeSet<String>, plan: &mut Plan) {
+    let begins = plan.steps.iter().any(|step| matches!(step, Step::Start(_)));
+    let is_busy = begins || view.nodes.iter().any(|node| node.live.is_some() || node.leaves);
+    if is_busy {
+        return;
+    }
+    let open = |node: &&NodeView| !node.state.is_final() && !blocked.contains(&node.id);
+    let retries = view.nodes.iter().filter(open).filter_map(|node| node.retry_at.filter(|at| *at > view.now));
+    if let Some(first) = retries.min() {
+        if first > view.now.plus(LONG_WAIT) {
+            plan.steps.push(Step::BackOff(first));
+        }
+        return;
+    }
+    let asks = plan.steps.iter().any(|step| matches!(step, Step::Ask(_)));
+    if asks || view.nodes.iter().any(|node| node.state == NodeState::AwaitingApproval) {
+        plan.steps.push(Step::Await);
+        return;
+    }
+    let first = |state: NodeState| view.nodes.iter().find(|node| node.state == state).map(|node| &node.id);
+    let (settled, reason) = if let Some(node) = first(NodeState::Failed) {
+        (Settled::Failed, Some(format!("node {node} failed")))
+    } else if let Some(node) = first(NodeState::Blocked) {
+        (Settled::Blocked, Some(format!("node {node} is blocked")))
+    } else if let Some(node) = view.nodes.iter().find(|node| !node.state.is_final()) {
+        (Settled::Failed, Some(format!("flow deadlock: node {} can never begin", node.id)))
+    } else {
+        (Settled::Completed, None)
+    };
+    plan.steps.push(Step::Settle { settled, reason });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::automation::definition::read;
+
+    fn definition(nodes: &[(&str, &[&str])]) -> Json {
+        let nodes: Vec<_> = nodes
+            .iter()
+            .map(|(id, before)| match id.strip_prefix('?') {
+                Some(_) => json!({ "id": id, "dependsOn": before, "gate": {} }),
+                None => json!({ "id": id, "agent": "Ada", "objective": "o", "dependsOn": before }),
+            })
+            .collect();
+        json!({ "name": "n", "nodes": nodes })
+    }
+
+    fn at(seconds: i64) -> Moment {
+        Moment::from_micros(seconds * 1_000_000)
+    }
+
+    const NOW: i64 = 10_000;
+
+    /// `done`, `failed`, `blocked`, `asks`, `wait` (a retry at a second), `runs` (began and heard of at), `stops`, `left`.
+    fn node(id: &str, word: &str) -> NodeView {
+        let (word, second) = word.split_once(' ').unwrap_or((word, ""));
+        let second: Option<i64> = second.parse().ok();
+        let live = |stops| Live { began_at: second.map(at), last_sign_at: None, stops };
+        let of = |state| NodeView { id: id.to_owned(), state, retry_at: None, live: None, leaves: false };
+        match word {
+            "done" => of(NodeState::Completed),
+            "skipped" => of(NodeState::Skipped),
+            "failed" => of(NodeState::Failed),
+            "blocked" => of(NodeState::Blocked),
+            "asks" => of(NodeState::AwaitingApproval),
+            "wait" => NodeView { retry_at: second.map(at), ..of(NodeState::Pending) },
+            "runs" => NodeView { live: Some(live(false)), ..of(NodeState::Running) },
+            "stops" => NodeView { live: Some(live(true)), ..of(NodeState::Running) },
+            "left" => NodeView { leaves: true, ..of(NodeState::Pending) },
+            _ => of(NodeState::Pending),
+        }
+    }
+
+    struct Case {
+        definition: Json,
+        nodes: Vec<NodeView>,
+        stop: Option<Stop>,
+        spent: Spent,
+        status: AutomationRunStatus,
+    }
+
+    fn case(edges: &[(&str, &[&str])], words: &[&str]) -> Case {
+        Case {
+            definition: definition(edges),
+            nodes: edges.iter().zip(words).map(|((id, _), word)| node(id, word)).collect(),
+            stop: None,
+            spent: Spent::default(),
+            status: AutomationRunStatus::Running,
+        }
+    }
+
+    impl Case {
+        fn plan(&self) -> Plan {
+            let definition = read(&self.definition).unwrap();
+            advance(&View {
+                limits: definition.limits,
+                definition: &definition,
+                status: self.status,
+                stop: self.stop,
+                nodes: &self.nodes,
+                spent: self.spent,
+                now: at(NOW),
+            })
+        }
+
+        /// The steps in short.
+        fn said(&self) -> Vec<String> {
+            self.plan().steps.iter().map(short).collect()
+        }
+    }
+
+    fn short(step: &Step) -> String {
+        match step {
+            Step::Start(node) => format!("start {node}"),
+            Step::Ask(node) => format!("ask {node}"),
+            Step::Block { node, by } => format!("block {node} by {by}"),
+            Step::Stop { node, why } => format!("stop {node} {why:?}"),
+            Step::Limit(kind) => format!("limit {}", kind.field()),
+            Step::Stopped => "stopped".to_owned(),
+            Step::Await => "await".to_owned(),
+            Step::BackOff(until) => format!("back off {}", until.micros() / 1_000_000),
+            Step::Settle { settled, .. } => format!("settle {}", settled.status()),
+        }
+    }
+
+    type Edges<'a> = &'a [(&'a str, &'a [&'a str])];
+    const DIAMOND: Edges<'static> = &[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])];
+
+    #[test]
+    fn steps_begin_when_all_they_depend_on_is_done_and_wait_for_nobody_else() {
+        let rows: [(Edges<'_>, &[&str], &[&str]); 14] = [
+            (DIAMOND, &["", "", "", ""], &["start a"]),
+            (DIAMOND, &["done", "", "", ""], &["start b", "start c"]),
+            (DIAMOND, &["done", "runs", "", ""], &["start c"]),
+            (DIAMOND, &["done", "done", "runs", ""], &[]),
+            (DIAMOND, &["done", "done", "skipped", ""], &["start d"]),
+            (DIAMOND, &["done", "done", "done", "done"], &["settle completed"]),
+            (DIAMOND, &["done", "failed", "runs", ""], &["block d by b"]),
+            (DIAMOND, &["done", "failed", "", ""], &["block d by b", "start c"]),
+            (DIAMOND, &["done", "failed", "done", "blocked"], &["settle failed"]),
+            (DIAMOND, &["done", "blocked", "done", "blocked"], &["settle blocked"]),
+            (DIAMOND, &["done", "wait 10001", "wait 10030", ""], &[]),
+            (DIAMOND, &["done", "wait 10061", "wait 10099", ""], &["back off 10061"]),
+            (DIAMOND, &["done", "wait 10000", "wait 10099", ""], &["start b"]),
+            (DIAMOND, &["left", "", "", ""], &[]),
+        ];
+        for (edges, words, expected) in rows {
+            assert_eq!(case(edges, words).said(), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn gates_open_as_soon_as_their_own_dependencies_are_met() {
+        const TWO: Edges<'static> =
+            &[("a", &[]), ("b", &[]), ("?x", &["a"]), ("?y", &["a"]), ("c", &["?x", "b"])];
+        let rows: [(&[&str], &[&str]); 6] = [
+            (&["done", "runs", "", "", ""], &["ask ?x", "ask ?y"]),
+            (&["done", "runs", "asks", "asks", ""], &[]),
+            (&["done", "done", "asks", "asks", ""], &["await"]),
+            (&["done", "done", "", "", ""], &["ask ?x", "ask ?y", "await"]),
+            (&["done", "done", "done", "asks", ""], &["start c"]),
+            (&["done", "done", "done", "asks", "done"], &["await"]),
+        ];
+        for (words, expected) in rows {
+            assert_eq!(case(TWO, words).said(), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_house_waits_and_gates_need_no_place() {
+        let mut wide = case(&[("a", &[]), ("b", &[]), ("c", &[]), ("?g", &[])], &["runs", "", "", ""]);
+        wide.definition["limits"] = json!({ "maxParallelAgents": 2 });
+        assert_eq!(wide.said(), ["start b", "ask ?g"]);
+        wide.definition["limits"] = json!({ "maxParallelAgents": 1 });
+        assert_eq!(wide.said(), ["ask ?g"]);
+    }
+
+    #[test]
+    fn one_failure_pauses_as_much_as_its_node_says() {
+        for (mode, expected) in [
+            ("pause_downstream_only", vec!["block b by a", "start c"]),
+            ("continue_independent", vec!["block b by a", "start c"]),
+            ("pause_all", vec!["block b by a", "block c by a", "settle failed"]),
+        ] {
+            let mut case = case(&[("a", &[]), ("b", &["a"]), ("c", &[])], &["failed", "", ""]);
+            case.definition["nodes"][0]["partialFailure"] = json!(mode);
+            assert_eq!(case.said(), expected, "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_stop_waits_for_what_is_under_way() {
+        let stop = |drains| Some(Stop { drains });
+        let rows: [(&[&str], Option<Stop>, &[&str]); 6] = [
+            (&["runs", "", "", ""], stop(false), &["stop a Interrupted"]),
+            (&["stops", "", "", ""], stop(false), &[]),
+            (&["left", "", "", ""], stop(false), &[]),
+            (&["done", "", "", ""], stop(false), &["stopped"]),
+            (&["runs", "", "", ""], stop(true), &[]),
+            (&["done", "", "asks", ""], stop(true), &["stopped"]),
+        ];
+        for (words, stop, expected) in rows {
+            for status in [AutomationRunStatus::Running, AutomationRunStatus::Pausing] {
+                let case = Case { stop, status, ..case(DIAMOND, words) };
+                assert_eq!(case.said(), expected, "{words:?} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_with_a_run_that_is_not_at_work() {
+        for status in AutomationRunStatus::ALL.iter().filter(|status| !status.is_at_work()) {
+            let case = Case { status: *status, ..case(DIAMOND, &["", "", "", ""]) };
+            assert_eq!(case.plan(), Plan::default(), "{status}");
+        }
+    }
+
+    #[test]
+    fn attempts_end_at_their_limits_and_are_looked_at_then() {
+        let one: Edges<'_> = &[("a", &[])];
+        let rows = [
+            ("runs 9401", Some(10_001), vec![]),
+            ("runs 9400", None, vec!["stop a Timeout"]),
+            ("stops 9400", None, vec![]),
+            ("runs", None, vec![]),
+        ];
+        for (word, look, expected) in rows {
+            let plan = case(one, &[word]).plan();
+            assert_eq!(plan.look_at, look.map(at), "{word}");
+            assert_eq!(plan.steps.iter().map(short).collect::<Vec<_>>(), expected, "{word}");
+        }
+        let mut heard = case(one, &["runs 8300"]);
+        heard.nodes[0].live.as_mut().unwrap().last_sign_at = Some(at(9_999));
+        assert_eq!(heard.plan().look_at, Some(at(10_100)), "the ceiling is 1800 s from the beginning");
+        heard.nodes[0].live.as_mut().unwrap().began_at = Some(at(8_200));
+        assert_eq!(heard.said(), ["stop a Timeout"]);
+    }
+
+    #[test]
+    fn a_limit_stops_the_run_and_time_that_it_waited_is_not_counted() {
+        let spent = |seconds, tokens, cost_micros| Spent {
+            worked: Duration::from_secs(seconds),
+            tokens,
+            cost_micros,
+        };
+        let rows = [
+            (spent(59, 99, 499_999), None),
+            (spent(60, 0, 0), Some(LimitKind::Runtime)),
+            (spent(0, 100, 0), Some(LimitKind::Tokens)),
+            (spent(0, 0, 500_000), Some(LimitKind::Cost)),
+        ];
+        for (spent, expected) in rows {
+            let limits = Limits {
+                max_runtime_sec: Some(60),
+                max_tokens: Some(100),
+                max_cost_cents: Some(50),
+                ..Limits::default()
+            };
+            assert_eq!(limit_reached(&limits, &spent), expected);
+            let mut case = Case { spent, ..case(DIAMOND, &["runs", "", "", ""]) };
+            case.definition["limits"] = json!({ "maxRuntimeSec": 60, "maxTokens": 100, "maxCostCents": 50 });
+            let plan = case.plan();
+            match expected {
+                Some(kind) => assert_eq!(plan.steps, [Step::Limit(kind)]),
+                None => assert_eq!(plan.look_at, Some(at(NOW + 1))),
+            }
+        }
+        assert_eq!(limit_reached(&Limits::default(), &spent(u64::MAX / 2, u64::MAX, u64::MAX)), None);
+    }
+}

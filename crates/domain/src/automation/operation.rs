@@ -1,0 +1,201 @@
+//! What people may do to a run, and what each of it would reset (spec/automations.md 4, bar 10).
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::advance::NodeView;
+use super::definition::Definition;
+use super::graph::Graph;
+use super::transition::{RunEvent, next};
+use super::{AutomationRunStatus, NodeState};
+use crate::words;
+
+words!(
+    /// What a person may ask of a run.
+    Operation {
+        Pause = "pause",
+        Resume = "resume",
+        Cancel = "cancel",
+        /// Makes what failed or is blocked again, with all that comes after it.
+        Recover = "recover",
+        /// Changes a node of this run alone, and makes it again.
+        Repair = "repair",
+        /// Makes a node again, with all that comes after it.
+        Retry = "retry",
+        /// Lets one blocked node begin again, and nothing else.
+        Continue = "continue",
+    }
+);
+
+/// What may be asked of a run in this status; `broken` = a node failed or is blocked.
+pub fn allowed(status: AutomationRunStatus, broken: bool, cancels: bool) -> Vec<Operation> {
+    let may = |operation: &Operation| {
+        let event = match operation {
+            Operation::Pause => RunEvent::Pause,
+            Operation::Resume => RunEvent::Resume,
+            Operation::Cancel => RunEvent::Cancel,
+            Operation::Recover | Operation::Repair | Operation::Retry | Operation::Continue => {
+                RunEvent::Reset
+            }
+        };
+        let needs_broken = matches!(operation, Operation::Recover | Operation::Continue);
+        let is_over = matches!(operation, Operation::Pause | Operation::Cancel) && cancels;
+        next(status, event).is_ok() && (!needs_broken || broken) && !is_over
+    };
+    Operation::ALL.iter().filter(|operation| may(operation)).copied().collect()
+}
+
+/// Why nodes cannot be reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nothing {
+    /// The node is not one of this automation.
+    NoSuchNode,
+    /// Nothing failed and nothing is blocked.
+    NotBroken,
+    /// Only a blocked node is continued.
+    NotBlocked,
+}
+
+/// What an operation would reset: the nodes it begins at, and all that is lost with them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reset {
+    /// Made again: their outputs, attempts and repairs are forgotten.
+    pub nodes: BTreeSet<String>,
+    /// Where it begins.
+    pub targets: BTreeSet<String>,
+}
+
+/// Nodes that are made again from these on: they, and all that comes after them.
+pub fn from_nodes(graph: &Graph<'_>, targets: BTreeSet<String>) -> Reset {
+    let mut nodes = targets.clone();
+    nodes.extend(graph.descendants(targets.iter().map(String::as_str)).into_iter().map(str::to_owned));
+    Reset { nodes, targets }
+}
+
+/// What an operation would reset.
+pub fn reset(
+    definition: &Definition,
+    nodes: &[NodeView],
+    operation: Operation,
+    node: Option<&str>,
+) -> Result<Reset, Nothing> {
+    let graph = Graph::of(definition);
+    let is_broken = |node: &&NodeView| matches!(node.state, NodeState::Failed | NodeState::Blocked);
+    if let Some(node) = node
+        && definition.node(node).is_none()
+    {
+        return Err(Nothing::NoSuchNode);
+    }
+    match (operation, node) {
+        (Operation::Continue, Some(id)) => {
+            let found = nodes.iter().find(|node| node.id == id);
+            if found.is_none_or(|node| node.state != NodeState::Blocked) {
+                return Err(Nothing::NotBlocked);
+            }
+            // What was blocked behind it waits again; what is done stays done.
+            let after = graph.descendants([id]);
+            let waits = nodes
+                .iter()
+                .filter(|node| node.state == NodeState::Blocked && after.contains(node.id.as_str()));
+            let mut all: BTreeSet<String> = waits.map(|node| node.id.clone()).collect();
+            all.insert(id.to_owned());
+            Ok(Reset { nodes: all, targets: BTreeSet::from([id.to_owned()]) })
+        }
+        (_, Some(id)) => Ok(from_nodes(&graph, BTreeSet::from([id.to_owned()]))),
+        (_, None) => {
+            let broken: BTreeSet<String> =
+                nodes.iter().filter(is_broken).map(|node| node.id.clone()).collect();
+            if broken.is_empty() {
+                return Err(Nothing::NotBroken);
+            }
+            Ok(from_nodes(&graph, broken))
+        }
+    }
+}
+
+/// A line of a preview.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lost {
+    pub node_id: String,
+    pub state: NodeState,
+    pub has_output: bool,
+    /// The reset begins here.
+    pub is_target: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::automation::definition::read;
+
+    #[test]
+    fn what_may_be_asked_follows_from_the_status() {
+        use AutomationRunStatus::*;
+        use Operation::{Cancel, Continue, Pause, Recover, Repair, Resume, Retry};
+        let rows: [(AutomationRunStatus, bool, &[Operation]); 11] = [
+            (Queued, false, &[Pause, Cancel]),
+            (Running, false, &[Pause, Cancel]),
+            (Running, true, &[Pause, Cancel]),
+            (Pausing, false, &[Cancel]),
+            (Paused, false, &[Resume, Cancel, Repair, Retry]),
+            (Paused, true, &[Resume, Cancel, Recover, Repair, Retry, Continue]),
+            (AwaitingApproval, false, &[Cancel]),
+            (Completed, false, &[Repair, Retry]),
+            (Blocked, true, &[Recover, Repair, Retry, Continue]),
+            (Failed, true, &[Recover, Repair, Retry, Continue]),
+            (AutomationRunStatus::Cancelled, false, &[Repair, Retry]),
+        ];
+        for (status, broken, expected) in rows {
+            assert_eq!(allowed(status, broken, false), expected, "{status} {broken}");
+        }
+        assert_eq!(allowed(Running, false, true), [], "it is being cancelled");
+    }
+
+    #[test]
+    fn resets_take_what_comes_after_with_them() {
+        let edges = [("a", vec![]), ("b", vec!["a"]), ("c", vec!["b"]), ("d", vec!["a"])];
+        let nodes: Vec<_> =
+            edges.iter().map(|(id, before)| json!({ "id": id, "dependsOn": before })).collect();
+        let definition = read(&json!({ "name": "n", "nodes": nodes })).unwrap();
+        let view = |states: [NodeState; 4]| -> Vec<NodeView> {
+            let of = |((id, _), state): (&(&str, Vec<&str>), NodeState)| NodeView {
+                id: (*id).to_owned(),
+                state,
+                retry_at: None,
+                live: None,
+                leaves: false,
+            };
+            edges.iter().zip(states).map(of).collect()
+        };
+        use NodeState::{Blocked, Completed, Failed};
+        use Operation::{Continue, Recover, Repair, Retry};
+        let broken = [Completed, Failed, Blocked, Completed];
+        let fine = [Completed; 4];
+        let held = [Completed, Blocked, Blocked, Completed];
+        type Row<'a> = (Operation, Option<&'a str>, [NodeState; 4], Result<&'a [&'a str], Nothing>);
+        let rows: [Row<'_>; 9] = [
+            (Recover, None, broken, Ok(&["b", "c"])),
+            (Recover, None, fine, Err(Nothing::NotBroken)),
+            (Retry, Some("a"), fine, Ok(&["a", "b", "c", "d"])),
+            (Retry, Some("c"), broken, Ok(&["c"])),
+            (Repair, Some("b"), broken, Ok(&["b", "c"])),
+            (Repair, Some("x"), broken, Err(Nothing::NoSuchNode)),
+            (Continue, Some("b"), held, Ok(&["b", "c"])),
+            (Continue, Some("b"), broken, Err(Nothing::NotBlocked)),
+            (Continue, Some("a"), held, Err(Nothing::NotBlocked)),
+        ];
+        for (operation, node, states, expected) in rows {
+            let found = reset(&definition, &view(states), operation, node);
+            let found = found.map(|reset| Vec::from_iter(reset.nodes));
+            assert_eq!(
+                found,
+                expected.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
+                "{operation} {node:?}"
+            );
+        }
+    }
+}

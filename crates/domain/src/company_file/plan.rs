@@ -1,0 +1,796 @@
+//! What has to be done so that a company is what a file says: what is made, changed and removed, field by field, in an
+//! order in which each step finds what it refers to.
+//!
+//! Nothing is removed unless that is asked for, and nothing of a section that the file does not have. Whether a step may
+//! be taken is the rules' of the thing itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value as Json};
+
+use super::schema::{Absent, ENVIRONMENT, Field, Holds, default_of, derived, fields};
+use super::{Document, Entry, MARK, Mistake, Section, key_of};
+use crate::words;
+
+words!(
+    /// What is done to one thing.
+    Action {
+        Make = "make",
+        Change = "change",
+        Remove = "remove",
+    }
+);
+
+/// What is asked for beside what the file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// What the file does not have is removed.
+    pub prune: bool,
+    /// Agents that wait for their approval: they may be named, and not changed.
+    pub waiting: Vec<String>,
+}
+
+/// One field that becomes something else; what nobody is to read is a mark.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldChange {
+    /// `adapterConfig.env.REGION`.
+    pub path: String,
+    pub before: Option<Json>,
+    pub after: Option<Json>,
+}
+
+/// One thing that is made, changed or removed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub action: Action,
+    pub section: Section,
+    pub name: String,
+    pub fields: Vec<FieldChange>,
+    /// What it is; `None` for a new one.
+    pub before: Option<Entry>,
+    /// What it is to be, with all that stays; `None` for one that goes.
+    pub after: Option<Entry>,
+}
+
+/// All that has to be done.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// In the order in which it is done.
+    pub changes: Vec<Change>,
+    /// What the company has and the file does not, and that stays: section and name.
+    pub left: Vec<(Section, String)>,
+}
+
+/// Makes a plan, or names what is wrong with the file.
+pub fn plan(current: &Document, wanted: &Document, wish: &Wish) -> Result<Plan, Vec<Mistake>> {
+    let mut planner = Planner { current, wanted, wish, mistakes: Vec::new(), plan: Plan::default() };
+    let mut changes = Vec::new();
+    for entry in wanted.entries() {
+        changes.extend(planner.compare(entry));
+    }
+    let mut orders = BTreeMap::new();
+    for (section, field) in
+        [(Section::Agents, "reportsTo"), (Section::Goals, "parent"), (Section::Automations, "after")]
+    {
+        orders.insert(section, planner.order(section, field));
+    }
+    changes.sort_by_key(|change: &Change| {
+        let key = change.after.as_ref().map(|entry| entry.key.as_str()).unwrap_or_default();
+        let at = orders.get(&change.section).and_then(|order| order.get(key));
+        (change.section, at.copied().unwrap_or(0))
+    });
+    changes.extend(planner.removals());
+    if !planner.mistakes.is_empty() {
+        return Err(planner.mistakes);
+    }
+    Ok(Plan { changes, ..planner.plan })
+}
+
+struct Planner<'a> {
+    current: &'a Document,
+    wanted: &'a Document,
+    wish: &'a Wish,
+    mistakes: Vec<Mistake>,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn wrong(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.mistakes.push(Mistake::new(path, message, hint));
+    }
+
+    /// The change of one entry of the file; `None` where there is nothing to change.
+    fn compare(&mut self, entry: &Entry) -> Option<Change> {
+        let (section, thing) = (entry.section, entry.section.thing());
+        let there: Vec<&Entry> =
+            self.current.of(section).iter().filter(|there| there.key == entry.key).collect();
+        if there.len() > 1 {
+            let message = format!("the company has several {}s called `{}`", thing, entry.name);
+            self.wrong(&entry.place, message, "give them different names first, then apply again");
+            return None;
+        }
+        let waits = |name: &String| key_of(section, name) == entry.key;
+        if section == Section::Agents && there.is_empty() && self.wish.waiting.iter().any(waits) {
+            let message = format!("the agent `{}` waits for its approval", entry.name);
+            self.wrong(&entry.place, message, "decide it first: bugle approval list");
+            return None;
+        }
+        let before = there.first().map(|there| self.canonical(there, false));
+        let mut after = self.canonical(entry, true);
+        after.id = before.as_ref().and_then(|before| before.id.clone());
+        if let Some(before) = &before {
+            keep(&mut after, before);
+            if !self.wish.prune {
+                self.keep_parts(&mut after, before);
+            }
+        }
+        let changed = differences(section, before.as_ref(), &after);
+        if before.is_some() && changed.is_empty() {
+            return None;
+        }
+        Some(Change {
+            action: if before.is_some() { Action::Change } else { Action::Make },
+            section,
+            name: after.name.clone(),
+            fields: changed,
+            before,
+            after: Some(after),
+        })
+    }
+
+    /// An entry whose references are written as the things they mean are called; those that mean nothing are mistakes of
+    /// the file.
+    fn canonical(&mut self, entry: &Entry, is_wanted: bool) -> Entry {
+        let mut canonical = entry.clone();
+        for field in fields(entry.section) {
+            let path = format!("{}.{}", entry.place, field.name);
+            let Some(value) = entry.fields.get(field.name) else { continue };
+            let value = match (field.holds, value) {
+                (Holds::One(of), Json::String(name)) => self.called(of, name, &path, is_wanted),
+                (Holds::Many(of), Json::Array(names)) => {
+                    let names = names.iter().filter_map(Json::as_str).enumerate();
+                    let called =
+                        names.map(|(at, name)| self.called(of, name, &format!("{path}[{at}]"), is_wanted));
+                    Json::Array(called.collect())
+                }
+                (Holds::Policy, Json::Object(policy)) => {
+                    let mut policy = policy.clone();
+                    if let Some(Json::String(name)) = policy.get(ENVIRONMENT).filter(|name| **name != "") {
+                        let path = format!("{path}.{ENVIRONMENT}");
+                        let called = self.called(Section::Environments, name, &path, is_wanted);
+                        policy.insert(ENVIRONMENT.to_owned(), called.clone());
+                        if let Some(Json::Object(shown)) = canonical.shown.get_mut(field.name) {
+                            shown.insert(ENVIRONMENT.to_owned(), called);
+                        }
+                    }
+                    canonical.fields.insert(field.name.to_owned(), Json::Object(policy));
+                    continue;
+                }
+                _ => continue,
+            };
+            canonical.fields.insert(field.name.to_owned(), value.clone());
+            canonical.shown.insert(field.name.to_owned(), value);
+        }
+        canonical
+    }
+
+    /// What the thing that a name means is called when all is done.
+    fn called(&mut self, section: Section, name: &str, path: &str, is_wanted: bool) -> Json {
+        let key = key_of(section, name);
+        let is_meant = |entry: &&Entry| key_of(section, &entry.name) == key;
+        let in_file = self.wanted.of(section).iter().find(is_meant).filter(|_| is_wanted);
+        let there: Vec<&Entry> = self.current.of(section).iter().filter(is_meant).collect();
+        let stays = |entry: &&&Entry| self.stays(entry);
+        let found = in_file.or_else(|| there.iter().find(|entry| !is_wanted || stays(entry)).copied());
+        if is_wanted && in_file.is_none() && there.len() > 1 {
+            let message = format!("the company has several {}s called `{name}`", section.thing());
+            self.wrong(path, message, "give them different names first, then apply again");
+        }
+        let Some(found) = found else {
+            let waits = |waiting: &String| key_of(section, waiting) == key;
+            let is_waiting = section == Section::Agents && self.wish.waiting.iter().any(waits);
+            if is_wanted && !is_waiting {
+                let thing = section.thing();
+                let hint = format!("name one that the file or the company has: bugle {thing} list");
+                self.wrong(path, format!("there is no {thing} `{name}`"), hint);
+            }
+            return Json::from(name);
+        };
+        let named = self.wanted.find(section, &found.key).unwrap_or(found);
+        Json::from(named.name.as_str())
+    }
+
+    /// A thing of the company is there when all is done.
+    fn stays(&self, entry: &Entry) -> bool {
+        !self.goes(entry) || self.wanted.find(entry.section, &entry.key).is_some()
+    }
+
+    /// A thing of the company that the file does not have is removed.
+    fn goes(&self, entry: &Entry) -> bool {
+        let is_spoken_of = self.wanted.sections.contains_key(&entry.section);
+        self.wish.prune && is_spoken_of && may_go(entry)
+    }
+
+    /// Keeps workspaces and files of instructions that the file does not have: they are things, too.
+    fn keep_parts(&mut self, after: &mut Entry, before: &Entry) {
+        for (field, inner) in [("workspaces", None), ("instructions", Some("files"))] {
+            let part = |fields: &Map<String, Json>| {
+                let outer = fields.get(field)?;
+                let found = inner.map_or(Some(outer), |inner| outer.get(inner));
+                found.and_then(Json::as_object).cloned()
+            };
+            let (Some(there), Some(shown)) = (part(&before.fields), part(&before.shown)) else { continue };
+            let wanted = part(&after.fields).unwrap_or_default();
+            let has_primary = wanted.values().any(|workspace| workspace["primary"] == true);
+            for (name, mut value) in there.into_iter().filter(|(name, _)| !wanted.contains_key(name)) {
+                let mut shown = shown.get(&name).cloned().unwrap_or(Json::from(MARK));
+                for value in [&mut value, &mut shown] {
+                    if let Some(workspace) = value.as_object_mut().filter(|_| has_primary) {
+                        workspace.shift_remove("primary");
+                    }
+                }
+                for (fields, value) in [(&mut after.fields, value), (&mut after.shown, shown)] {
+                    if let Some(table) = part_of(fields, field, inner) {
+                        table.insert(name.clone(), value);
+                    }
+                }
+                let part = if inner.is_some() { "the file" } else { "the workspace" };
+                self.plan.left.push((after.section, format!("{}: {part} {name}", before.name)));
+            }
+        }
+    }
+
+    /// In which order the entries of a section are made: those that are named come before those that name them. Who
+    /// names itself, directly or not, is a mistake.
+    fn order(&mut self, section: Section, field: &str) -> BTreeMap<String, usize> {
+        let mut named: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for entry in self.current.of(section).iter().chain(self.wanted.of(section)) {
+            named.insert(&entry.key, names_in(entry, field));
+        }
+        let mut order: BTreeMap<String, usize> = BTreeMap::new();
+        loop {
+            let is_ready = |key: &&str| {
+                let waits = |name: &String| named.contains_key(name.as_str()) && !order.contains_key(name);
+                !order.contains_key(*key) && !named.get(*key).is_some_and(|names| names.iter().any(waits))
+            };
+            let ready: Vec<&str> = named.keys().copied().filter(is_ready).collect();
+            if ready.is_empty() {
+                break;
+            }
+            let at = order.len();
+            order.extend(ready.into_iter().map(|key| (key.to_owned(), at)));
+        }
+        let left = |entry: &&Entry| !order.contains_key(&entry.key) && leads_back(&named, &entry.key);
+        for entry in self.wanted.of(section).iter().filter(left) {
+            let message = format!("leads back to `{}` itself", entry.name);
+            let hint = "name another one, or leave it out";
+            self.mistakes.push(Mistake::new(format!("{}.{field}", entry.place), message, hint));
+        }
+        order
+    }
+
+    /// What goes, the last that was made first; what stays though the file does not have it is noted.
+    fn removals(&mut self) -> Vec<Change> {
+        let mut going = Vec::new();
+        for section in self.wanted.sections.keys().rev() {
+            for entry in self.current.of(*section) {
+                if self.wanted.find(*section, &entry.key).is_some() || !may_go(entry) {
+                    continue;
+                }
+                if !self.goes(entry) {
+                    self.plan.left.push((*section, entry.name.clone()));
+                    continue;
+                }
+                going.push(Change {
+                    action: Action::Remove,
+                    section: *section,
+                    name: entry.name.clone(),
+                    fields: Vec::new(),
+                    before: Some(entry.clone()),
+                    after: None,
+                });
+            }
+        }
+        self.plan.left.sort();
+        going
+    }
+}
+
+/// The entries of its own section that a field names, by their keys.
+fn names_in(entry: &Entry, field: &str) -> Vec<String> {
+    let key = |name: &str| key_of(entry.section, name);
+    match entry.fields.get(field) {
+        Some(Json::String(name)) => vec![key(name)],
+        Some(Json::Array(items)) => {
+            let names = items.iter().filter_map(|item| item.get("automation")?.as_str());
+            names.map(key).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether whoever follows the names comes back to where they began.
+fn leads_back(named: &BTreeMap<&str, Vec<String>>, start: &str) -> bool {
+    let (mut open, mut seen) = (vec![start], BTreeSet::new());
+    while let Some(key) = open.pop() {
+        for next in named.get(key).into_iter().flatten() {
+            if next == start {
+                return true;
+            }
+            if seen.insert(next.as_str()) {
+                open.push(next);
+            }
+        }
+    }
+    false
+}
+
+/// The table that holds parts of an entry, made where it is missing.
+fn part_of<'a>(
+    fields: &'a mut Map<String, Json>,
+    field: &str,
+    inner: Option<&str>,
+) -> Option<&'a mut Map<String, Json>> {
+    let empty = || Json::Object(Map::new());
+    let outer = fields.entry(field).or_insert_with(empty).as_object_mut()?;
+    match inner {
+        None => Some(outer),
+        Some(inner) => outer.entry(inner).or_insert_with(empty).as_object_mut(),
+    }
+}
+
+/// Whether a thing can be removed at all: a company keeps itself and its own machine, and a budget that limits nothing is
+/// as good as none.
+fn may_go(entry: &Entry) -> bool {
+    match entry.section {
+        Section::Company => false,
+        Section::Environments => entry.key != "local",
+        Section::Budgets => entry.flag("active") && entry.count("amount") > 0,
+        Section::Labels
+        | Section::Skills
+        | Section::Agents
+        | Section::Goals
+        | Section::Projects
+        | Section::Automations => true,
+    }
+}
+
+/// Keeps what a file need not say.
+fn keep(after: &mut Entry, before: &Entry) {
+    for field in fields(after.section).iter().filter(|field| field.absent == Absent::Stays) {
+        if !after.fields.contains_key(field.name) {
+            for (to, from) in [(&mut after.fields, &before.fields), (&mut after.shown, &before.shown)] {
+                if let Some(value) = from.get(field.name) {
+                    to.insert(field.name.to_owned(), value.clone());
+                }
+            }
+        }
+    }
+    if after.name.is_empty() {
+        after.name.clone_from(&before.name);
+    }
+}
+
+fn differences(section: Section, before: Option<&Entry>, after: &Entry) -> Vec<FieldChange> {
+    let mut found = Vec::new();
+    for field in fields(section) {
+        let side =
+            |entry: &'_ Entry| (entry.fields.get(field.name).cloned(), entry.shown.get(field.name).cloned());
+        let (mut old, mut old_shown) = before.map_or((None, None), side);
+        let (mut new, mut new_shown) = side(after);
+        match before {
+            None if is_plain(section, field, new.as_ref(), after) => continue,
+            None => {}
+            Some(_) => {
+                for (value, shown) in [(&mut old, &mut old_shown), (&mut new, &mut new_shown)] {
+                    if value.is_none() {
+                        *value = default_of(section, field.name);
+                        shown.clone_from(value);
+                    }
+                }
+            }
+        }
+        let (old, new) = (
+            Side { value: old.as_ref(), shown: old_shown.as_ref() },
+            Side { value: new.as_ref(), shown: new_shown.as_ref() },
+        );
+        walk(field.name.to_owned(), old, new, &mut found);
+    }
+    found
+}
+
+/// Nobody has to be told of a field of a new thing that is what it is anyhow.
+fn is_plain(section: Section, field: &Field, value: Option<&Json>, entry: &Entry) -> bool {
+    value.is_none()
+        || (field.absent == Absent::Derived && derived(section, field.name, &entry.fields).as_ref() == value)
+}
+
+/// One side of a difference: what is there, and what of it may be shown.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    value: Option<&'a Json>,
+    shown: Option<&'a Json>,
+}
+
+impl<'a> Side<'a> {
+    fn below(self, key: &str) -> Side<'a> {
+        let shown = match self.shown {
+            Some(Json::Object(fields)) => fields.get(key),
+            // All of it is hidden.
+            other => other,
+        };
+        Side { value: self.value.and_then(|value| value.get(key)), shown }
+    }
+
+    fn keys(self) -> Vec<&'a String> {
+        self.value.and_then(Json::as_object).into_iter().flat_map(Map::keys).collect()
+    }
+
+    fn item(self, at: Option<usize>) -> Side<'a> {
+        let shown = match self.shown {
+            Some(Json::Array(items)) => at.and_then(|at| items.get(at)),
+            other => other,
+        };
+        Side { value: at.and_then(|at| self.value?.get(at)), shown }
+    }
+
+    /// The names of the entries of a list, each of which has one of its own; none of nothing.
+    fn names(self) -> Option<Vec<&'a str>> {
+        let Some(value) = self.value else { return Some(Vec::new()) };
+        let mut names = Vec::new();
+        for item in value.as_array()? {
+            let name = ["id", "name", "automation"].iter().find_map(|key| item.get(*key)?.as_str())?;
+            if names.contains(&name) {
+                return None;
+            }
+            names.push(name);
+        }
+        Some(names)
+    }
+
+    fn is_table(self) -> bool {
+        self.value.is_some_and(|value| value.as_object().is_some_and(|fields| !fields.is_empty()))
+    }
+
+    fn told(self) -> Option<Json> {
+        self.value.map(|_| self.shown.cloned().unwrap_or(Json::from(MARK)))
+    }
+}
+
+fn walk(path: String, before: Side<'_>, after: Side<'_>, found: &mut Vec<FieldChange>) {
+    if before.value == after.value {
+        return;
+    }
+    let goes_on = |side: Side<'_>| side.value.is_none() || side.is_table();
+    if goes_on(before) && goes_on(after) {
+        let mut keys = after.keys();
+        keys.extend(before.keys().into_iter().filter(|key| after.below(key).value.is_none()));
+        for key in keys {
+            walk(format!("{path}.{key}"), before.below(key), after.below(key), found);
+        }
+        return;
+    }
+    if let Some(parts) = named_parts(before, after) {
+        for (name, before, after) in parts {
+            walk(format!("{path}[{name}]"), before, after, found);
+        }
+        return;
+    }
+    found.push(FieldChange { path, before: before.told(), after: after.told() });
+}
+
+/// Two lists whose entries have names, entry by entry; `None` where they have none, or stand in another order.
+fn named_parts<'a>(before: Side<'a>, after: Side<'a>) -> Option<Vec<(&'a str, Side<'a>, Side<'a>)>> {
+    let (old, new) = (before.names()?, after.names()?);
+    let kept = |of: &[&'a str], other: &[&'a str]| -> Vec<&'a str> {
+        of.iter().copied().filter(|name| other.contains(name)).collect()
+    };
+    if kept(&old, &new) != kept(&new, &old) {
+        return None;
+    }
+    let place = |names: &[&str], name: &str| names.iter().position(|it| *it == name);
+    let gone = old.iter().filter(|name| !new.contains(name));
+    let all = new.iter().chain(gone).copied();
+    Some(all.map(|name| (name, before.item(place(&old, name)), after.item(place(&new, name)))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::read;
+    use super::*;
+
+    /// A company that is what a file says; its things have ids.
+    fn company(document: Json) -> Document {
+        let mut there = read(&with_version(document)).unwrap();
+        for entry in there.sections.values_mut().flatten() {
+            entry.id = Some(format!("id of {}", entry.name));
+        }
+        there
+    }
+
+    fn with_version(mut document: Json) -> Json {
+        document["version"] = json!(1);
+        document
+    }
+
+    fn planned(there: Json, file: Json, prune: bool) -> Result<Plan, Vec<Mistake>> {
+        let wish = Wish { prune, waiting: vec!["Waiting".to_owned()] };
+        plan(&company(there), &read(&with_version(file)).unwrap(), &wish)
+    }
+
+    /// Each change in a line.
+    fn told(plan: &Plan) -> Vec<String> {
+        let one = |change: &Change| {
+            let fields: Vec<String> = change
+                .fields
+                .iter()
+                .map(|field| {
+                    let side = |value: &Option<Json>| value.as_ref().map_or("-".to_owned(), Json::to_string);
+                    format!(" {}: {} > {}", field.path, side(&field.before), side(&field.after))
+                })
+                .collect();
+            format!("{} {} {}{}", change.action, change.section.thing(), change.name, fields.join(","))
+        };
+        plan.changes.iter().map(one).collect()
+    }
+
+    fn full() -> Json {
+        json!({
+            "company": {"name": "Acme", "description": "Things"},
+            "labels": [{"name": "bug", "color": "#ff0000"}],
+            "environments": [{"name": "Here", "driver": "local"}, {"name": "Box", "driver": "ssh"}],
+            "agents": [
+                {"name": "Ada", "adapterType": "process", "role": "ceo", "adapterConfig": {"command": "true", "env": {"A": "1"}}},
+                {"name": "Bob", "adapterType": "process", "reportsTo": "Ada", "defaultEnvironment": "Box"},
+            ],
+            "goals": [{"title": "Grow", "level": "company"}, {"title": "Sell", "parent": "Grow", "owner": "Bob"}],
+            "projects": [{"name": "Web", "lead": "Ada", "goals": ["Sell"], "executionWorkspacePolicy": {"environment": "Box"},
+                          "workspaces": {"one": {"cwd": "/one", "primary": true}, "two": {"cwd": "/two"}}}],
+            "budgets": [{"amount": 1000}, {"agent": "Bob", "amount": 100}],
+            "automations": [
+                {"name": "ship", "after": [{"automation": "check"}], "nodes": [{"id": "tag", "agent": "Bob"}]},
+                {"name": "check", "nodes": [{"id": "look", "agent": "Ada"}, {"id": "ask", "gate": {"title": "Sure?"}}]},
+            ],
+        })
+    }
+
+    #[test]
+    fn a_company_that_is_what_the_file_says_needs_nothing() {
+        for prune in [false, true] {
+            assert_eq!(planned(full(), full(), prune).unwrap(), Plan::default());
+        }
+    }
+
+    #[test]
+    fn one_thing_that_is_edited_is_one_change() {
+        type Edit = fn(&mut Json);
+        let edits: [(Edit, &[&str]); 15] = [
+            (
+                |it| it["automations"][1]["nodes"][0]["agent"] = json!("Bob"),
+                &[r#"change automation check nodes[look].agent: "Ada" > "Bob""#],
+            ),
+            (
+                |it| {
+                    it["automations"][1]["nodes"]
+                        .as_array_mut()
+                        .unwrap()
+                        .push(json!({"id": "end", "agent": "Ada"}))
+                },
+                &[r#"change automation check nodes[end].id: - > "end", nodes[end].agent: - > "Ada""#],
+            ),
+            (
+                |it| it["automations"][1]["nodes"].as_array_mut().unwrap().reverse(),
+                &[
+                    r#"change automation check nodes: [{"id":"look","agent":"Ada"},{"id":"ask","gate":{"title":"Sure?"}}] > [{"id":"ask","gate":{"title":"Sure?"}},{"id":"look","agent":"Ada"}]"#,
+                ],
+            ),
+            (
+                |it| it["company"]["description"] = json!("All"),
+                &[r#"change company Acme description: "Things" > "All""#],
+            ),
+            (
+                |it| it["company"] = json!({"name": "Acme"}),
+                &[r#"change company Acme description: "Things" > -"#],
+            ),
+            (|it| it["company"] = json!({"description": "Things"}), &[]),
+            (
+                |it| it["labels"][0]["color"] = json!("#00ff00"),
+                &[r##"change label bug color: "#ff0000" > "#00ff00""##],
+            ),
+            (
+                |it| it["agents"][0]["adapterConfig"]["env"] = json!({"B": "2"}),
+                &[r#"change agent Ada adapterConfig.env.B: - > "2", adapterConfig.env.A: "1" > -"#],
+            ),
+            (
+                |it| it["agents"][1]["canAssignTasks"] = json!(false),
+                &["change agent Bob canAssignTasks: true > false"],
+            ),
+            (|it| it["agents"][1]["reportsTo"] = json!("ada"), &[]),
+            (|it| it["agents"][0]["name"] = json!("ADA"), &[r#"change agent ADA name: "Ada" > "ADA""#]),
+            (
+                |it| it["environments"][0]["name"] = json!("This machine"),
+                &[r#"change environment This machine name: "Here" > "This machine""#],
+            ),
+            (
+                |it| it["projects"][0]["workspaces"]["two"]["cwd"] = json!("/2"),
+                &[r#"change project Web workspaces.two.cwd: "/two" > "/2""#],
+            ),
+            (
+                |it| it["projects"][0]["executionWorkspacePolicy"] = json!({"environment": "Here"}),
+                &[r#"change project Web executionWorkspacePolicy.environment: "Box" > "Here""#],
+            ),
+            (
+                |it| it["budgets"][1]["amount"] = json!(200),
+                &["change budget agent Bob, billed_cents, calendar_month_utc amount: 100 > 200"],
+            ),
+        ];
+        for (edit, expected) in edits {
+            let mut file = full();
+            edit(&mut file);
+            assert_eq!(told(&planned(full(), file.clone(), false).unwrap()), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn what_others_refer_to_is_made_first_and_removed_last() {
+        let mut file = full();
+        file["agents"].as_array_mut().unwrap().reverse();
+        file["goals"].as_array_mut().unwrap().reverse();
+        let order = |plan: &Plan| {
+            plan.changes.iter().map(|change| format!("{} {}", change.action, change.name)).collect::<Vec<_>>()
+        };
+        let made =
+            planned(json!({"company": {"name": "Acme", "description": "Things"}}), file, false).unwrap();
+        let expected = [
+            "make bug",
+            "make Here",
+            "make Box",
+            "make Ada",
+            "make Bob",
+            "make Grow",
+            "make Sell",
+            "make Web",
+            "make company, billed_cents, calendar_month_utc",
+            "make agent Bob, billed_cents, calendar_month_utc",
+            "make check",
+            "make ship",
+        ];
+        assert_eq!(order(&made), expected);
+        assert_eq!(told(&made)[0], r##"make label bug name: - > "bug", color: - > "#ff0000""##);
+        let empty = json!({"labels": [], "environments": [], "agents": [], "goals": [], "projects": [], "budgets": [], "automations": []});
+        let removed = planned(full(), empty, true).unwrap();
+        let expected = [
+            "remove ship",
+            "remove check",
+            "remove company, billed_cents, calendar_month_utc",
+            "remove agent Bob, billed_cents, calendar_month_utc",
+            "remove Web",
+            "remove Grow",
+            "remove Sell",
+            "remove Ada",
+            "remove Bob",
+            "remove Box",
+            "remove bug",
+        ];
+        assert_eq!(order(&removed), expected);
+    }
+
+    #[test]
+    fn nothing_is_removed_unless_that_is_asked_for_nor_of_what_the_file_does_not_speak_of() {
+        let mut file = json!({"agents": [full()["agents"][0]], "projects": [full()["projects"][0]]});
+        file["projects"][0]["workspaces"] = json!({"two": {"cwd": "/two"}});
+        file["projects"][0].as_object_mut().unwrap().remove("goals");
+        let kept = planned(full(), file.clone(), false).unwrap();
+        let expected = [
+            r#"change project Web goals: ["Sell"] > -, workspaces.two.primary: - > true, workspaces.one.primary: true > -"#,
+        ];
+        assert_eq!(told(&kept), expected);
+        let left =
+            [(Section::Agents, "Bob".to_owned()), (Section::Projects, "Web: the workspace one".to_owned())];
+        assert_eq!(kept.left, left);
+        let pruned = planned(full(), file, true).unwrap();
+        let expected = [
+            r#"change project Web goals: ["Sell"] > -, workspaces.two.primary: - > true, workspaces.one.primary: true > -, workspaces.one.cwd: "/one" > -"#,
+            "remove agent Bob",
+        ];
+        assert_eq!((told(&pruned), pruned.left.len()), (expected.map(str::to_owned).to_vec(), 0));
+    }
+
+    #[test]
+    fn a_budget_that_limits_nothing_need_not_be_removed() {
+        let there = json!({"budgets": [{"amount": 0}, {"amount": 5, "metric": "tokens", "active": false}]});
+        assert_eq!(planned(there, json!({"budgets": []}), true).unwrap(), Plan::default());
+    }
+
+    #[test]
+    fn what_a_name_means_must_be_there_when_all_is_done() {
+        let one = |agent: Json| json!({"agents": [agent]});
+        let cases = [
+            (
+                json!({"name": "Cy", "adapterType": "process", "reportsTo": "Nobody"}),
+                Some(("agents[0].reportsTo", "there is no agent `Nobody`")),
+            ),
+            (
+                json!({"name": "Cy", "adapterType": "process", "reportsTo": "Bob"}),
+                Some(("agents[0].reportsTo", "there is no agent `Bob`")),
+            ),
+            (json!({"name": "Cy", "adapterType": "process", "reportsTo": "Waiting"}), None),
+            (json!({"name": "Cy", "adapterType": "process", "defaultEnvironment": "Box"}), None),
+            (
+                json!({"name": "waiting", "adapterType": "process"}),
+                Some(("agents[0]", "the agent `waiting` waits for its approval")),
+            ),
+            (
+                json!({"name": "Cy", "adapterType": "process", "reportsTo": "Cy"}),
+                Some(("agents[0].reportsTo", "leads back to `Cy` itself")),
+            ),
+        ];
+        for (agent, expected) in cases {
+            // Those whom the file does not have go.
+            let found = planned(full(), one(agent.clone()), true).err().unwrap_or_default();
+            let first = found.first().map(|mistake| (mistake.path.as_str(), mistake.message.as_str()));
+            assert_eq!(first, expected, "{agent}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_above_themselves_when_all_is_done() {
+        // Bob, who is not in the file, reports to Ada.
+        let file = json!({"agents": [{"name": "Ada", "adapterType": "process", "reportsTo": "Bob"}]});
+        let found = planned(full(), file, false).unwrap_err();
+        assert_eq!(found[0].path, "agents[0].reportsTo");
+        // Turned around as a whole it is no circle, and who is above is put there first.
+        let file = json!({"agents": [
+            {"name": "Ada", "adapterType": "process", "reportsTo": "Bob"}, {"name": "Bob", "adapterType": "process"},
+        ]});
+        let turned = planned(full(), file, false).unwrap();
+        assert_eq!(
+            turned.changes.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(),
+            ["Bob", "Ada"]
+        );
+    }
+
+    #[test]
+    fn automations_that_would_start_each_other_for_ever_are_refused() {
+        let mut file = full();
+        file["automations"][1]["after"] = json!([{"automation": "ship"}]);
+        let found = planned(full(), file, false).unwrap_err();
+        let paths: Vec<&str> = found.iter().map(|mistake| mistake.path.as_str()).collect();
+        assert_eq!(paths, ["automations[0].after", "automations[1].after"]);
+    }
+
+    #[test]
+    fn names_that_mean_several_things_are_refused() {
+        let mut there = company(json!({"goals": [{"title": "Grow"}]}));
+        let twin = there.of(Section::Goals)[0].clone();
+        there.sections.get_mut(&Section::Goals).unwrap().push(twin);
+        for (file, path) in [
+            (json!({"version": 1, "goals": [{"title": "Grow"}]}), "goals[0]"),
+            (json!({"version": 1, "projects": [{"name": "Web", "goals": ["Grow"]}]}), "projects[0].goals[0]"),
+        ] {
+            let found = plan(&there, &read(&file).unwrap(), &Wish::default()).unwrap_err();
+            assert_eq!(
+                (found[0].path.as_str(), found[0].message.as_str()),
+                (path, "the company has several goals called `Grow`")
+            );
+        }
+    }
+
+    #[test]
+    fn what_nobody_is_to_read_is_a_mark_on_both_sides() {
+        let agent = |value: &str| {
+            let fields = json!({"name": "Ada", "adapterType": "process", "adapterConfig": {"env": {"KEY": value, "A": "1"}}});
+            let shown = json!({"name": "Ada", "adapterType": "process", "adapterConfig": {"env": {"KEY": MARK, "A": "1"}}});
+            let object = |value: Json| value.as_object().cloned().unwrap();
+            let entry = Entry::new(Section::Agents, None, object(fields)).showing(object(shown));
+            Document { sections: BTreeMap::from([(Section::Agents, vec![entry])]) }
+        };
+        let planned = |new: &str| plan(&agent("old"), &agent(new), &Wish::default()).unwrap();
+        assert_eq!(planned("old"), Plan::default());
+        let expected = format!(r#"change agent Ada adapterConfig.env.KEY: "{MARK}" > "{MARK}""#);
+        assert_eq!(told(&planned("new")), [expected]);
+        assert!(!format!("{:?}", planned("new").changes[0].fields).contains("old"));
+    }
+}

@@ -1,0 +1,221 @@
+//! Waking the agents of attempts that were ordered, each in a transaction of its own: the wake begins and the attempt is
+//! under way in the same commit, so that none is lost and none is woken twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::agent::{AgentStatus, PauseReason};
+use domain::automation::definition::Node;
+use domain::automation::transition::{RunEvent, next};
+use domain::automation::{AttemptState, AutomationRunStatus, FailureClass, Guardrail, StopKind};
+use domain::hold::HeldReason;
+use domain::moment::Moment;
+use domain::wake::{Actor, Refusal, Source, TriggerDetail, WakeRequest};
+use serde_json::{Map, Value as Json, json};
+use store::agents::Agent;
+use store::automations::nodes::{self, Attempt};
+use store::automations::runs;
+use store::{StoreError, Tx};
+
+use super::AttemptKey;
+use super::loaded::{Loaded, end_attempt};
+use super::telling::{self, Note};
+use super::tend::fail_node;
+use crate::intake::{self, Admission, Fate};
+use crate::wakes::Admitted;
+use crate::{Inner, sweeps};
+
+const BATCH: i64 = 128;
+/// How long an agent that takes no work is left alone, unless somebody lifts what keeps it.
+const PUT_OFF: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(engine: Arc<Inner>) {
+    loop {
+        let pass = pass(&engine).await;
+        if !sweeps::rest(&engine, "the steps of automations", &engine.automations.dispatch, pass).await {
+            return;
+        }
+    }
+}
+
+async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
+    loop {
+        let now = engine.clock.now();
+        let due = engine
+            .read((), move |tx, ()| Box::pin(async move { nodes::ordered(tx, now, BATCH).await }))
+            .await?;
+        if due.is_empty() || engine.closing.is_cancelled() {
+            break;
+        }
+        for attempt in &due {
+            let run = attempt.run_id.clone();
+            let woken = engine.at_door(attempt.clone(), |tx, attempt, admission| {
+                Box::pin(async move { deliver(tx, attempt, admission).await })
+            });
+            if let Err(error) = woken.await {
+                tracing::warn!(%run, node = %attempt.node_id, %error, "cannot wake the agent of a step");
+                return Ok(engine.settings.period);
+            }
+            engine.automations.tend.notify_one();
+            engine.automations.status.notify_one();
+        }
+    }
+    let next = engine.read((), |tx, ()| Box::pin(nodes::next_ordered(tx))).await?;
+    let wait = next.map_or(sweeps::seldom(engine), |at| at.since(engine.clock.now()));
+    Ok(wait.clamp(Duration::from_millis(5), sweeps::seldom(engine)))
+}
+
+/// Wakes the agent of an attempt. Agent first, then the automation run, as everywhere (D15).
+async fn deliver(
+    tx: &mut Tx<'_>,
+    ordered: Attempt,
+    admission: Admission,
+) -> Result<Option<Admitted>, StoreError> {
+    let now = admission.now;
+    let agent = intake::lock_agent(tx, &ordered.agent_id).await?;
+    let Ok(mut it) = Loaded::load(tx, &ordered.run_id, true).await? else { return Ok(None) };
+    let attempt = nodes::lock_attempt(tx, &ordered.run_id, &ordered.node_id, ordered.attempt).await?;
+    let is_due = |it: &Attempt| it.state == AttemptState::Ordered && it.counts && it.deliver_at <= now;
+    let Some(mut attempt) = attempt.filter(is_due) else { return Ok(None) };
+    if !it.run.status.is_at_work() || it.run.stop_to.is_some() {
+        // The look that stops the run takes it back.
+        put_off(tx, &mut attempt, None, now).await?;
+        runs::look_by(tx, &it.run.id, now).await?;
+        return Ok(None);
+    }
+    let Some(node) = it.definition.node(&attempt.node_id).cloned() else { return Ok(None) };
+    let Some(agent) = agent.filter(|agent| agent.status != AgentStatus::Terminated) else {
+        let words = "its agent is there no more".to_owned();
+        refuse(tx, &mut it, attempt, &node, (FailureClass::AgentGone, words), now).await?;
+        return Ok(None);
+    };
+    if agent.status == AgentStatus::Paused && agent.pause_reason == Some(PauseReason::Budget) {
+        hold_spend(tx, &mut it, attempt, &agent, now).await?;
+        return Ok(None);
+    }
+    if !agent.status.is_invokable() {
+        put_off(tx, &mut attempt, Some(HeldReason::Paused), now).await?;
+        return Ok(None);
+    }
+    let key = AttemptKey { run: it.run.id.clone(), node: node.id.clone(), attempt: attempt.attempt };
+    let request = request(&it, &node, &attempt, &key);
+    let fate = intake::admit(tx, &agent, &request, &admission).await?;
+    match &fate {
+        Fate::Queued { run, .. } | Fate::Merged { run } | Fate::Replayed { run: Some(run), .. } => {
+            attempt.agent_run_id = Some(run.id.clone());
+            attempt.state = AttemptState::Running;
+            attempt.started_at = Some(now);
+            attempt.held_reason = None;
+            nodes::update_attempt(tx, &attempt).await?;
+            // Its time limits begin with it.
+            runs::look_by(tx, &it.run.id, now).await?;
+        }
+        Fate::Refused { refusal: Refusal::Budget(_) } => {
+            hold_spend(tx, &mut it, attempt, &agent, now).await?
+        }
+        Fate::Refused { refusal: Refusal::NotInvokable(_) } => {
+            put_off(tx, &mut attempt, Some(HeldReason::Paused), now).await?;
+        }
+        Fate::Skipped { reason, .. } => {
+            let words = format!("its agent takes no such work: {reason}");
+            refuse(tx, &mut it, attempt, &node, (FailureClass::ToolResolution, words), now).await?;
+        }
+        Fate::Deferred { .. } | Fate::Replayed { run: None, .. } | Fate::KeyReused { .. } => {
+            put_off(tx, &mut attempt, None, now).await?;
+        }
+    }
+    Ok(Some(Admitted { agent, fate }))
+}
+
+async fn put_off(
+    tx: &mut Tx<'_>,
+    attempt: &mut Attempt,
+    why: Option<HeldReason>,
+    now: Moment,
+) -> Result<(), StoreError> {
+    attempt.held_reason = why;
+    attempt.deliver_at = now.plus(PUT_OFF);
+    nodes::update_attempt(tx, attempt).await
+}
+
+/// The attempt will never be.
+async fn refuse(
+    tx: &mut Tx<'_>,
+    it: &mut Loaded,
+    mut attempt: Attempt,
+    node: &Node,
+    (class, words): (FailureClass, String),
+    now: Moment,
+) -> Result<(), StoreError> {
+    end_attempt(&mut attempt, json!({ "outcome": "failed", "failureClass": class, "reason": words }), now);
+    nodes::update_attempt(tx, &attempt).await?;
+    fail_node(tx, it, node, class, words, attempt.attempt, now).await?;
+    it.run.look_at = Some(now);
+    it.run.updated_at = now;
+    runs::update(tx, &it.run).await
+}
+
+/// A budget keeps the agent from work: the run is paused, and goes on when every agent of it may spend again.
+async fn hold_spend(
+    tx: &mut Tx<'_>,
+    it: &mut Loaded,
+    mut attempt: Attempt,
+    agent: &Agent,
+    now: Moment,
+) -> Result<(), StoreError> {
+    put_off(tx, &mut attempt, Some(HeldReason::Budget), now).await?;
+    let reason = format!("a budget keeps {} from work", agent.name);
+    let run = &mut it.run;
+    run.stop_to = Some(AutomationRunStatus::Paused);
+    run.stop_asked_at = Some(now);
+    run.stop_kind = Some(StopKind::GuardrailStopped);
+    run.guardrail = Some(Guardrail::SpendPause);
+    run.stop_reason = Some(reason.clone());
+    if let Ok(status) = next(run.status, RunEvent::Pause) {
+        run.status = status;
+    }
+    run.look_at = Some(now);
+    run.updated_at = now;
+    let note = Note::run("run_paused_spend_cap_exceeded").because(Some(reason.clone()));
+    telling::tell(tx, run, note.with(json!({ "agentId": agent.id })), now).await?;
+    let by = Actor::system("automation");
+    let details = json!({ "agentId": agent.id, "reason": reason });
+    telling::audit(tx, run, &by, "automation.internal_sweep.spend_paused_run", details, now).await?;
+    runs::update(tx, run).await
+}
+
+/// The wake of an attempt. Its key is the attempt's own: it joins no other wake and is never made twice.
+fn request(it: &Loaded, node: &Node, attempt: &Attempt, key: &AttemptKey) -> WakeRequest {
+    let task_key = key.task_key();
+    let about = json!({
+        "automationRunId": it.run.id, "automation": it.automation.name, "nodeId": node.id,
+        "attempt": attempt.attempt,
+    });
+    let payload: Map<String, Json> = about.as_object().cloned().unwrap_or_default();
+    let mut told = about;
+    let feedback = it.nodes.iter().find(|row| row.node_id == node.id).and_then(|row| row.feedback.clone());
+    told["objective"] = json!(attempt.objective);
+    told["feedback"] = json!(feedback);
+    told["inputs"] = it.run.inputs.clone();
+    told["workspace"] = json!(it.run.root);
+    told["output"] = json!(node.output);
+    told["scope"] = json!(node.scope);
+    told["kind"] = json!(node.kind);
+    let context = Map::from_iter([
+        ("taskKey".to_owned(), json!(task_key)),
+        ("source".to_owned(), json!("automation")),
+        ("wakeReason".to_owned(), json!("automation_node")),
+        ("bugleAutomation".to_owned(), told),
+    ]);
+    WakeRequest {
+        source: Source::Automation,
+        trigger_detail: Some(TriggerDetail::System),
+        reason: Some("automation_node".to_owned()),
+        payload,
+        context,
+        idempotency_key: Some(task_key),
+        body_hash: String::new(),
+        actor: Actor::system("automation"),
+        carries_on: true,
+    }
+}

@@ -1,0 +1,464 @@
+//! Questions to people: listing them, deciding them, and what their time does to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::automation::definition::{Decision, Expiry};
+use domain::automation::gate::{self, Act, Ask, Decider, GateStatus, Open, Refused, Standing};
+use domain::automation::graph::Graph;
+use domain::automation::operation;
+use domain::automation::transition::{RunEvent, next};
+use domain::automation::{AutomationRunStatus, NodeState, Output, OutputFile, StopKind};
+use domain::ids::{AutomationRunId, CompanyId, GateId};
+use domain::issue::refusal::Kind;
+use domain::moment::Moment;
+use domain::wake::{Actor, ActorKind};
+use serde_json::{Value as Json, json};
+use store::automations::gates::{self, GateRow};
+use store::automations::{nodes, runs};
+use store::{StoreError, Tx};
+
+use super::found;
+use super::loaded::{Loaded, Unloadable};
+use super::telling::{self, Note};
+use super::tend::{bind, over, requeue};
+use crate::activity::Author;
+use crate::{Engine, EngineError, Inner, sweeps};
+
+/// The longest list of gates.
+pub const MOST_GATES: i64 = 1_000;
+const BATCH: i64 = 128;
+
+/// A gate, with what it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateView {
+    pub gate: GateRow,
+    pub automation: String,
+    pub run_number: i64,
+}
+
+/// What somebody decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateDecision {
+    pub decision: Decision,
+    /// Of what was shown; without it nobody knows what was decided about.
+    pub hash: String,
+    pub reason: Option<String>,
+    /// For rework: where it begins.
+    pub targets: Vec<String>,
+}
+
+impl Engine {
+    /// Lists the gates of a company that wait, oldest first, behind a place; all of them can be had, however many.
+    pub async fn gates(
+        &self,
+        company: &CompanyId,
+        after: (Moment, String),
+        limit: i64,
+    ) -> Result<Vec<GateView>, EngineError> {
+        let limit = limit.clamp(1, MOST_GATES);
+        let listed = self.inner.read((company.clone(), after), move |tx, (company, after)| {
+            Box::pin(async move {
+                let mut views = Vec::new();
+                for gate in gates::pending(tx, &company, (after.0, &after.1), limit).await? {
+                    views.extend(view(tx, gate).await?);
+                }
+                Ok(views)
+            })
+        });
+        Ok(listed.await?)
+    }
+
+    /// Finds a gate by its id, whatever company it belongs to.
+    pub async fn gate(&self, id: &GateId) -> Result<GateView, EngineError> {
+        let found = self.inner.read(id.clone(), |tx, id| {
+            Box::pin(async move {
+                match gates::get(tx, &id).await? {
+                    Some(gate) => view(tx, gate).await,
+                    None => Ok(None),
+                }
+            })
+        });
+        found.await?.ok_or(EngineError::NotFound("Gate"))
+    }
+
+    /// Decides a gate, once, about exactly what was shown.
+    ///
+    /// Refused with the codes of `domain::automation::gate::Refused`. When a file that was shown has changed since, what is
+    /// shown is made anew with a new hash, and the decision is refused as stale: whoever decides looks again.
+    pub async fn decide_gate(
+        &self,
+        id: &GateId,
+        ask: GateDecision,
+        by: &Author,
+    ) -> Result<GateView, EngineError> {
+        self.inner.refuse_when_closing()?;
+        let before = self.gate(id).await?.gate;
+        let files = match ask.decision {
+            Decision::Approve => self.files_now(&before).await?,
+            Decision::Rework | Decision::Cancel => None,
+        };
+        let (now, random) = (self.now(), self.inner.dice.bytes());
+        let context = (before, ask, by.clone(), files);
+        let decided = self.inner.write_unless(context, move |tx, (before, ask, by, files)| {
+            Box::pin(async move { decide(tx, &before, &ask, &by, files, random, now).await })
+        });
+        let refused = decided.await?;
+        self.inner.automations.ring();
+        self.inner.feed.ring();
+        match refused {
+            None => self.gate(id).await,
+            Some((refused, gate)) => Err(refusal(&refused, &gate)),
+        }
+    }
+
+    /// The files that a gate shows, as they are now; `None`: it shows none.
+    async fn files_now(&self, gate: &GateRow) -> Result<Option<Json>, EngineError> {
+        let run =
+            self.inner.read(gate.run_id.clone(), |tx, id| Box::pin(async move { runs::get(tx, &id).await }));
+        let root = run.await?.and_then(|run| run.root);
+        let mut shown = gate.shown.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let mut any = false;
+            for upstream in shown["upstream"].as_array_mut().into_iter().flatten() {
+                let files: Vec<OutputFile> =
+                    serde_json::from_value(upstream["files"].clone()).unwrap_or_default();
+                any |= !files.is_empty();
+                let now = found::again(root.as_deref(), &files);
+                let now = files.into_iter().zip(now).map(|(was, is)| match is {
+                    Some(is) => is,
+                    None => OutputFile { bytes: 0, sha256: "missing".to_owned(), ..was },
+                });
+                upstream["files"] = json!(now.collect::<Vec<_>>());
+            }
+            any.then_some(shown)
+        });
+        Ok(look.await.unwrap_or_default())
+    }
+}
+
+async fn view(tx: &mut Tx<'_>, gate: GateRow) -> Result<Option<GateView>, StoreError> {
+    let Some(run) = runs::get(tx, &gate.run_id).await? else { return Ok(None) };
+    let automation = store::automations::definitions::get(tx, &run.automation_id).await?;
+    let automation = automation.map(|it| it.name).unwrap_or_default();
+    Ok(Some(GateView { gate, automation, run_number: run.number }))
+}
+
+/// A gate as far as its time goes.
+pub(super) fn open(gate: &GateRow) -> Open {
+    let expiry: Option<Expiry> = gate.expiry.as_ref().and_then(|it| serde_json::from_value(it.clone()).ok());
+    Open {
+        asked_at: gate.asked_at,
+        terms: gate::terms(expiry.as_ref()),
+        reminded_at: gate.reminded_at,
+        reminders: u32::try_from(gate.reminders).unwrap_or(u32::MAX),
+        reminded_late: gate.reminded_late,
+        escalated: gate.escalated_at.is_some(),
+        marked_stale: gate.stale_at.is_some(),
+    }
+}
+
+fn list<T: serde::de::DeserializeOwned>(json: &Json) -> Vec<T> {
+    serde_json::from_value(json.clone()).unwrap_or_default()
+}
+
+fn refusal(refused: &Refused, gate: &GateRow) -> EngineError {
+    let (kind, words) = match refused {
+        Refused::RequiresHuman => (Kind::Forbidden, "Only a person decides a gate".to_owned()),
+        Refused::NotAllowed => (Kind::Forbidden, "Not one of the approvers of this gate".to_owned()),
+        Refused::SelfApproval => {
+            (Kind::Forbidden, "Who started the run may not approve it; somebody else must".to_owned())
+        }
+        Refused::AlreadyDecided => (Kind::Conflict, "The gate is decided already".to_owned()),
+        Refused::Withdrawn => {
+            (Kind::Conflict, "The gate was withdrawn: what it asked about is made again".to_owned())
+        }
+        Refused::Expired => (
+            Kind::Conflict,
+            "The gate expired before anybody decided; retry its node to ask again".to_owned(),
+        ),
+        Refused::Stale => {
+            (Kind::Conflict, "What was shown is not what is asked now; look at the gate again".to_owned())
+        }
+        Refused::InvalidDecision => (Kind::Unprocessable, "That cannot be decided here".to_owned()),
+        Refused::InvalidTarget(target) => {
+            (Kind::Unprocessable, format!("{target} does not come before this gate"))
+        }
+    };
+    let details = json!({
+        "code": refused.code(), "gateId": gate.id, "automationRunId": gate.run_id, "status": gate.status,
+        "winningDecision": gate.decision, "decidedBy": gate.decided_by, "decidedAt": gate.decided_at,
+        "hash": gate.hash, "decisions": gate.decisions,
+    });
+    EngineError::refused_with(kind, words, details)
+}
+
+/// Returns why it was refused, when something was written with the refusal.
+async fn decide(
+    tx: &mut Tx<'_>,
+    before: &GateRow,
+    ask: &GateDecision,
+    by: &Author,
+    files: Option<Json>,
+    random: [u8; 16],
+    now: Moment,
+) -> Result<Option<(Refused, GateRow)>, EngineError> {
+    let mut it = match Loaded::load(tx, &before.run_id, true).await? {
+        Ok(loaded) => loaded,
+        Err(Unloadable::Gone) => return Err(EngineError::NotFound("Automation run")),
+        Err(Unloadable::Unreadable(_, why)) => return Err(EngineError::refused(Kind::Unprocessable, why)),
+    };
+    // Read again: the run is locked now.
+    let mut gate = gates::get(tx, &before.id).await?.ok_or(EngineError::NotFound("Gate"))?;
+    let definition = it.definition.clone();
+    let graph = Graph::of(&definition);
+    let (decisions, approvers): (Vec<Decision>, Vec<String>) = (list(&gate.decisions), list(&gate.approvers));
+    let user = by.user_id();
+    let standing = Standing {
+        status: gate.status,
+        hash: &gate.hash,
+        decisions: &decisions,
+        approvers: &approvers,
+        self_approval: gate.self_approval,
+        started_by: gate.started_by.as_deref(),
+        before: graph.ancestors(&gate.node_id),
+        open: open(&gate),
+    };
+    let asked = Ask {
+        decision: ask.decision,
+        hash: &ask.hash,
+        targets: &ask.targets,
+        by: Decider { is_person: by.is_board(), user: user.as_deref() },
+    };
+    if let Err(refused) = gate::decide(&standing, &asked, now) {
+        return Err(refusal(&refused, &gate));
+    }
+    if let Some(shown) = files.filter(|shown| *shown != gate.shown) {
+        gate.hash = bind(&gate.id, &shown);
+        gate.shown = shown;
+        gates::show_anew(tx, &gate).await?;
+        let note = Note::node("gate_changed", &gate.node_id)
+            .because(Some("a file that it shows has changed".to_owned()))
+            .with(json!({ "gateId": gate.id }));
+        telling::tell(tx, &mut it.run, note, now).await?;
+        runs::update(tx, &it.run).await?;
+        return Ok(Some((Refused::Stale, gate)));
+    }
+    let actor = by.actor();
+    gate.status = GateStatus::Decided;
+    gate.decision = Some(ask.decision);
+    gate.reason = ask.reason.clone();
+    gate.targets = Some(json!(ask.targets));
+    gate.decided_at = Some(now);
+    gate.decided_by_kind = Some(actor.kind);
+    gate.decided_by = actor.id.clone();
+    gate.next_at = None;
+    gates::update(tx, &gate).await?;
+    let metadata = json!({
+        "gateId": gate.id, "decision": ask.decision, "decidedBy": { "kind": actor.kind, "actorId": actor.id },
+        "hash": gate.hash, "targets": ask.targets,
+    });
+    let note = Note::node("gate_decided", &gate.node_id).because(ask.reason.clone()).with(metadata.clone());
+    telling::tell(tx, &mut it.run, note, now).await?;
+    let mut details = metadata;
+    details["reason"] = json!(ask.reason);
+    details["nodeId"] = json!(gate.node_id);
+    telling::audit(tx, &it.run, &actor, "automation.gate_decided", details, now).await?;
+    match ask.decision {
+        Decision::Approve => approve(tx, &mut it, &gate, now).await?,
+        Decision::Rework => {
+            let of = definition.node(&gate.node_id).and_then(|node| node.gate.clone()).unwrap_or_default();
+            let targets = gate::rework_targets(&graph, &gate.node_id, &of, &ask.targets);
+            let mut reset = operation::from_nodes(&graph, targets);
+            reset.nodes.insert(gate.node_id.clone());
+            let feedback = ask.reason.clone().unwrap_or_else(|| "a person sent it back".to_owned());
+            it.reset(tx, &reset, Some(&feedback), now).await?;
+            if let Some(row) = it.node(&gate.node_id) {
+                row.reworks += 1;
+                nodes::update(tx, row).await?;
+            }
+        }
+        Decision::Cancel => {
+            cancel(tx, &mut it, StopKind::Cancelled, "cancelled at a gate", random, now).await?;
+        }
+    }
+    if ask.decision != Decision::Cancel {
+        proceed(tx, &mut it, now).await?;
+    }
+    it.run.updated_at = now;
+    runs::update(tx, &it.run).await?;
+    Ok(None)
+}
+
+async fn approve(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) -> Result<(), StoreError> {
+    let output = Output {
+        status: "completed".to_owned(),
+        text: gate.reason.clone().unwrap_or_default(),
+        json: Some(json!({ "decision": gate.decision, "decidedBy": gate.decided_by, "reason": gate.reason })),
+        ..Output::default()
+    };
+    if let Some(row) = it.node(&gate.node_id) {
+        row.state = NodeState::Completed;
+        row.output = serde_json::to_value(&output).ok();
+        row.finished_at = Some(now);
+        nodes::update(tx, row).await?;
+    }
+    telling::tell(tx, &mut it.run, Note::node("node_completed", &gate.node_id), now).await
+}
+
+/// The run goes on after a decision: at once when it is at work, or as soon as it has a place.
+async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, now: Moment) -> Result<(), StoreError> {
+    let was = it.run.status;
+    if let Ok(status) = next(was, RunEvent::Decided) {
+        if status == AutomationRunStatus::Queued {
+            requeue(it, now);
+            telling::tell(tx, &mut it.run, Note::run("run_resumed"), now).await?;
+        } else if status.is_at_work() {
+            it.run.look_at = Some(now);
+        }
+    }
+    Ok(())
+}
+
+/// The run is to end: at once, or when what is under way has stopped.
+pub(super) async fn cancel(
+    tx: &mut Tx<'_>,
+    it: &mut Loaded,
+    kind: StopKind,
+    reason: &str,
+    random: [u8; 16],
+    now: Moment,
+) -> Result<(), StoreError> {
+    it.run.stop_kind = Some(kind);
+    it.run.stop_reason = Some(reason.to_owned());
+    it.run.stop_asked_at = Some(now);
+    it.run.guardrail = None;
+    if it.run.status.is_at_work() {
+        it.run.stop_to = Some(AutomationRunStatus::Cancelled);
+        it.run.stop_drains = false;
+        it.run.look_at = Some(now);
+        let note = Note::run("run_cancel_requested").because(Some(reason.to_owned()));
+        return telling::tell(tx, &mut it.run, note, now).await;
+    }
+    if let Ok(status) = next(it.run.status, RunEvent::Cancel) {
+        it.run.status = status;
+        it.run.stopped_at = Some(now);
+        it.run.finished_at = Some(now);
+        it.run.detail = Some(reason.to_owned());
+        it.run.held_reason = None;
+        it.run.look_at = None;
+        telling::tell(tx, &mut it.run, Note::run("run_cancelled").because(Some(reason.to_owned())), now)
+            .await?;
+        over(tx, it, now, &mut |what: &str| derive(random, what)).await?;
+    }
+    Ok(())
+}
+
+/// More random numbers out of one, the same ones for the same transaction.
+pub(super) fn derive(random: [u8; 16], what: &str) -> [u8; 16] {
+    use sha2::{Digest, Sha256};
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&Sha256::new().chain_update(random).chain_update(what.as_bytes()).finalize()[..16]);
+    bytes
+}
+
+pub(super) async fn run(engine: Arc<Inner>) {
+    loop {
+        let pass = pass(&engine).await;
+        if !sweeps::rest(&engine, "gates", &engine.automations.gates, pass).await {
+            return;
+        }
+    }
+}
+
+/// What their time does to gates: each by itself, guarded by what was seen.
+async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
+    loop {
+        let now = engine.clock.now();
+        let due =
+            engine.read((), move |tx, ()| Box::pin(async move { gates::due(tx, now, BATCH).await })).await?;
+        if due.is_empty() || engine.closing.is_cancelled() {
+            break;
+        }
+        for gate in due {
+            let random = engine.dice.bytes();
+            let id = gate.id.clone();
+            let acted = engine.write((gate.run_id, gate.id), move |tx, (run, gate)| {
+                Box::pin(async move { act(tx, &run, &gate, random, now).await })
+            });
+            if let Err(error) = acted.await {
+                tracing::warn!(gate = %id, %error, "cannot look after the gate");
+                return Ok(engine.settings.period);
+            }
+        }
+        engine.automations.admission.notify_one();
+        engine.automations.schedules.notify_one();
+        engine.automations.status.notify_one();
+        engine.feed.ring();
+    }
+    let next = engine.read((), |tx, ()| Box::pin(gates::next_due(tx))).await?;
+    let seldom = sweeps::seldom(engine);
+    Ok(next.map_or(seldom, |at| at.since(engine.clock.now())).clamp(Duration::from_millis(20), seldom))
+}
+
+async fn act(
+    tx: &mut Tx<'_>,
+    run: &AutomationRunId,
+    id: &GateId,
+    random: [u8; 16],
+    now: Moment,
+) -> Result<(), StoreError> {
+    let Ok(mut it) = Loaded::load(tx, run, true).await? else { return Ok(()) };
+    let Some(mut gate) = gates::get(tx, id).await?.filter(|gate| gate.status == GateStatus::Pending) else {
+        return Ok(());
+    };
+    let by = Actor { kind: ActorKind::System, id: Some("automation_gate_expiry".to_owned()) };
+    let (acts, next_at) = gate::due(&open(&gate), now);
+    gate.next_at = next_at;
+    for act in acts {
+        let node = gate.node_id.clone();
+        let (event, action, metadata) = match act {
+            Act::MarkStale => {
+                gate.stale_at = Some(now);
+                let seconds = gate::STALE_AFTER.as_secs();
+                it.run.detail = Some(format!("a gate has waited for more than {seconds} s"));
+                ("gate_marked_stale", "approval_gate_marked_stale", json!({ "staleAfterSec": seconds }))
+            }
+            Act::Remind { number, late } => {
+                gate.reminders = i64::from(number);
+                gate.reminded_at = Some(now);
+                gate.reminded_late |= late;
+                let key = format!("automation:{run}:{node}:reminder:{number}");
+                let metadata = json!({ "number": number, "late": late, "notificationKey": key });
+                ("gate_reminder_due", "approval_gate_reminder_due", metadata)
+            }
+            Act::Escalate { to } => {
+                gate.escalated_at = Some(now);
+                gate.escalated_to = Some(to.clone());
+                gate.reminders += 1;
+                ("gate_escalated", "approval_gate_escalated", json!({ "escalatedTo": to }))
+            }
+            Act::Expire => {
+                gate.status = GateStatus::Expired;
+                gate.decided_at = Some(now);
+                gate.decided_by_kind = Some(by.kind);
+                gate.decided_by = by.id.clone();
+                ("gate_expired", "approval_gate_expired", json!({ "expiresAt": gate.expires_at }))
+            }
+        };
+        let mut metadata = metadata;
+        metadata["gateId"] = json!(gate.id);
+        telling::tell(tx, &mut it.run, Note::node(event, &node).with(metadata.clone()), now).await?;
+        metadata["nodeId"] = json!(node);
+        let action = format!("automation.internal_sweep.{action}");
+        telling::audit(tx, &it.run, &by, &action, metadata, now).await?;
+        gates::update(tx, &gate).await?;
+        if gate.status == GateStatus::Expired {
+            let reason = format!("nobody decided at {node} in time; retry it to ask again");
+            cancel(tx, &mut it, StopKind::Cancelled, &reason, random, now).await?;
+        }
+    }
+    gates::update(tx, &gate).await?;
+    it.run.updated_at = now;
+    runs::update(tx, &it.run).await
+}

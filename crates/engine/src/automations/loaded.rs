@@ -1,0 +1,341 @@
+//! A run with everything that is decided by: its definition, its nodes, and the attempts that are under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use domain::automation::advance::{Live, NodeView, Spent, Stop, View};
+use domain::automation::definition::{Definition, Limits};
+use domain::automation::operation::Reset;
+use domain::automation::{AttemptState, NodeState, Output};
+use domain::ids::AutomationRunId;
+use domain::moment::Moment;
+use domain::run::RunStatus;
+use serde_json::{Value as Json, json};
+use store::agents::Agent;
+use store::automations::definitions::{self, Automation};
+use store::automations::gates::{self, GateRow};
+use store::automations::nodes::{self, Attempt, NodeRow};
+use store::automations::runs::{self, AutomationRun};
+use store::runs::Run;
+use store::{StoreError, Tx};
+
+use super::definitions::agents_called;
+use super::launch;
+use super::telling::{self, Note};
+
+/// Gates of one run that are looked at.
+pub(super) const MOST_GATES_OF_RUN: i64 = 10_000;
+
+/// A run and what belongs to it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) run: AutomationRun,
+    pub(super) automation: Automation,
+    pub(super) definition: Definition,
+    pub(super) nodes: Vec<NodeRow>,
+    pub(super) live: Vec<Under>,
+}
+
+/// An attempt that is under way, with the agent's run that does its work.
+#[derive(Debug)]
+pub(super) struct Under {
+    pub(super) attempt: Attempt,
+    pub(super) agent_run: Option<Run>,
+}
+
+/// What cannot be gone on with.
+#[derive(Debug)]
+pub(super) enum Unloadable {
+    /// There is no such run.
+    Gone,
+    /// The definition that it began with cannot be read.
+    Unreadable(Box<AutomationRun>, String),
+}
+
+impl Loaded {
+    /// Loads a run; `locked` = its row is locked first.
+    pub(super) async fn load(
+        tx: &mut Tx<'_>,
+        id: &AutomationRunId,
+        locked: bool,
+    ) -> Result<Result<Loaded, Unloadable>, StoreError> {
+        let run = if locked { runs::lock(tx, id).await? } else { runs::get(tx, id).await? };
+        let Some(run) = run else { return Ok(Err(Unloadable::Gone)) };
+        let Some(automation) = definitions::get(tx, &run.automation_id).await? else {
+            return Ok(Err(Unloadable::Gone));
+        };
+        let data = match &run.own_definition {
+            Some(own) => Some(own.clone()),
+            None => definitions::version(tx, &run.automation_id, run.version).await?.map(|it| it.definition),
+        };
+        let read = data.map(|data| launch::read(&data).map_err(|error| words(&error)));
+        let definition = match read {
+            Some(Ok(definition)) => definition,
+            Some(Err(why)) => return Ok(Err(Unloadable::Unreadable(Box::new(run), why))),
+            None => return Ok(Err(Unloadable::Unreadable(Box::new(run), "its version is gone".to_owned()))),
+        };
+        let nodes = nodes::of_run(tx, id).await?;
+        let mut live = Vec::new();
+        for attempt in nodes::live(tx, id).await? {
+            let agent_run = match &attempt.agent_run_id {
+                Some(agent_run) => store::runs::get(tx, agent_run).await?,
+                None => None,
+            };
+            live.push(Under { attempt, agent_run });
+        }
+        Ok(Ok(Loaded { run, automation, definition, nodes, live }))
+    }
+
+    pub(super) fn node(&mut self, id: &str) -> Option<&mut NodeRow> {
+        self.nodes.iter_mut().find(|node| node.node_id == id)
+    }
+
+    /// The nodes as the rules see them.
+    pub(super) fn node_views(&self) -> Vec<NodeView> {
+        let view = |node: &NodeRow| {
+            let mut live = None;
+            let mut leaves = false;
+            for under in self.live.iter().filter(|under| under.attempt.node_id == node.node_id) {
+                if !under.attempt.counts {
+                    leaves = true;
+                    continue;
+                }
+                let run = under.agent_run.as_ref();
+                let began_at = run.and_then(|run| run.started_at);
+                let signs = run.map(|run| [run.last_output_at, run.last_activity_at, run.started_at]);
+                live = Some(Live {
+                    began_at,
+                    last_sign_at: signs.into_iter().flatten().flatten().max(),
+                    stops: under.attempt.stop_asked_at.is_some(),
+                });
+            }
+            NodeView { id: node.node_id.clone(), state: node.state, retry_at: node.retry_at, live, leaves }
+        };
+        self.nodes.iter().map(view).collect()
+    }
+
+    /// What the run used: what is over is on record, what is under way is as far as it is known.
+    pub(super) fn spent(&self, now: Moment) -> Spent {
+        let working = self.run.working_since.map_or(Duration::ZERO, |since| now.since(since));
+        let (mut tokens, mut cost) = (self.run.tokens, self.run.cost_micros);
+        for run in self.live.iter().filter_map(|under| under.agent_run.as_ref()) {
+            let (more, micros) = used(run);
+            tokens += more;
+            cost += micros;
+        }
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        Spent {
+            worked: Duration::from_micros(count(self.run.worked_micros)) + working,
+            tokens: count(tokens),
+            cost_micros: count(cost),
+        }
+    }
+
+    /// Its limits: those that people raised for this run come before those of the definition.
+    pub(super) fn limits(&self) -> Limits {
+        let raised: Option<Limits> =
+            self.run.limits.as_ref().and_then(|limits| serde_json::from_value(limits.clone()).ok());
+        let own = self.definition.limits;
+        match raised {
+            None => own,
+            Some(raised) => Limits {
+                max_parallel_agents: raised.max_parallel_agents.or(own.max_parallel_agents),
+                max_runtime_sec: raised.max_runtime_sec.or(own.max_runtime_sec),
+                max_tokens: raised.max_tokens.or(own.max_tokens),
+                max_cost_cents: raised.max_cost_cents.or(own.max_cost_cents),
+            },
+        }
+    }
+
+    pub(super) fn view<'a>(&'a self, nodes: &'a [NodeView], now: Moment) -> View<'a> {
+        View {
+            definition: &self.definition,
+            limits: self.limits(),
+            status: self.run.status,
+            stop: self.run.stop_to.map(|_| Stop { drains: self.run.stop_drains }),
+            nodes,
+            spent: self.spent(now),
+            now,
+        }
+    }
+
+    /// What templates are filled with.
+    pub(super) fn template_data(&self) -> Json {
+        let output = |node: &NodeRow| {
+            let output =
+                node.output.clone().unwrap_or_else(|| json!({ "text": "", "json": null, "files": [] }));
+            let mut output = output;
+            for (key, blank) in [("json", Json::Null), ("files", json!([])), ("text", json!(""))] {
+                if output.get(key).is_none() {
+                    output[key] = blank;
+                }
+            }
+            (node.node_id.clone(), output)
+        };
+        let nodes: serde_json::Map<String, Json> = self.nodes.iter().map(output).collect();
+        json!({
+            "inputs": self.run.inputs,
+            "nodes": nodes,
+            "run": {
+                "id": self.run.id, "automation": self.automation.name, "trigger": self.run.trigger_type,
+                "workspace": self.run.root, "number": self.run.number,
+            },
+        })
+    }
+
+    /// What a node came to.
+    pub(super) fn output(&self, id: &str) -> Option<Output> {
+        let row = self.nodes.iter().find(|node| node.node_id == id)?;
+        serde_json::from_value(row.output.clone()?).ok()
+    }
+
+    /// Time at work is counted up to now; the run leaves its place.
+    pub(super) fn leave_work(&mut self, now: Moment) {
+        if let Some(since) = self.run.working_since.take() {
+            let worked = i64::try_from(now.since(since).as_micros()).unwrap_or(i64::MAX);
+            self.run.worked_micros = self.run.worked_micros.saturating_add(worked);
+        }
+    }
+
+    /// Has nodes made again: their outputs and what was tried is forgotten, and attempts under way no longer count.
+    pub(super) async fn reset(
+        &mut self,
+        tx: &mut Tx<'_>,
+        reset: &Reset,
+        feedback: Option<&str>,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        for under in self.live.iter_mut().filter(|under| reset.nodes.contains(&under.attempt.node_id)) {
+            under.attempt.counts = false;
+            match under.attempt.state {
+                AttemptState::Ordered => end_attempt(&mut under.attempt, json!({ "outcome": "reset" }), now),
+                _ => under.attempt.stop_asked_at = under.attempt.stop_asked_at.or(Some(now)),
+            }
+            nodes::update_attempt(tx, &under.attempt).await?;
+        }
+        self.live.retain(|under| under.attempt.state != AttemptState::Ended);
+        for gate in self.open_gates(tx).await? {
+            if reset.nodes.contains(&gate.node_id) {
+                self.withdraw(tx, gate, "what it asked about is made again", now).await?;
+            }
+        }
+        for node in self.nodes.iter_mut().filter(|node| reset.nodes.contains(&node.node_id)) {
+            let is_target = reset.targets.contains(&node.node_id);
+            *node = NodeRow {
+                attempt: node.attempt,
+                reworks: node.reworks,
+                started_at: node.started_at,
+                feedback: feedback.filter(|_| is_target).map(str::to_owned),
+                ..launch::blank(&self.run.id, &node.node_id, node.place)
+            };
+            nodes::update(tx, node).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn open_gates(&self, tx: &mut Tx<'_>) -> Result<Vec<GateRow>, StoreError> {
+        use domain::automation::gate::GateStatus;
+        let all = gates::of_run(tx, &self.run.id, MOST_GATES_OF_RUN).await?;
+        Ok(all.into_iter().filter(|gate| gate.status == GateStatus::Pending).collect())
+    }
+
+    /// Takes a question back.
+    pub(super) async fn withdraw(
+        &mut self,
+        tx: &mut Tx<'_>,
+        mut gate: GateRow,
+        why: &str,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        gate.status = domain::automation::gate::GateStatus::Withdrawn;
+        gate.next_at = None;
+        gates::update(tx, &gate).await?;
+        let note = Note::node("gate_withdrawn", &gate.node_id).because(Some(why.to_owned()));
+        telling::tell(tx, &mut self.run, note.with(json!({ "gateId": gate.id })), now).await
+    }
+
+    /// Takes all questions back: the run is over.
+    pub(super) async fn withdraw_all(
+        &mut self,
+        tx: &mut Tx<'_>,
+        why: &str,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        for gate in self.open_gates(tx).await? {
+            self.withdraw(tx, gate, why, now).await?;
+        }
+        Ok(())
+    }
+
+    /// The agents of its nodes, by what its definition calls them; nobody where there is none of that name.
+    pub(super) async fn agents(
+        &self,
+        tx: &mut Tx<'_>,
+    ) -> Result<BTreeMap<String, Option<Agent>>, StoreError> {
+        let names: BTreeSet<&String> =
+            self.definition.nodes.iter().filter_map(|node| node.agent.as_ref()).collect();
+        let mut agents = BTreeMap::new();
+        for name in names {
+            let found = agents_called(tx, &self.run.company_id, name).await?;
+            agents.insert(name.clone(), found.into_iter().next());
+        }
+        Ok(agents)
+    }
+
+    /// True when some node failed or is blocked.
+    pub(super) fn is_broken(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.state, NodeState::Failed | NodeState::Blocked))
+    }
+}
+
+impl Under {
+    /// The agent's run is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.attempt.state == AttemptState::Running
+            && self.agent_run.as_ref().is_none_or(|run| run.status.is_final())
+    }
+
+    /// The agent's run is to be asked to stop, and was not yet.
+    pub(super) fn is_to_be_stopped(&self) -> bool {
+        let run = self.agent_run.as_ref();
+        self.attempt.stop_asked_at.is_some()
+            && run.is_some_and(|run| run.status.is_live() && run.stop_asked_at.is_none())
+            && self.agent_run.as_ref().is_some_and(|run| run.status != RunStatus::Succeeded)
+    }
+}
+
+/// An attempt is over, and this is its record.
+pub(super) fn end_attempt(attempt: &mut Attempt, record: Json, now: Moment) {
+    attempt.state = AttemptState::Ended;
+    attempt.ended_at = Some(now);
+    attempt.record = Some(record);
+}
+
+/// Tokens and micro-dollars of an agent's run, as far as they are known.
+pub(super) fn used(run: &Run) -> (i64, i64) {
+    let Some(usage) = &run.usage else { return (0, 0) };
+    let number = |key: &str| usage[key].as_i64().unwrap_or(0);
+    let tokens = number("inputTokens") + number("outputTokens");
+    let cost = usage["costMicros"]
+        .as_i64()
+        .or_else(|| usage["costUsd"].as_f64().map(|it| (it * 1e6).round() as i64));
+    (tokens, cost.unwrap_or(0))
+}
+
+/// The agents of a run that their budgets hold.
+pub(super) fn held_by_budget(agents: &BTreeMap<String, Option<Agent>>) -> Vec<&Agent> {
+    use domain::agent::{AgentStatus, PauseReason};
+    let is_held = |agent: &&Agent| {
+        agent.status == AgentStatus::Paused && agent.pause_reason == Some(PauseReason::Budget)
+    };
+    agents.values().flatten().filter(is_held).collect()
+}
+
+fn words(error: &crate::EngineError) -> String {
+    match error {
+        crate::EngineError::Invalid(problems) => {
+            problems.iter().map(|it| format!("{}: {}", it.path, it.message)).collect::<Vec<_>>().join("; ")
+        }
+        other => other.to_string(),
+    }
+}

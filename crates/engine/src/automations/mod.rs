@@ -1,0 +1,153 @@
+//! Automations: runs of many steps, each an agent's work or a question to people.
+//!
+//! Nothing here is an engine of its own beside the agents' runs: a step wakes its agent by the one door (`dispatch`), and
+//! the one settlement says when it is over ([`agent_run_over`]). All else is one transaction that looks at an automation
+//! run, asks `domain::automation::advance` what is to be done and does it (`tend`); it comes after everything that happens
+//! to the run, when a time has come that it named, and by itself after a lost ring. Which waiting run begins is
+//! `admission`. What people may do is in `operations` and `gates`, what they see in `views`.
+
+mod admission;
+mod definitions;
+mod dispatch;
+mod found;
+mod gates;
+mod launch;
+mod loaded;
+mod operations;
+mod policies;
+mod status_file;
+mod telling;
+mod tend;
+mod views;
+
+use std::sync::Arc;
+
+use domain::automation::StopKind;
+use domain::ids::{AutomationRunId, RunId};
+use domain::moment::Moment;
+use store::automations::{nodes, runs};
+use store::runs::Run;
+use store::{StoreError, Tx};
+use tokio::sync::Notify;
+
+use crate::Inner;
+
+pub use definitions::{Applied, AutomationView, MOST_AUTOMATIONS};
+pub use domain::automation::difference::Change;
+pub use gates::{GateDecision, GateView, MOST_GATES};
+pub use launch::LaunchDraft;
+pub use operations::{Asked, Preview};
+pub use views::{MOST_RUNS, RunView};
+
+pub(crate) use launch::{Launch, Launched, launch};
+
+/// How long a run that is at work is left alone when nothing happens to it.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What is rung when something is to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Bells {
+    /// A run is to be looked at.
+    tend: Notify,
+    /// An agent is to be woken.
+    dispatch: Notify,
+    /// A run waits, or a place became free.
+    admission: Notify,
+    /// A gate was opened: its time may be the next.
+    gates: Notify,
+    /// The history of a run went on.
+    status: Notify,
+    /// Something is planned otherwise, or a run that slots wait for is over.
+    pub(crate) schedules: Notify,
+}
+
+impl Bells {
+    pub(crate) fn ring(&self) {
+        for bell in [&self.tend, &self.dispatch, &self.admission, &self.gates, &self.status, &self.schedules]
+        {
+            bell.notify_one();
+        }
+    }
+}
+
+/// Sets everything going.
+pub(crate) fn start(engine: &Arc<Inner>) {
+    let tasks = &engine.tasks;
+    let (inner, started_at) = (Arc::clone(engine), engine.clock.now());
+    tasks.spawn(async move {
+        policies::end_those_that_ask(&inner, StopKind::ServerRestart, started_at).await;
+    });
+    tasks.spawn(tend::run(Arc::clone(engine)));
+    tasks.spawn(dispatch::run(Arc::clone(engine)));
+    tasks.spawn(admission::run(Arc::clone(engine)));
+    tasks.spawn(gates::run(Arc::clone(engine)));
+    tasks.spawn(status_file::run(Arc::clone(engine)));
+}
+
+/// The server goes: runs that are to end with it are told to.
+pub(crate) async fn leave(engine: &Arc<Inner>) {
+    let now = engine.clock.now().plus(std::time::Duration::from_micros(1));
+    policies::end_those_that_ask(engine, StopKind::Shutdown, now).await;
+}
+
+/// The attempt that a run of an agent works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttemptKey {
+    pub(crate) run: AutomationRunId,
+    pub(crate) node: String,
+    pub(crate) attempt: i64,
+}
+
+const KEY: &str = "automation:";
+
+impl AttemptKey {
+    /// The task key of the agent's runs for this attempt (D3): no other wake ever merges into them.
+    pub(crate) fn task_key(&self) -> String {
+        format!("{KEY}{}:{}:{}", self.run, self.node, self.attempt)
+    }
+
+    pub(crate) fn parse(task_key: &str) -> Option<AttemptKey> {
+        let mut parts = task_key.strip_prefix(KEY)?.splitn(3, ':');
+        let run = parts.next().filter(|id| domain::ids::looks_like_id(id))?;
+        let (node, attempt) = (parts.next()?, parts.next()?.parse().ok()?);
+        Some(AttemptKey { run: AutomationRunId::from(run), node: node.to_owned(), attempt })
+    }
+}
+
+/// A run of an agent is over; its automation run, if it is one's, is looked at. Locks that run's row.
+pub(crate) async fn agent_run_over(tx: &mut Tx<'_>, run: &Run, now: Moment) -> Result<(), StoreError> {
+    if let Some(key) = AttemptKey::parse(&run.task_key) {
+        runs::look_by(tx, &key.run, now).await?;
+    }
+    Ok(())
+}
+
+/// Another run of the agent does the work of this one from here on. Comes behind [`agent_run_over`].
+pub(crate) async fn carried_on(tx: &mut Tx<'_>, run: &Run, by: &RunId) -> Result<(), StoreError> {
+    if let Some(key) = AttemptKey::parse(&run.task_key) {
+        nodes::carry_on(tx, (&key.run, &key.node, key.attempt), by).await?;
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// A run of an agent is over, or may be.
+    pub(crate) fn automations_bell(&self) {
+        self.automations.tend.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_task_key_of_an_attempt_is_read_back() {
+        let run = AutomationRunId::mint(Moment::from_micros(1), [7; 16]);
+        let key = AttemptKey { run, node: "draft-notes".to_owned(), attempt: 3 };
+        assert_eq!(AttemptKey::parse(&key.task_key()), Some(key));
+        for text in ["", "automation:", "automation:x:y:1", "issue:1", "automation::a:1"] {
+            assert_eq!(AttemptKey::parse(text), None, "{text}");
+        }
+    }
+}

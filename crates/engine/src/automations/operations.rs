@@ -1,0 +1,285 @@
+//! What people do to runs: pause, resume, cancel, and make nodes again.
+
+use domain::automation::definition::{Limits, Node};
+use domain::automation::operation::{Lost, Nothing, Operation, allowed, reset};
+use domain::automation::transition::{RunEvent, next};
+use domain::automation::{AutomationRunStatus, Guardrail, StopKind};
+use domain::ids::AutomationRunId;
+use domain::issue::refusal::Kind;
+use domain::moment::Moment;
+use serde_json::{Value as Json, json};
+use store::Tx;
+use store::automations::runs;
+use store::automations::runs::AutomationRun;
+
+use super::definitions::inspect;
+use super::gates;
+use super::launch::{invalid, read};
+use super::loaded::{Loaded, Unloadable};
+use super::telling::{self, Note};
+use super::tend::{requeue, stops_at_once};
+use crate::activity::Author;
+use crate::{Engine, EngineError};
+
+/// What is asked of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    pub operation: Operation,
+    /// Which node, for those that are about one.
+    pub node: Option<String>,
+    pub reason: Option<String>,
+    /// For a pause: what is under way may end by itself.
+    pub drain: bool,
+    /// For a resume: the run's limits from here on.
+    pub limits: Option<Limits>,
+    /// For a repair: fields of the node that are to be other ones in this run.
+    pub patch: Option<Json>,
+}
+
+impl Asked {
+    pub fn new(operation: Operation) -> Asked {
+        Asked { operation, node: None, reason: None, drain: false, limits: None, patch: None }
+    }
+}
+
+/// What an operation would make again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    pub run: AutomationRun,
+    pub operation: Operation,
+    pub nodes: Vec<Lost>,
+}
+
+impl Engine {
+    /// Does something to a run.
+    pub async fn operate(
+        &self,
+        id: &AutomationRunId,
+        asked: Asked,
+        by: &Author,
+    ) -> Result<AutomationRun, EngineError> {
+        self.inner.refuse_when_closing()?;
+        let (now, random) = (self.now(), self.inner.dice.bytes());
+        let context = (id.clone(), asked, by.clone());
+        let operated = self.inner.write_unless(context, move |tx, (id, asked, by)| {
+            Box::pin(async move { operate(tx, &id, &asked, &by, random, now).await })
+        });
+        let run = operated.await?;
+        self.inner.automations.ring();
+        self.inner.feed.ring();
+        Ok(run)
+    }
+
+    /// Says what an operation would make again, and does nothing.
+    pub async fn preview_operation(
+        &self,
+        id: &AutomationRunId,
+        operation: Operation,
+        node: Option<String>,
+    ) -> Result<Preview, EngineError> {
+        let context = (id.clone(), node);
+        let loaded = self.inner.read(context, move |tx, (id, node)| {
+            Box::pin(async move {
+                let loaded = Loaded::load(tx, &id, false).await?;
+                Ok(loaded.map(|it| {
+                    let reset = reset(&it.definition, &it.node_views(), operation, node.as_deref());
+                    (it, reset)
+                }))
+            })
+        });
+        let (it, reset) = loaded.await?.map_err(unloadable)?;
+        let reset = reset.map_err(|nothing| refused(&nothing, &it))?;
+        let nodes = it.nodes.iter().filter(|node| reset.nodes.contains(&node.node_id));
+        let lost = nodes.map(|node| Lost {
+            node_id: node.node_id.clone(),
+            state: node.state,
+            has_output: node.output.is_some(),
+            is_target: reset.targets.contains(&node.node_id),
+        });
+        Ok(Preview { nodes: lost.collect(), operation, run: it.run })
+    }
+}
+
+pub(super) fn unloadable(why: Unloadable) -> EngineError {
+    match why {
+        Unloadable::Gone => EngineError::NotFound("Automation run"),
+        Unloadable::Unreadable(_, why) => EngineError::refused(Kind::Unprocessable, why),
+    }
+}
+
+fn refused(nothing: &Nothing, it: &Loaded) -> EngineError {
+    let (kind, words) = match nothing {
+        Nothing::NoSuchNode => (Kind::NotFound, "There is no such node"),
+        Nothing::NotBroken => {
+            (Kind::Conflict, "No node failed and none is blocked; resume it, or retry a node")
+        }
+        Nothing::NotBlocked => (Kind::Conflict, "Only a blocked node is continued; retry it instead"),
+    };
+    EngineError::refused_with(kind, words, state(it))
+}
+
+/// What the run is, for whoever was refused.
+fn state(it: &Loaded) -> Json {
+    let cancels = it.run.stop_to == Some(AutomationRunStatus::Cancelled);
+    json!({ "status": it.run.status, "allowedActions": allowed(it.run.status, it.is_broken(), cancels) })
+}
+
+async fn operate(
+    tx: &mut Tx<'_>,
+    id: &AutomationRunId,
+    asked: &Asked,
+    by: &Author,
+    random: [u8; 16],
+    now: Moment,
+) -> Result<AutomationRun, EngineError> {
+    if !by.is_board() {
+        return Err(domain::issue::refusal::Refusal::BoardRequired.into());
+    }
+    let mut it = Loaded::load(tx, id, true).await?.map_err(unloadable)?;
+    let cancels = it.run.stop_to == Some(AutomationRunStatus::Cancelled);
+    if asked.operation == Operation::Cancel && (it.run.status.is_final() || cancels) {
+        // Whoever asks again gets what there is.
+        return Ok(it.run);
+    }
+    if !allowed(it.run.status, it.is_broken(), cancels).contains(&asked.operation) {
+        let words = match asked.operation {
+            Operation::Recover if !it.is_broken() => return Err(refused(&Nothing::NotBroken, &it)),
+            Operation::Continue if !it.is_broken() => return Err(refused(&Nothing::NotBlocked, &it)),
+            operation => format!("A run that is {} cannot take: {operation}", it.run.status),
+        };
+        return Err(EngineError::refused_with(Kind::Conflict, words, state(&it)));
+    }
+    match asked.operation {
+        Operation::Pause => pause(tx, &mut it, asked, now).await?,
+        Operation::Resume => resume(tx, &mut it, asked, now).await?,
+        Operation::Cancel => {
+            let reason = asked.reason.clone().unwrap_or_else(|| "cancelled by a person".to_owned());
+            gates::cancel(tx, &mut it, StopKind::OperatorStopped, &reason, random, now).await?;
+        }
+        Operation::Recover | Operation::Repair | Operation::Retry | Operation::Continue => {
+            again(tx, &mut it, asked, now).await?;
+        }
+    }
+    let details = json!({
+        "operation": asked.operation, "nodeId": asked.node, "reason": asked.reason, "patch": asked.patch,
+        "limits": asked.limits,
+    });
+    let action = format!("automation.run_{}", asked.operation);
+    telling::audit(tx, &it.run, &by.actor(), &action, details, now).await?;
+    it.run.updated_at = now;
+    runs::update(tx, &it.run).await?;
+    Ok(it.run)
+}
+
+async fn pause(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> Result<(), EngineError> {
+    let run = &mut it.run;
+    let Ok(status) = next(run.status, RunEvent::Pause) else { return Ok(()) };
+    run.status = status;
+    run.stop_kind = Some(StopKind::OperatorStopped);
+    run.stop_reason = asked.reason.clone();
+    run.guardrail = None;
+    run.resumes = 0;
+    run.held_reason = None;
+    run.held_resource = None;
+    let event = if status == AutomationRunStatus::Pausing {
+        run.stop_to = Some(AutomationRunStatus::Paused);
+        run.stop_asked_at = Some(now);
+        run.stop_drains = asked.drain;
+        run.look_at = Some(now);
+        "run_pause_requested"
+    } else {
+        run.stopped_at = Some(now);
+        run.detail = asked.reason.clone();
+        "run_paused"
+    };
+    Ok(telling::tell(tx, run, Note::run(event).because(asked.reason.clone()), now).await?)
+}
+
+async fn resume(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> Result<(), EngineError> {
+    if let Some(limits) = asked.limits {
+        it.run.limits = Some(json!(limits));
+    }
+    let is_of_limit = it.run.guardrail == Some(Guardrail::RunLimit);
+    if let Some(kind) = stops_at_once(it, now).filter(|_| is_of_limit || asked.limits.is_some()) {
+        let field = kind.field();
+        let words =
+            format!("The run would stop at once: it has reached {field}; resume it with a higher one");
+        let mut details = state(it);
+        details["limit"] = json!(field);
+        return Err(EngineError::refused_with(Kind::Conflict, words, details));
+    }
+    it.run.resumes = 0;
+    requeue(it, now);
+    Ok(telling::tell(tx, &mut it.run, Note::run("run_resumed").because(asked.reason.clone()), now).await?)
+}
+
+/// Makes nodes again.
+async fn again(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> Result<(), EngineError> {
+    if asked.operation == Operation::Repair {
+        repair(tx, it, asked).await?;
+    }
+    let needs_node = asked.operation != Operation::Recover;
+    if needs_node && asked.node.is_none() {
+        let problem = domain::automation::Problem::new("nodeId", "is missing", "name the node");
+        return Err(invalid(vec![problem]));
+    }
+    let reset = reset(&it.definition, &it.node_views(), asked.operation, asked.node.as_deref());
+    let reset = reset.map_err(|nothing| refused(&nothing, it))?;
+    it.reset(tx, &reset, asked.reason.as_deref(), now).await?;
+    let was = it.run.status;
+    requeue(it, now);
+    it.run.resumes = 0;
+    it.run.last_failure = None;
+    let event = match (asked.operation, was) {
+        (Operation::Repair, _) => "run_step_repaired",
+        (Operation::Continue, _) => "run_task_continued",
+        (Operation::Recover, AutomationRunStatus::Paused) => "run_recovered_from_pause",
+        (Operation::Recover, _) => "run_recovered",
+        (_, _) => "run_task_retried",
+    };
+    let note = Note::run(event)
+        .because(asked.reason.clone())
+        .with(json!({ "nodes": reset.nodes, "targets": reset.targets, "from": was }));
+    Ok(telling::tell(tx, &mut it.run, note, now).await?)
+}
+
+/// Changes a node of this run alone: the automation stays what it is.
+async fn repair(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked) -> Result<(), EngineError> {
+    let id = asked.node.as_deref().unwrap_or_default();
+    let at = it.definition.nodes.iter().position(|node| node.id == id);
+    let at = at.ok_or_else(|| refused(&Nothing::NoSuchNode, it))?;
+    let Some(Json::Object(patch)) = &asked.patch else { return Ok(()) };
+    let mut data = serde_json::to_value(&it.definition).unwrap_or_default();
+    for (key, value) in patch {
+        if matches!(key.as_str(), "id" | "dependsOn") {
+            let message = "cannot be changed in a run: the graph stays as it is";
+            let hint = "change the automation and start a new run";
+            return Err(invalid(vec![domain::automation::Problem::new(
+                format!("patch.{key}"),
+                message,
+                hint,
+            )]));
+        }
+        match value {
+            Json::Null => {
+                if let Some(node) = data["nodes"][at].as_object_mut() {
+                    node.remove(key);
+                }
+            }
+            value => data["nodes"][at][key.as_str()] = value.clone(),
+        }
+    }
+    let changed = read(&data)?;
+    if changed.nodes.get(at).map(Node::is_gate) != it.definition.nodes.get(at).map(Node::is_gate) {
+        let message = "cannot make a gate of a step, or a step of a gate";
+        return Err(invalid(vec![domain::automation::Problem::new(
+            "patch",
+            message,
+            "change the automation",
+        )]));
+    }
+    inspect(tx, &it.run.company_id, &changed).await?;
+    it.run.own_definition = Some(data);
+    it.definition = changed;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! What a start and a shutdown of the server do to runs that are at work: nothing, except to those whose definition asks to
+//! fail then.
+
+use std::sync::Arc;
+
+use domain::automation::sweep::{AtRestart, at_restart};
+use domain::automation::{AutomationRunStatus, StopKind};
+use domain::ids::AutomationRunId;
+use domain::moment::Moment;
+use domain::wake::Actor;
+use serde_json::json;
+use store::automations::runs;
+use store::{StoreError, Tx};
+
+use super::loaded::Loaded;
+use super::telling::{self, Note};
+use crate::Inner;
+
+/// Ends the runs of this server that are to end when it starts or goes; those that began since `before` are of another
+/// life of it.
+pub(super) async fn end_those_that_ask(engine: &Arc<Inner>, kind: StopKind, before: Moment) {
+    if let Err(error) = try_to(engine, kind, before).await {
+        tracing::warn!(%error, %kind, "cannot end the automation runs that are to end now");
+    }
+}
+
+async fn try_to(engine: &Arc<Inner>, kind: StopKind, before: Moment) -> Result<(), StoreError> {
+    let at_work = engine.read((), |tx, ()| Box::pin(runs::at_work(tx))).await?;
+    let own = at_work.into_iter().filter(|(_, _, node)| node.as_deref() == Some(&engine.settings.node_id));
+    for (id, _, _) in own {
+        let now = engine.clock.now();
+        engine
+            .write(id, move |tx, id| Box::pin(async move { end(tx, &id, kind, before, now).await }))
+            .await?;
+    }
+    engine.automations.ring();
+    Ok(())
+}
+
+async fn end(
+    tx: &mut Tx<'_>,
+    id: &AutomationRunId,
+    kind: StopKind,
+    before: Moment,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let Ok(mut it) = Loaded::load(tx, id, true).await? else { return Ok(()) };
+    let is_older = it.run.working_since.is_some_and(|since| since < before);
+    let is_asked = at_restart(&it.definition, it.run.status) == AtRestart::Fails;
+    if !is_older || !is_asked || it.run.stop_to == Some(AutomationRunStatus::Failed) {
+        return Ok(());
+    }
+    let (event, action) = match kind {
+        StopKind::Shutdown => ("run_failed_shutdown", "automation.internal_sweep.shutdown_failed_run"),
+        _ => ("run_failed_server_restart", "automation.internal_sweep.server_restart_failed_run"),
+    };
+    let run = &mut it.run;
+    run.stop_to = Some(AutomationRunStatus::Failed);
+    run.stop_asked_at = Some(now);
+    run.stop_drains = false;
+    run.stop_kind = Some(kind);
+    run.stop_reason = Some("its policy is to fail when the server stops (policy.onRestart)".to_owned());
+    run.look_at = Some(now);
+    run.updated_at = now;
+    let reason = run.stop_reason.clone();
+    telling::tell(tx, run, Note::run(event).because(reason), now).await?;
+    telling::audit(tx, run, &Actor::system("automation"), action, json!({ "status": run.status }), now)
+        .await?;
+    runs::update(tx, run).await
+}

@@ -1,0 +1,75 @@
+//! `status.json` of each run: how it stands, for scripts that read files.
+//!
+//! It is told from the store and never read back. A file that was not written, because the server died, is written by the
+//! next pass: which entry of the history a file tells of is noted behind it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ids::AutomationRunId;
+use store::StoreError;
+use store::automations::runs;
+
+use super::loaded::Loaded;
+use super::views;
+use crate::{Inner, Settings, sweeps};
+
+const BATCH: i64 = 200;
+
+/// Where the file of a run is.
+pub(super) fn path(settings: &Settings, run: &AutomationRunId) -> PathBuf {
+    settings.data_dir.join("automations").join(run.as_str()).join("status.json")
+}
+
+pub(super) async fn run(engine: Arc<Inner>) {
+    loop {
+        let pass = pass(&engine).await;
+        if !sweeps::rest(&engine, "status files of automations", &engine.automations.status, pass).await {
+            return;
+        }
+    }
+}
+
+async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
+    loop {
+        let node = engine.settings.node_id.clone();
+        let untold = engine
+            .read(node, |tx, node| Box::pin(async move { runs::untold(tx, &node, BATCH).await }))
+            .await?;
+        let is_last = (untold.len() as i64) < BATCH;
+        for id in untold {
+            let loaded =
+                engine.read(id.clone(), |tx, id| Box::pin(async move { Loaded::load(tx, &id, false).await }));
+            let seq = match loaded.await? {
+                Err(_) => i64::MAX,
+                Ok(it) => {
+                    let (file, status) = (path(&engine.settings, &id), views::status(&it));
+                    let written =
+                        tokio::task::spawn_blocking(move || write(&file, &status.to_string())).await;
+                    if let Ok(Err(error)) = written {
+                        tracing::warn!(run = %id, %error, "cannot write the status file");
+                        return Ok(sweeps::seldom(engine));
+                    }
+                    it.run.history_seq
+                }
+            };
+            engine.write(id, move |tx, id| Box::pin(async move { runs::told(tx, &id, seq).await })).await?;
+        }
+        if is_last || engine.closing.is_cancelled() {
+            return Ok(sweeps::seldom(engine));
+        }
+    }
+}
+
+/// Whoever reads sees the old file or the new one, and never half of one.
+fn write(file: &Path, text: &str) -> std::io::Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    std::fs::create_dir_all(folder)?;
+    let other = folder.join("status.json.new");
+    let mut out = std::fs::File::create(&other)?;
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    std::fs::rename(&other, file)
+}

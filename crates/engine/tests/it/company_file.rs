@@ -1,0 +1,623 @@
+//! A company as a file: what is written reads as nothing to do, one edit is one change, and nothing is lost on the way.
+
+use domain::agent::{AgentStatus, Role};
+use domain::company_file::{Action, MARK};
+use domain::ids::{AgentId, CompanyId};
+use domain::wake::Actor;
+use engine::environments::EnvironmentDraft;
+use engine::{
+    AgentDraft, AppliedFile, ApplyAsk, CompanyPatch, EngineError, SecretDraft, SecretValue, SkillDraft,
+};
+use serde_json::{Value as Json, json};
+use testkit::{World, both_stores};
+
+use crate::board::Board;
+
+const CANARY: &str = "canary-of-the-company-file";
+
+/// A file with something of everything that a file can say.
+fn everything() -> Json {
+    json!({
+        "version": 1,
+        "company": {"name": "Acme", "description": "Makes things.\nAll of them.\n", "brandColor": "#1A2b3C"},
+        "labels": [{"name": "bug", "color": "#FF0000"}, {"name": "chore", "color": "#00ff00"}],
+        "skills": [
+            {"key": "company/review", "name": "Code review", "markdown": "Look twice.\n", "metadata": {"by": "us"}},
+            {"key": "company/ship", "markdown": "---\nname: ship\ndescription: How we ship\n---\nTag it."},
+        ],
+        "environments": [
+            {"name": "This machine", "driver": "local"},
+            {"name": "Box", "driver": "ssh", "description": "The big one",
+             "config": {"host": "box.example", "username": "me", "remoteWorkspacePath": "/srv/work",
+                        "privateKeySecretRef": {"secret": "box key"}, "knownHosts": "box.example ssh-ed25519 AAAA",
+                        "strictHostKeyChecking": false}},
+            {"name": "Attic", "driver": "ssh", "archived": true,
+             "config": {"host": "attic", "username": "me", "remoteWorkspacePath": "/srv"}},
+        ],
+        "agents": [
+            {"name": "Worker", "adapterType": "process", "role": "engineer", "reportsTo": "chief",
+             "title": "Worker bee", "icon": "bug", "capabilities": "Works.", "defaultEnvironment": "Box",
+             "canAssignTasks": false, "metadata": {"team": "a", "level": 1.5},
+             "adapterConfig": {"command": "make", "args": ["-j", "2"],
+                               "env": {"REGION": "eu", "API_KEY": CANARY, "TOKEN": {"secret": "github"}}},
+             "runtimeConfig": {"heartbeat": {"enabled": true, "intervalSec": 3600}}},
+            {"name": "Chief", "adapterType": "claude_local", "role": "ceo",
+             "skills": ["company/review", "bugle/bugle"],
+             "adapterConfig": {"model": "opus"},
+             "instructions": {"entry": "chief.md", "files": {"chief.md": "Lead.\n", "docs/style.md": "Be kind."}}},
+            {"name": "Coder", "adapterType": "codex_local", "reportsTo": "Chief", "canCreateAgents": true,
+             "instructions": {"files": {"AGENTS.md": "Write code."}}},
+            {"name": "Gate", "adapterType": "openclaw_gateway", "adapterConfig": {"url": "wss://gate.example"}},
+        ],
+        "goals": [
+            {"title": "Sell", "parent": "Grow", "owner": "Worker", "level": "team", "description": "More"},
+            {"title": "Grow", "level": "company"},
+        ],
+        "projects": [
+            {"name": "Web site", "description": "What people see", "lead": "Chief", "targetDate": "2030-01-31",
+             "color": "#123456", "goals": ["Sell", "Grow"], "env": {"MODE": "dark", "DB_PASSWORD": CANARY},
+             "executionWorkspacePolicy": {"enabled": true, "environment": "Box"},
+             "workspaces": {
+                "web": {"cwd": "/srv/web", "primary": true, "setupCommand": "make setup"},
+                "docs": {"sourceType": "git_repo", "repoUrl": "https://git.example/docs.git", "defaultRef": "main",
+                         "runtimeConfig": {"workspaceRuntime": {"services": []}}},
+             }},
+            {"name": "Büro", "archived": true, "executionWorkspacePolicy": {"environment": ""}},
+        ],
+        "budgets": [
+            {"amount": 10000, "warnPercent": 70},
+            {"agent": "Worker", "amount": 500, "hardStop": false, "notify": false},
+            {"agent": "Worker", "amount": 90000, "metric": "tokens", "active": false},
+            {"project": "Web site", "amount": 3000},
+        ],
+        "automations": [
+            {"name": "ship", "after": [{"automation": "check"}],
+             "nodes": [{"id": "tag", "agent": "worker", "objective": "Tag it."}]},
+            {"name": "check", "description": "Before each release", "priority": "high",
+             "inputs": {"since": {"type": "string", "default": "v1"}},
+             "nodes": [{"id": "look", "agent": "Chief", "objective": "Look at everything since {{inputs.since}}."},
+                       {"id": "ask", "dependsOn": ["look"], "gate": {"title": "Ship it?"}}]},
+        ],
+    })
+}
+
+struct File(Board);
+
+impl File {
+    async fn new(world: &World) -> File {
+        let board = Board::new(world).await;
+        let file = File(board);
+        file.store_secrets(&file.0.company.clone()).await;
+        file
+    }
+
+    async fn store_secrets(&self, company: &CompanyId) {
+        for name in ["github", "box key"] {
+            let draft = SecretDraft {
+                name: name.to_owned(),
+                value: SecretValue::new(format!("{CANARY} {name}")),
+                provider: "local_encrypted".to_owned(),
+                description: None,
+                external_ref: None,
+            };
+            self.0.engine.create_secret(company, draft, &Board::person()).await.unwrap();
+        }
+    }
+
+    async fn ask(&self, company: &CompanyId, ask: ApplyAsk) -> Result<AppliedFile, EngineError> {
+        self.0.engine.apply_company_file(company, &ask, &Board::person()).await
+    }
+
+    async fn apply(&self, document: &Json) -> AppliedFile {
+        let ask = ApplyAsk { document: document.clone(), ..ApplyAsk::default() };
+        self.ask(&self.0.company, ask).await.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// What is wrong with a file: each place with its message.
+    async fn wrong(&self, document: Json) -> Vec<(String, String)> {
+        let asked = self.ask(&self.0.company, ApplyAsk { document, ..ApplyAsk::default() }).await;
+        match asked {
+            Err(EngineError::Invalid(problems)) => {
+                problems.into_iter().map(|problem| (problem.path, problem.message)).collect()
+            }
+            other => panic!("nothing was wrong: {other:?}"),
+        }
+    }
+
+    async fn export(&self) -> Json {
+        self.0.engine.export_company(&self.0.company).await.unwrap()
+    }
+
+    /// What is written is applied: there is nothing to do, whether or not what is missing goes.
+    async fn is_settled(&self, when: &str) {
+        for prune in [false, true] {
+            let ask = ApplyAsk { document: self.export().await, prune, ..ApplyAsk::default() };
+            let applied =
+                self.ask(&self.0.company, ask).await.unwrap_or_else(|error| panic!("{when}: {error:?}"));
+            assert_eq!(told(&applied), Vec::<String>::new(), "{when}");
+            assert_eq!(applied.plan.left, [], "{when}");
+        }
+    }
+
+    async fn head(&self) -> i64 {
+        self.0.world.read(|tx| Box::pin(async move { store::audit::head(tx).await })).await.seq
+    }
+}
+
+/// Each change in a line.
+fn told(applied: &AppliedFile) -> Vec<String> {
+    let one = |change: &domain::company_file::Change| {
+        let paths: Vec<&str> = change.fields.iter().map(|field| field.path.as_str()).collect();
+        format!("{} {} {}: {}", change.action, change.section.thing(), change.name, paths.join(" "))
+    };
+    applied.plan.changes.iter().map(one).collect()
+}
+
+fn agent<'a>(document: &'a mut Json, name: &str) -> &'a mut Json {
+    let agents = document["agents"].as_array_mut().unwrap();
+    agents.iter_mut().find(|agent| agent["name"] == name).unwrap()
+}
+
+type Edit = (&'static str, fn(&mut Json), &'static str);
+
+/// One edit of a file for each kind of things and fields, and the one change that comes of it.
+const EDITS: &[Edit] = &[
+    (
+        "automation",
+        |it| it["automations"][0]["nodes"][0]["objective"] = json!("Tag it twice."),
+        "change automation ship: nodes[tag].objective",
+    ),
+    (
+        "automation's priority",
+        |it| drop(it["automations"][1].as_object_mut().unwrap().remove("priority")),
+        "change automation check: priority",
+    ),
+    ("settings", |it| it["company"]["description"] = json!("Less"), "change company Acme: description"),
+    (
+        "approval",
+        |it| it["company"]["requireBoardApprovalForNewAgents"] = json!(true),
+        "change company Acme: requireBoardApprovalForNewAgents",
+    ),
+    ("label", |it| it["labels"][0]["color"] = json!("#0000ff"), "change label bug: color"),
+    (
+        "new label",
+        |it| it["labels"].as_array_mut().unwrap().push(json!({"name": "idea", "color": "#ffffff"})),
+        "make label idea: name color",
+    ),
+    (
+        "skill",
+        |it| it["skills"][0]["markdown"] = json!("---\nname: review\n---\nLook thrice."),
+        "change skill company/review: markdown",
+    ),
+    ("skill's name", |it| it["skills"][0]["name"] = json!("Reviews"), "change skill company/review: name"),
+    (
+        "skill's purpose",
+        |it| it["skills"][1]["description"] = json!(""),
+        "change skill company/ship: description",
+    ),
+    (
+        "local environment",
+        |it| it["environments"][0]["name"] = json!("Here"),
+        "change environment Here: name",
+    ),
+    (
+        "environment",
+        |it| it["environments"][1]["config"]["host"] = json!("box2.example"),
+        "change environment Box: config.host",
+    ),
+    (
+        "archived environment",
+        |it| drop(it["environments"][2].as_object_mut().unwrap().remove("archived")),
+        "change environment Attic: archived",
+    ),
+    ("manager", |it| agent(it, "Worker")["reportsTo"] = json!("Coder"), "change agent Worker: reportsTo"),
+    (
+        "agent's env",
+        |it| agent(it, "Worker")["adapterConfig"]["env"]["REGION"] = json!("us"),
+        "change agent Worker: adapterConfig.env.REGION",
+    ),
+    (
+        "hidden value",
+        |it| agent(it, "Worker")["adapterConfig"]["env"]["API_KEY"] = json!("another"),
+        "change agent Worker: adapterConfig.env.API_KEY",
+    ),
+    (
+        "secret",
+        |it| agent(it, "Worker")["adapterConfig"]["env"]["TOKEN"] = json!({"secret": "box key"}),
+        "change agent Worker: adapterConfig.env.TOKEN.secret",
+    ),
+    (
+        "timer",
+        |it| agent(it, "Worker")["runtimeConfig"]["heartbeat"]["intervalSec"] = json!(60),
+        "change agent Worker: runtimeConfig.heartbeat.intervalSec",
+    ),
+    (
+        "right",
+        |it| agent(it, "Worker")["canCreateAgents"] = json!(true),
+        "change agent Worker: canCreateAgents",
+    ),
+    (
+        "default environment",
+        |it| drop(agent(it, "Worker").as_object_mut().unwrap().remove("defaultEnvironment")),
+        "change agent Worker: defaultEnvironment",
+    ),
+    (
+        "adapter",
+        |it| agent(it, "Coder")["adapterType"] = json!("claude_local"),
+        "change agent Coder: adapterType",
+    ),
+    (
+        "skills of an agent",
+        |it| agent(it, "Chief")["skills"] = json!(["company/ship"]),
+        "change agent Chief: skills",
+    ),
+    (
+        "instructions",
+        |it| agent(it, "Chief")["instructions"]["files"]["chief.md"] = json!("Lead well."),
+        "change agent Chief: instructions.files.chief.md",
+    ),
+    (
+        "entry file",
+        |it| agent(it, "Chief")["instructions"]["entry"] = json!("docs/style.md"),
+        "change agent Chief: instructions.entry",
+    ),
+    (
+        "gateway",
+        |it| agent(it, "Gate")["adapterConfig"]["url"] = json!("wss://gate2.example"),
+        "change agent Gate: adapterConfig.url",
+    ),
+    ("spelling", |it| agent(it, "Gate")["name"] = json!("GATE"), "change agent GATE: name"),
+    ("goal", |it| it["goals"][0]["description"] = json!("Even more"), "change goal Sell: description"),
+    (
+        "goal's parent",
+        |it| drop(it["goals"][0].as_object_mut().unwrap().remove("parent")),
+        "change goal Sell: parent",
+    ),
+    ("project", |it| it["projects"][0]["lead"] = json!("Worker"), "change project Web site: lead"),
+    (
+        "project's env",
+        |it| it["projects"][0]["env"]["MODE"] = json!("light"),
+        "change project Web site: env.MODE",
+    ),
+    (
+        "policy",
+        |it| it["projects"][0]["executionWorkspacePolicy"]["environment"] = json!(""),
+        "change project Web site: executionWorkspacePolicy.environment",
+    ),
+    ("archived project", |it| it["projects"][1]["archived"] = json!(false), "change project Büro: archived"),
+    (
+        "workspace",
+        |it| it["projects"][0]["workspaces"]["web"]["cwd"] = json!("/srv/www"),
+        "change project Web site: workspaces.web.cwd",
+    ),
+    (
+        "new workspace",
+        |it| it["projects"][0]["workspaces"]["lab"] = json!({"cwd": "/lab"}),
+        "change project Web site: workspaces.lab.cwd",
+    ),
+    (
+        "budget",
+        |it| it["budgets"][0]["amount"] = json!(20000),
+        "change budget company, billed_cents, calendar_month_utc: amount",
+    ),
+    (
+        "budget that was off",
+        |it| it["budgets"][2]["active"] = json!(true),
+        "change budget agent Worker, tokens, calendar_month_utc: active",
+    ),
+    (
+        "new budget",
+        |it| it["budgets"].as_array_mut().unwrap().push(json!({"agent": "Coder", "amount": 5})),
+        "make budget agent Coder, billed_cents, calendar_month_utc: agent amount",
+    ),
+];
+
+/// The same edit of what was written: entries stand in another order there.
+fn edited(mut exported: Json, edit: fn(&mut Json)) -> Json {
+    let order = everything();
+    for section in ["labels", "skills", "environments", "goals", "projects", "budgets", "automations"] {
+        let name = |entry: &Json| {
+            let text = |field: &str| entry[field].as_str().unwrap_or_default().to_lowercase();
+            // What they are called is edited, too.
+            let name = match section {
+                "skills" => String::new(),
+                "environments" if entry["driver"] == "local" => "local".to_owned(),
+                _ => text("name"),
+            };
+            [name, text("key"), text("title"), text("agent"), text("project"), text("metric")]
+        };
+        let wanted: Vec<_> = order[section].as_array().unwrap().iter().map(name).collect();
+        let entries = exported[section].as_array_mut().unwrap();
+        entries.sort_by_key(|entry| wanted.iter().position(|it| *it == name(entry)).unwrap_or(usize::MAX));
+    }
+    edit(&mut exported);
+    exported
+}
+
+both_stores! {
+    async fn what_is_written_is_nothing_to_do_over_a_company_with_everything_in_it(world) {
+        let file = File::new(&world).await;
+        let made = file.apply(&everything()).await;
+        assert!(made.is_done && made.plan.changes.len() == 22, "{:?}", told(&made));
+        let again = file.apply(&everything()).await;
+        assert_eq!(told(&again), Vec::<String>::new(), "a file that was applied is nothing to do");
+        file.is_settled("after everything was made").await;
+        let text = file.export().await.to_string();
+        assert!(!text.contains(CANARY), "no value of a secret is written: {text}");
+        assert!(text.contains(MARK) && text.contains(r#"{"secret":"github"}"#), "{text}");
+        assert!(!text.contains("PRIVATE KEY"), "{text}");
+        for part in text.split(['"', ' ']) {
+            assert!(!domain::ids::looks_like_id(part), "an id: {part} in {text}");
+        }
+    }
+
+    async fn one_edit_is_one_change_and_nothing_to_do_afterwards(world) {
+        let file = File::new(&world).await;
+        file.apply(&everything()).await;
+        for (what, edit, expected) in EDITS {
+            let document = edited(file.export().await, *edit);
+            let applied = file.apply(&document).await;
+            assert_eq!(told(&applied), [expected.to_string()], "{what}");
+            let again = file.apply(&document).await;
+            assert_eq!(told(&again), Vec::<String>::new(), "{what}, again");
+            file.is_settled(what).await;
+        }
+    }
+
+    async fn any_edits_together_end_where_the_file_says(world) {
+        let file = File::new(&world).await;
+        file.apply(&everything()).await;
+        // Small steps through a few walks: enough to mix every edit with others.
+        let mut state = 7_usize;
+        for step in 0..8 {
+            let mut document = edited(file.export().await, |_| {});
+            let mut names = Vec::new();
+            for _ in 0..4 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let (what, edit, _) = EDITS[(state >> 33) % EDITS.len()];
+                // Things that are there already are not made once more.
+                if !what.starts_with("new") && what != "spelling" && !names.contains(&what) {
+                    edit(&mut document);
+                    names.push(what);
+                }
+            }
+            file.apply(&document).await;
+            let again = file.apply(&document).await;
+            assert_eq!(told(&again), Vec::<String>::new(), "step {step}: {names:?}");
+            file.is_settled(&format!("step {step}: {names:?}")).await;
+        }
+    }
+
+    async fn things_that_were_made_by_hand_are_written_as_they_are(world) {
+        let file = File::new(&world).await;
+        let (engine, company, by) = (&file.0.engine, &file.0.company, Board::person());
+        let actor = Actor::local_board();
+        let draft = |name: &str, kind: &str, config: Json| AgentDraft {
+            name: name.to_owned(), adapter_type: kind.to_owned(), adapter_config: config, ..AgentDraft::default()
+        };
+        for (name, kind, config) in [
+            ("Plain", "process", json!({"command": "true", "nothing": null, "env": {"AUTH": "secret-value-1"}})),
+            ("Codex", "codex_local", json!({})),
+            ("Claw", "openclaw_gateway", json!({"url": "ws://localhost:1", "authToken": "secret-value-2"})),
+            ("Outside", "claude_local", json!({"instructionsBundleMode": "external", "instructionsRootPath": "/srv", "instructionsEntryFile": "a.md", "instructionsFilePath": "/srv/a.md"})),
+            ("Empty", "claude_local", json!({"instructionsBundleMode": "managed"})),
+            ("Web", "http", json!({"url": "http://localhost:1", "headers": {"Authorization": "secret-value-3"}})),
+        ] {
+            engine.create_agent(company, draft(name, kind, config), &actor).await.unwrap();
+        }
+        let gone = engine.create_agent(company, draft("Gone", "process", json!({"command": "true"})), &actor).await.unwrap();
+        let under = AgentDraft { reports_to: Some(gone.id.clone()), ..draft("Under", "process", json!({"command": "true"})) };
+        engine.create_agent(company, under, &actor).await.unwrap();
+        engine.terminate_agent(&gone.id, &actor).await.unwrap();
+        let sealed = EnvironmentDraft {
+            name: "Sealed".to_owned(), description: None, driver: "ssh".to_owned(), status: "active".to_owned(),
+            config: json!({"host": "h", "username": "u", "remoteWorkspacePath": "/w",
+                "privateKey": "-----BEGIN OPENSSH PRIVATE KEY-----\nsecret-value-4\n-----END OPENSSH PRIVATE KEY-----\n"}),
+            metadata: None,
+        };
+        engine.create_environment(company, sealed, &by).await.unwrap();
+        let skill = SkillDraft { name: Some("Own Name".to_owned()), description: Some(String::new()),
+            markdown: Some("---\nname: other\ndescription: said on top\n---\nx".to_owned()), metadata: None };
+        engine.create_skill(company, skill, &by).await.unwrap();
+        file.is_settled("after things were made by hand").await;
+        let exported = file.export().await;
+        assert!(!exported.to_string().contains("secret-value"), "{exported}");
+        assert!(!exported.to_string().contains("Gone"), "nobody is written who is no more");
+        // A change of an agent keeps what is hidden, and its keys.
+        let row = |id: &AgentId| { let id = id.clone(); file.0.world.read(move |tx| { let id = id.clone(); Box::pin(async move { store::agents::get(tx, &id).await }) }) };
+        let claw = exported["agents"].as_array().unwrap().iter().position(|agent| agent["name"] == "Claw").unwrap();
+        let id = { let company = company.clone(); file.0.world.read(move |tx| { let company = company.clone(); Box::pin(async move { store::agents::list(tx, &company, None, 100).await }) }).await }
+            .into_iter().find(|agent| agent.name == "Claw").unwrap().id;
+        let before = row(&id).await.unwrap().adapter_config;
+        let mut document = exported.clone();
+        document["agents"][claw]["adapterConfig"]["url"] = json!("ws://localhost:2");
+        file.apply(&document).await;
+        let after = row(&id).await.unwrap().adapter_config;
+        for key in ["authToken", "devicePrivateKeyPem"] {
+            assert_eq!(before[key], after[key], "{key}");
+        }
+        assert_eq!(after["url"], "ws://localhost:2");
+        file.is_settled("after one of them was changed").await;
+    }
+
+    async fn what_the_file_does_not_have_goes_only_when_that_is_asked_for(world) {
+        let file = File::new(&world).await;
+        file.apply(&everything()).await;
+        let before = file.export().await;
+        let mut document = before.clone();
+        for section in ["labels", "skills", "goals", "projects", "budgets", "automations"] {
+            document[section] = json!([]);
+        }
+        document["environments"].as_array_mut().unwrap().retain(|it| it["name"] != "Attic");
+        document["agents"].as_array_mut().unwrap().retain(|it| it["name"] != "Worker");
+        let kept = file.apply(&document).await;
+        assert_eq!((told(&kept), kept.plan.left.len()), (Vec::new(), 15), "{:?}", kept.plan.left);
+        assert_eq!(file.export().await, before);
+        let ask = ApplyAsk { document: document.clone(), prune: true, ..ApplyAsk::default() };
+        let pruned = file.ask(&file.0.company, ask).await.unwrap();
+        assert!(pruned.plan.changes.iter().all(|change| change.action == Action::Remove), "{:?}", told(&pruned));
+        assert_eq!(pruned.plan.changes.len(), 15, "{:?}", told(&pruned));
+        let company = file.0.company.clone();
+        let left = file.0.world.read(move |tx| { let company = company.clone(); Box::pin(async move { store::agents::list(tx, &company, None, 100).await }) }).await;
+        assert!(left.iter().all(|agent| agent.name != "Worker" && agent.status != AgentStatus::Terminated));
+        file.is_settled("after the rest was removed").await;
+    }
+
+    async fn a_new_company_is_made_as_another_one_is(world) {
+        let file = File::new(&world).await;
+        file.apply(&everything()).await;
+        let mut exported = file.export().await;
+        // Values that are not in the file have to come from somewhere.
+        let by = Board::person();
+        let ask = |document: &Json| ApplyAsk { document: document.clone(), ..ApplyAsk::default() };
+        let refused = file.0.engine.apply_to_new_company("Twin", &ask(&exported), &by).await.unwrap_err();
+        let EngineError::Invalid(problems) = refused else { panic!("{refused:?}") };
+        let paths: Vec<String> = problems.into_iter().map(|problem| problem.path.rsplit_once(".").unwrap().1.to_owned()).collect();
+        assert_eq!(paths, ["privateKeySecretRef", "API_KEY", "TOKEN", "DB_PASSWORD"]);
+        let companies = file.0.world.read(|tx| Box::pin(async move { store::companies::list(tx, 10).await })).await;
+        assert_eq!(companies.len(), 1, "a file that is wrong founds none");
+        agent(&mut exported, "Worker")["adapterConfig"]["env"]["API_KEY"] = json!(CANARY);
+        exported["projects"][0]["env"]["DB_PASSWORD"] = json!(CANARY);
+        let twin = file.0.engine.found_company("Twin", None, 0, &by).await.unwrap().id;
+        file.store_secrets(&twin).await;
+        let keeping = ApplyAsk { keep_name: true, ..ask(&exported) };
+        let made = file.ask(&twin, keeping.clone()).await.unwrap();
+        assert!(made.is_done);
+        let mut of_twin = file.0.engine.export_company(&twin).await.unwrap();
+        assert_eq!(of_twin["company"]["name"], "Twin");
+        of_twin["company"]["name"] = json!("Acme");
+        let sorted = |document: &Json| edited(document.clone(), |it| {
+            it["agents"].as_array_mut().unwrap().sort_by_key(|agent| agent["name"].to_string());
+        });
+        let mut wanted = exported.clone();
+        agent(&mut wanted, "Worker")["adapterConfig"]["env"]["API_KEY"] = json!(MARK);
+        wanted["projects"][0]["env"]["DB_PASSWORD"] = json!(MARK);
+        assert_eq!(sorted(&of_twin), sorted(&wanted));
+        assert_eq!(told(&file.ask(&twin, keeping).await.unwrap()), Vec::<String>::new());
+        // Without secrets one request is enough.
+        let small = json!({"version": 1, "company": {"name": "Small", "description": "x"},
+            "agents": [{"name": "Ada", "adapterType": "process", "adapterConfig": {"command": "true"}}]});
+        let dry = ApplyAsk { dry_run: true, ..ask(&small) };
+        let looked = file.0.engine.apply_to_new_company("Tiny", &dry, &by).await.unwrap();
+        assert_eq!((looked.is_done, looked.company), (false, None));
+        let founded = file.0.engine.apply_to_new_company("Tiny", &ask(&small), &by).await.unwrap();
+        assert_eq!(told(&founded), ["change company Tiny: description", "make agent Ada: name adapterType adapterConfig.command"]);
+    }
+
+    async fn a_dry_run_and_a_file_that_is_wrong_change_nothing(world) {
+        let file = File::new(&world).await;
+        file.apply(&everything()).await;
+        let (before, head) = (file.export().await, file.head().await);
+        let document = edited(before.clone(), |it| {
+            it["company"]["description"] = json!("Other");
+            agent(it, "Worker")["title"] = json!("Other");
+            it["labels"] = json!([{"name": "new", "color": "#aaaaaa"}]);
+        });
+        let dry = ApplyAsk { document: document.clone(), dry_run: true, prune: true, ..ApplyAsk::default() };
+        let looked = file.ask(&file.0.company, dry).await.unwrap();
+        assert_eq!((looked.is_done, looked.plan.changes.len()), (false, 5), "{:?}", told(&looked));
+        let mut wrong = document.clone();
+        agent(&mut wrong, "Worker")["adapterConfig"] = json!({"command": 7, "env": {"1": "x", "PORT": 80, "T": {"secret": "none"}}});
+        agent(&mut wrong, "Coder")["adapterType"] = json!("telepathy");
+        agent(&mut wrong, "Chief")["adapterConfig"]["instructionsFilePath"] = json!("/x.md");
+        agent(&mut wrong, "Gate")["adapterConfig"]["devicePrivateKeyPem"] = json!("x");
+        wrong["labels"][0]["color"] = json!("red");
+        wrong["environments"][1]["config"]["privateKey"] = json!("plain");
+        wrong["projects"][0]["workspaces"]["web"]["cwd"] = json!("");
+        wrong["projects"][0]["targetDate"] = json!("soon");
+        wrong["automations"][0]["nodes"][0]["agent"] = json!("Nobody");
+        wrong["automations"][1]["nodes"][0]["objectiv"] = json!("x");
+        let at = |name: &str| wrong["agents"].as_array().unwrap().iter().position(|agent| agent["name"] == name).unwrap();
+        let mut expected = vec![
+            "labels[0].color".to_owned(),
+            "environments[1].config.privateKey".to_owned(),
+            format!("agents[{}].adapterConfig.env.PORT", at("Worker")),
+            format!("agents[{}].adapterConfig.env.T", at("Worker")),
+            format!("agents[{}].adapterType", at("Coder")),
+            format!("agents[{}].adapterConfig.instructionsFilePath", at("Chief")),
+            format!("agents[{}].adapterConfig.devicePrivateKeyPem", at("Gate")),
+            "projects[0].targetDate".to_owned(),
+            "automations[0].nodes[0].agent".to_owned(),
+            "automations[1].nodes[0].objectiv".to_owned(),
+            "projects[0].workspaces.web.cwd".to_owned(),
+        ];
+        let mut found: Vec<String> = file.wrong(wrong).await.into_iter().map(|(path, _)| path).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+        let mut archived = before.clone();
+        agent(&mut archived, "Coder")["defaultEnvironment"] = json!("Attic");
+        let found = file.wrong(archived).await;
+        assert_eq!(found[0].1, "the environment `Attic` is archived");
+        assert_eq!((file.export().await, file.head().await), (before, head));
+    }
+
+    async fn changes_that_nobody_has_looked_at_are_not_made(world) {
+        let file = File::new(&world).await;
+        let document = json!({"version": 1, "company": {"name": "Acme", "description": "one"}});
+        let ask = |expect: Option<String>| ApplyAsk { document: document.clone(), dry_run: expect.is_none(), expect, ..ApplyAsk::default() };
+        let looked = file.ask(&file.0.company, ask(None)).await.unwrap();
+        let patch = CompanyPatch { description: Some(Some("two".to_owned())), ..CompanyPatch::default() };
+        file.0.engine.patch_company(&file.0.company, patch, &Board::person()).await.unwrap();
+        let refused = file.ask(&file.0.company, ask(Some(looked.fingerprint))).await.unwrap_err();
+        assert!(matches!(refused, EngineError::Conflict { .. }), "{refused:?}");
+        let looked = file.ask(&file.0.company, ask(None)).await.unwrap();
+        assert!(file.ask(&file.0.company, ask(Some(looked.fingerprint))).await.unwrap().is_done);
+    }
+
+    async fn a_file_that_a_person_applies_needs_no_further_approval_and_those_who_wait_stay(world) {
+        let file = File::new(&world).await;
+        let (engine, company) = (&file.0.engine, &file.0.company);
+        let patch = CompanyPatch { require_approval: Some(true), ..CompanyPatch::default() };
+        engine.patch_company(company, patch, &Board::person()).await.unwrap();
+        let waiting = AgentDraft { name: "Waiting".to_owned(), role: Role::Qa, ..World::scripted(1) };
+        engine.hire_agent(company, waiting, Vec::new(), &Board::person()).await.unwrap();
+        let exported = file.export().await;
+        assert_eq!(exported["agents"], json!([]), "nobody has decided on them");
+        let ada = json!({"name": "Ada", "adapterType": "process", "adapterConfig": {"command": "true"}, "reportsTo": "Waiting"});
+        let document = json!({"version": 1, "agents": [ada]});
+        let ask = ApplyAsk { document, prune: true, ..ApplyAsk::default() };
+        let applied = file.ask(company, ask).await.unwrap();
+        assert_eq!(told(&applied), ["make agent Ada: name reportsTo adapterType adapterConfig.command"]);
+        let of = company.clone();
+        let all = file.0.world.read(move |tx| { let of = of.clone(); Box::pin(async move { store::agents::list(tx, &of, None, 10).await }) }).await;
+        let mut statuses: Vec<(String, AgentStatus)> = all.into_iter().map(|agent| (agent.name, agent.status)).collect();
+        statuses.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(statuses, [("Ada".to_owned(), AgentStatus::Idle), ("Waiting".to_owned(), AgentStatus::PendingApproval)]);
+        let named = json!({"version": 1, "agents": [{"name": "waiting", "adapterType": "process", "adapterConfig": {"command": "true"}}]});
+        let found = file.wrong(named).await;
+        assert_eq!(found, [("agents[0]".to_owned(), "the agent `waiting` waits for its approval".to_owned())]);
+    }
+
+    async fn what_was_stopped_in_the_middle_is_mended_by_applying_again(world) {
+        let file = File::new(&world).await;
+        let whole = everything();
+        // What a crash leaves: some of the changes, in their order. Each beginning of the file is such a rest.
+        let sections = ["company", "labels", "skills", "environments", "agents", "goals", "projects"];
+        for upto in [2, 4, 5, 7] {
+            let mut part = json!({"version": 1});
+            for section in &sections[..upto] {
+                part[*section] = whole[*section].clone();
+            }
+            if upto == 5 {
+                part["agents"].as_array_mut().unwrap().truncate(2);
+            }
+            file.apply(&part).await;
+        }
+        file.apply(&whole).await;
+        assert_eq!(told(&file.apply(&whole).await), Vec::<String>::new());
+        file.is_settled("after all was mended").await;
+    }
+
+    async fn things_that_a_file_could_not_tell_apart_are_said_and_not_written(world) {
+        let file = File::new(&world).await;
+        for _ in 0..2 {
+            let draft = engine::GoalDraft { title: "Grow".to_owned(), ..engine::GoalDraft::default() };
+            file.0.engine.create_goal(&file.0.company, draft, &Board::person()).await.unwrap();
+        }
+        let refused = file.0.engine.export_company(&file.0.company).await.unwrap_err();
+        assert!(refused.to_string().starts_with("The company has several goals called `Grow`"), "{refused}");
+        let found = file.wrong(json!({"version": 1, "goals": [{"title": "Grow"}]})).await;
+        assert_eq!(found, [("goals[0]".to_owned(), "the company has several goals called `Grow`".to_owned())]);
+    }
+}

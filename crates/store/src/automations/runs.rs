@@ -1,0 +1,358 @@
+//! Runs of automations.
+//!
+//! Everything that asks for runs goes by an index of those that are open: what is over costs nothing.
+
+use domain::automation::{AutomationRunStatus, Guardrail, StopKind, TriggerType};
+use domain::hold::HeldReason;
+use domain::ids::{AutomationId, AutomationRunId, CompanyId};
+use domain::moment::Moment;
+use domain::wake::ActorKind;
+use serde_json::Value as Json;
+
+use crate::{StoreError, Tx, from_row, p, sql};
+
+/// A run as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AutomationRun {
+    pub id: AutomationRunId,
+    pub company_id: CompanyId,
+    pub automation_id: AutomationId,
+    pub version: i64,
+    /// A definition of this run alone, after a repair.
+    pub own_definition: Option<Json>,
+    /// Counted for each automation, from 1.
+    pub number: i64,
+    pub status: AutomationRunStatus,
+    pub trigger_type: TriggerType,
+    pub trigger_detail: Option<Json>,
+    /// An object.
+    pub inputs: Json,
+    pub idempotency_key: Option<String>,
+    pub body_hash: Option<String>,
+    /// 0 comes first.
+    pub priority: i64,
+    pub actor_kind: ActorKind,
+    pub actor_id: Option<String>,
+    pub created_at: Moment,
+    pub updated_at: Moment,
+    pub queued_at: Moment,
+    pub started_at: Option<Moment>,
+    pub finished_at: Option<Moment>,
+    /// Rises when it begins to work.
+    pub epoch: i64,
+    pub server_node: Option<String>,
+    /// The workspace, canonical.
+    pub root: Option<String>,
+    pub held_reason: Option<HeldReason>,
+    pub held_resource: Option<String>,
+    pub held_until: Option<Moment>,
+    pub not_before: Option<Moment>,
+    /// Where it stops at when nothing is under way any more.
+    pub stop_to: Option<AutomationRunStatus>,
+    pub stop_asked_at: Option<Moment>,
+    pub stop_drains: bool,
+    pub stop_kind: Option<StopKind>,
+    pub stop_reason: Option<String>,
+    pub guardrail: Option<Guardrail>,
+    pub stopped_at: Option<Moment>,
+    /// Time at work up to `working_since`.
+    pub worked_micros: i64,
+    pub working_since: Option<Moment>,
+    /// Of attempts that are over.
+    pub tokens: i64,
+    pub cost_micros: i64,
+    /// What people raised its limits to.
+    pub limits: Option<Json>,
+    pub last_failure: Option<Json>,
+    pub detail: Option<String>,
+    /// How often it went on by itself since a person had it go on.
+    pub resumes: i64,
+    pub history_seq: i64,
+    pub look_at: Option<Moment>,
+    pub told_seq: i64,
+}
+from_row!(AutomationRun {
+    id,
+    company_id,
+    automation_id,
+    version,
+    own_definition,
+    number,
+    status,
+    trigger_type,
+    trigger_detail,
+    inputs,
+    idempotency_key,
+    body_hash,
+    priority,
+    actor_kind,
+    actor_id,
+    created_at,
+    updated_at,
+    queued_at,
+    started_at,
+    finished_at,
+    epoch,
+    server_node,
+    root,
+    held_reason,
+    held_resource,
+    held_until,
+    not_before,
+    stop_to,
+    stop_asked_at,
+    stop_drains,
+    stop_kind,
+    stop_reason,
+    guardrail,
+    stopped_at,
+    worked_micros,
+    working_since,
+    tokens,
+    cost_micros,
+    limits,
+    last_failure,
+    detail,
+    resumes,
+    history_seq,
+    look_at,
+    told_seq
+});
+
+macro_rules! columns {
+    () => {
+        "id, company_id, automation_id, version, own_definition, number, status, trigger_type, trigger_detail, inputs, idempotency_key, body_hash, priority, actor_kind, actor_id, created_at, updated_at, queued_at, started_at, finished_at, epoch, server_node, root, held_reason, held_resource, held_until, not_before, stop_to, stop_asked_at, stop_drains, stop_kind, stop_reason, guardrail, stopped_at, worked_micros, working_since, tokens, cost_micros, limits, last_failure, detail, resumes, history_seq, look_at, told_seq"
+    };
+}
+
+/// Adds a run; false when one of its automation has its idempotency key.
+pub async fn insert(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<bool, StoreError> {
+    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq]).await?;
+    Ok(added == 1)
+}
+
+/// Writes what changes of a run; its row is locked.
+pub async fn update(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<(), StoreError> {
+    tx.run(sql!("UPDATE automation_runs SET own_definition = $2, status = $3, priority = $4, updated_at = $5, queued_at = $6, started_at = $7, finished_at = $8, epoch = $9, server_node = $10, root = $11, held_reason = $12, held_resource = $13, held_until = $14, not_before = $15, stop_to = $16, stop_asked_at = $17, stop_drains = $18, stop_kind = $19, stop_reason = $20, guardrail = $21, stopped_at = $22, worked_micros = $23, working_since = $24, tokens = $25, cost_micros = $26, limits = $27, last_failure = $28, detail = $29, resumes = $30, look_at = $31, history_seq = $32 WHERE id = $1"), p![&run.id, &run.own_definition, run.status, run.priority, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.look_at, run.history_seq]).await
+}
+
+/// Returns a run.
+pub async fn get(tx: &mut Tx<'_>, id: &AutomationRunId) -> Result<Option<AutomationRun>, StoreError> {
+    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM automation_runs WHERE id = $1")), p![id]).await
+}
+
+/// The same, locked.
+pub async fn lock(tx: &mut Tx<'_>, id: &AutomationRunId) -> Result<Option<AutomationRun>, StoreError> {
+    tx.one_as(
+        sql!(concat!("SELECT ", columns!(), " FROM automation_runs WHERE id = $1 /*+for_update*/")),
+        p![id],
+    )
+    .await
+}
+
+/// Returns the run of an automation with this key.
+pub async fn by_key(
+    tx: &mut Tx<'_>,
+    automation: &AutomationId,
+    key: &str,
+) -> Result<Option<AutomationRun>, StoreError> {
+    tx.one_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM automation_runs WHERE automation_id = $1 AND idempotency_key = $2"
+        )),
+        p![automation, key],
+    )
+    .await
+}
+
+/// Returns runs of a company, newest first, before a place.
+pub async fn of_company(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    before: (Moment, &str),
+    limit: i64,
+) -> Result<Vec<AutomationRun>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM automation_runs WHERE company_id = $1 AND (created_at, id) < ($2, $3) \
+             ORDER BY created_at DESC, id DESC LIMIT $4"
+        )),
+        p![company, before.0, before.1, limit],
+    )
+    .await
+}
+
+/// Returns runs of an automation, newest first, before a place.
+pub async fn of_automation(
+    tx: &mut Tx<'_>,
+    automation: &AutomationId,
+    before: (Moment, &str),
+    limit: i64,
+) -> Result<Vec<AutomationRun>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM automation_runs WHERE automation_id = $1 AND (created_at, id) < ($2, $3) \
+             ORDER BY created_at DESC, id DESC LIMIT $4"
+        )),
+        p![automation, before.0, before.1, limit],
+    )
+    .await
+}
+
+/// Returns runs of an automation that are not over, by id, behind the given one.
+pub async fn open_of(
+    tx: &mut Tx<'_>,
+    automation: &AutomationId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<AutomationRunId>, StoreError> {
+    let rows = tx
+        .rows(
+            sql!(
+                "SELECT id FROM automation_runs WHERE automation_id = $1 AND id > $2 AND status IN \
+                 ('queued', 'running', 'pausing', 'paused', 'awaiting_approval') ORDER BY id LIMIT $3"
+            ),
+            p![automation, after, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Returns runs that wait to begin, in their order, behind a place.
+pub async fn queued(
+    tx: &mut Tx<'_>,
+    after: (i64, Moment, &str),
+    limit: i64,
+) -> Result<Vec<AutomationRun>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM automation_runs WHERE status = 'queued' AND (priority, queued_at, id) > ($1, $2, $3) \
+             ORDER BY priority, queued_at, id LIMIT $4"
+        )),
+        p![after.0, after.1, after.2, limit],
+    )
+    .await
+}
+
+/// Returns the runs that are at work, each with its workspace and the server that let it begin.
+pub async fn at_work(
+    tx: &mut Tx<'_>,
+) -> Result<Vec<(AutomationRunId, Option<String>, Option<String>)>, StoreError> {
+    tx.rows_as(
+        sql!(
+            "SELECT id, root, server_node FROM automation_runs WHERE status IN ('running', 'pausing') ORDER BY id"
+        ),
+        p![],
+    )
+    .await
+}
+
+/// Takes the lock of everybody who lets runs begin, so that two servers do not fill one place.
+pub async fn lock_admission(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    // On SQLite whoever writes is alone.
+    let lock = sql!("SELECT key FROM meta WHERE key = 'event_base' /*+for_update*/ /*+only_postgres*/");
+    if tx.is_postgres() {
+        tx.rows(lock, p![]).await?;
+    }
+    Ok(())
+}
+
+/// Returns runs that are to be looked at.
+pub async fn due(tx: &mut Tx<'_>, now: Moment, limit: i64) -> Result<Vec<AutomationRunId>, StoreError> {
+    let rows = tx
+        .rows(
+            sql!("SELECT id FROM automation_runs WHERE look_at <= $1 ORDER BY look_at, id LIMIT $2"),
+            p![now, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Returns when a run is to be looked at next.
+pub async fn next_due(tx: &mut Tx<'_>) -> Result<Option<Moment>, StoreError> {
+    let row = tx
+        .one(
+            sql!(
+                "SELECT look_at FROM automation_runs WHERE look_at IS NOT NULL ORDER BY look_at, id LIMIT 1"
+            ),
+            p![],
+        )
+        .await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
+/// Has a run looked at by a time, unless it is over. Its row is locked in any case: a look that is under way comes before
+/// this or after it, and does not miss what is written with it.
+pub async fn look_by(tx: &mut Tx<'_>, id: &AutomationRunId, at: Moment) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "UPDATE automation_runs SET look_at = CASE \
+             WHEN status IN ('running', 'pausing', 'paused') AND (look_at IS NULL OR look_at > $2) THEN $2 \
+             ELSE look_at END WHERE id = $1"
+        ),
+        p![id, at],
+    )
+    .await
+}
+
+/// Writes for what a run waits.
+pub async fn hold(
+    tx: &mut Tx<'_>,
+    id: &AutomationRunId,
+    reason: Option<HeldReason>,
+    resource: Option<&str>,
+    until: Option<Moment>,
+) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "UPDATE automation_runs SET held_reason = $2, held_resource = $3, held_until = $4 \
+             WHERE id = $1 AND status = 'queued'"
+        ),
+        p![id, reason, resource, until],
+    )
+    .await
+}
+
+/// Returns runs of which the status files of a server do not tell everything yet: those that it let begin, and those
+/// that nobody did.
+pub async fn untold(tx: &mut Tx<'_>, node: &str, limit: i64) -> Result<Vec<AutomationRunId>, StoreError> {
+    let rows = tx
+        .rows(
+            sql!(
+                "SELECT id FROM automation_runs WHERE told_seq < history_seq \
+                 AND (server_node IS NULL OR server_node = $1) ORDER BY id LIMIT $2"
+            ),
+            p![node, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Notes up to which entry the status file of a run tells.
+pub async fn told(tx: &mut Tx<'_>, id: &AutomationRunId, seq: i64) -> Result<(), StoreError> {
+    tx.run(sql!("UPDATE automation_runs SET told_seq = $2 WHERE id = $1 AND told_seq < $2"), p![id, seq])
+        .await
+}
+
+/// Counts the runs of a company that are in each status and not over.
+pub async fn count_open(
+    tx: &mut Tx<'_>,
+    automation: &AutomationId,
+) -> Result<Vec<(AutomationRunStatus, i64)>, StoreError> {
+    tx.rows_as(
+        sql!(
+            "SELECT status, COUNT(*) FROM automation_runs WHERE automation_id = $1 AND status IN \
+             ('queued', 'running', 'pausing', 'paused', 'awaiting_approval') GROUP BY status ORDER BY status"
+        ),
+        p![automation],
+    )
+    .await
+}
