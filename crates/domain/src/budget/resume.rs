@@ -38,6 +38,9 @@ pub struct StoppedRun {
     pub stopped_at: Moment,
     /// The agent has a later run of the same task, waiting, running or over: the work went on.
     pub was_followed: bool,
+    /// It worked on a step of an automation. The automation's run was stopped with it and takes the step up itself, as a
+    /// new attempt: a wake beside that would do the step twice.
+    pub is_step: bool,
 }
 
 /// The issue of a run, as it is now.
@@ -65,7 +68,7 @@ fn is_wanted(run: &StoppedRun) -> bool {
         .issue
         .as_ref()
         .is_none_or(|issue| !issue.status.is_terminal() && issue.assignee.as_ref() == Some(&run.agent));
-    run.agent_status.is_invokable() && !run.was_followed && has_work
+    run.agent_status.is_invokable() && !run.was_followed && !run.is_step && has_work
 }
 
 #[cfg(test)]
@@ -114,6 +117,7 @@ mod tests {
             }),
             stopped_at: Moment::from_micros(0),
             was_followed: false,
+            is_step: false,
         }
     }
 
@@ -129,6 +133,7 @@ mod tests {
             ("as it was", run("r"), true),
             ("no issue", StoppedRun { issue: None, ..run("r") }, true),
             ("followed", StoppedRun { was_followed: true, ..run("r") }, false),
+            ("step of an automation", StoppedRun { is_step: true, ..run("r") }, false),
             ("agent paused", StoppedRun { agent_status: AgentStatus::Paused, ..run("r") }, false),
             ("agent terminated", StoppedRun { agent_status: AgentStatus::Terminated, ..run("r") }, false),
             ("agent in error", StoppedRun { agent_status: AgentStatus::Error, ..run("r") }, true),

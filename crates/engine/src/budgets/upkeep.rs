@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 
 use super::door::{self, project_of};
 use super::{accounts, crossing, pauses, policies};
+use crate::automations::AttemptKey;
 use crate::{Inner, stops};
 
 /// Rows per page; passes go through all pages.
@@ -411,6 +412,7 @@ async fn look_at(
         issue,
         stopped_at,
         was_followed,
+        is_step: AttemptKey::parse(&run.task_key).is_some(),
     }))
 }
 

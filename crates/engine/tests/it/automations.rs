@@ -3,6 +3,7 @@
 use domain::automation::definition::Decision;
 use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, AutomationStatus, NodeState, StopKind};
+use domain::budget::ScopeKind;
 use domain::ids::{AutomationId, AutomationRunId, CompanyId, GateId, RunId};
 use domain::run::RunStatus;
 use domain::telling::AgentEvent;
@@ -13,7 +14,10 @@ use engine::{
 use serde_json::{Map, Value as Json, json};
 use store::automations::gates::GateRow;
 use store::automations::runs::AutomationRun;
+use store::budgets::stopped;
 use testkit::{World, both_stores};
+
+use crate::budgets::{cents, say};
 
 /// A company with an agent and an automation.
 pub(crate) struct Line {
@@ -404,6 +408,43 @@ both_stores! {
         line.decide(&anew, Decision::Approve).await.unwrap();
         line.says(&run, "b", 1, "done").await;
         line.until_status(&run, AutomationRunStatus::Completed).await;
+        line.engine.leave().await;
+    }
+
+    async fn what_a_budget_stopped_goes_on_once_when_it_is_raised(world) {
+        let line = Line::new(world).await;
+        let company = line.company.clone();
+        let set = async |amount| {
+            let draft = cents(ScopeKind::Company, company.as_str(), amount);
+            line.engine.set_budget(&company, draft, &Line::board(), true).await.unwrap();
+        };
+        set(5).await;
+        let run = line.started(json!([step("a", &[])])).await;
+        let process = line.process(&run, "a", 1).await;
+        say(&line.world, &process, Some(50_000), 10);
+        let view = line.until_status(&run, AutomationRunStatus::Paused).await;
+        assert_eq!(view.run.stop_kind, Some(StopKind::GuardrailStopped));
+        set(1_000).await;
+        line.engine.nudge();
+        let again = line.process(&run, "a", 2).await;
+        // Nothing that the budget stopped is left to be taken up: what was taken up is all there is.
+        let company = line.company.clone();
+        line.world
+            .eventually("nothing is left to take up", || async {
+                let scope = company.clone();
+                let stopped = line.world.read(move |tx| {
+                    let scope = scope.clone();
+                    Box::pin(async move { stopped::of_scope(tx, (ScopeKind::Company, scope.as_str()), 10).await })
+                });
+                stopped.await.is_empty().then_some(())
+            })
+            .await;
+        line.world.model.say(&again, &result("done"));
+        line.world.model.exit(&again, 0);
+        line.until_status(&run, AutomationRunStatus::Completed).await;
+        let agent = line.world.run(&again.run).await.agent_id;
+        let runs: Vec<RunId> = line.world.runs_of(&agent).await.into_iter().map(|run| run.id).collect();
+        assert_eq!(runs.len(), 2, "the step was done once more, and not by anybody else: {runs:?}");
         line.engine.leave().await;
     }
 }
