@@ -16,7 +16,6 @@ use domain::wake::{
     StaleRetry, Verdict, WakeRequest, WakeStatus, WakeView,
 };
 use serde_json::{Map, Value as Json, json};
-use sha2::{Digest, Sha256};
 use store::agents::Agent;
 use store::leases::Claimed;
 use store::runs::Run;
@@ -24,6 +23,7 @@ use store::wakes::Wake;
 use store::{StoreError, Tx, agents, locks, runs, wakes};
 
 use crate::claims::{Claim, Claimant, Dismissal, Room};
+use crate::digest;
 use crate::issue_views::AtDoor;
 use crate::{breaker, budgets, claims, issue_views, resuming, signals};
 
@@ -75,8 +75,7 @@ pub(crate) enum Fate {
 
 /// A hash of everything a caller asked for: object keys in order, so that equal requests are equal.
 pub fn body_hash(parts: &Json) -> String {
-    let digest = Sha256::digest(canonical(parts).to_string().as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::sha256(canonical(parts).to_string())
 }
 
 fn canonical(value: &Json) -> Json {

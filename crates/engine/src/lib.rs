@@ -19,6 +19,7 @@ mod companies;
 mod company_file;
 mod config_history;
 mod dashboard;
+mod digest;
 mod dispatcher;
 mod doorbell;
 pub mod environments;

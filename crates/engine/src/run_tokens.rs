@@ -12,6 +12,7 @@ use domain::ids::RunId;
 use sha2::{Digest, Sha256};
 
 use crate::Dice;
+use crate::digest;
 
 /// What tokens are made with.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ impl RunTokens {
 
     /// What the row of the run keeps of it.
     pub(crate) fn hash(&self, run: &RunId, epoch: i64) -> String {
-        Sha256::digest(self.token(run, epoch).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        digest::sha256(self.token(run, epoch))
     }
 }
 

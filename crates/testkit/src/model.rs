@@ -165,6 +165,10 @@ impl Model {
 
     /// What an engine uses: each server has a port of its own, and a port that is dropped rings nobody any more.
     pub fn port(&self) -> Arc<dyn Processes> {
+        self.own_port()
+    }
+
+    pub(crate) fn own_port(&self) -> Arc<Port> {
         let port = Arc::new(Port::new(self.clone()));
         self.lock().ports.push(Arc::downgrade(&port));
         port

@@ -1,6 +1,7 @@
 //! What one server sees of the model: the engine's port to processes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::ending::EndedBy;
@@ -15,11 +16,17 @@ use crate::model::{Journal, Model, Obedience, Refusal, Start, State};
 pub(crate) struct Port {
     model: Model,
     bells: Mutex<BTreeMap<ProcessId, Arc<Notify>>>,
+    held: AtomicUsize,
 }
 
 impl Port {
     pub(crate) fn new(model: Model) -> Port {
-        Port { model, bells: Mutex::default() }
+        Port { model, bells: Mutex::default(), held: AtomicUsize::new(0) }
+    }
+
+    /// Starts of this server that the model holds, each in a thread of its own.
+    pub(crate) fn held_starts(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
     }
 
     pub(crate) fn ring(&self, id: &ProcessId) {
@@ -50,9 +57,11 @@ impl Processes for Port {
         drop(state);
         self.model.changed(id);
         let mut state = self.model.lock();
+        self.held.fetch_add(1, Ordering::SeqCst);
         while state.holding {
             state = self.model.shared.gate.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        self.held.fetch_sub(1, Ordering::SeqCst);
         let refusal = state.refusal;
         if refusal == Some(Refusal::Before) {
             return Err(ProcessError::Other("no more processes".into()));

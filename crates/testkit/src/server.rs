@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use domain::ids::AgentId;
@@ -16,6 +16,7 @@ use store::{Store, Target, p, sql};
 use tokio::runtime::Runtime;
 
 use crate::World;
+use crate::port::Port;
 
 /// A server.
 #[derive(Debug)]
@@ -24,6 +25,9 @@ pub struct Server {
     runtime: Option<Runtime>,
     /// How PostgreSQL knows its connections.
     name: String,
+    /// Its threads that have begun and not ended.
+    threads: Arc<AtomicUsize>,
+    port: Arc<Port>,
 }
 
 impl Server {
@@ -31,9 +35,19 @@ impl Server {
     pub async fn start(world: &World, settings: Settings) -> Server {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!("server-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let threads = Arc::new(AtomicUsize::new(0));
+        let (begun, ended) = (Arc::clone(&threads), Arc::clone(&threads));
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).enable_all().build().unwrap();
-        let (clock, dice, port) = (Arc::clone(&world.clock), Arc::clone(&world.dice), world.model.port());
+        builder.worker_threads(2).enable_all();
+        builder.on_thread_start(move || {
+            begun.fetch_add(1, Ordering::SeqCst);
+        });
+        builder.on_thread_stop(move || {
+            ended.fetch_sub(1, Ordering::SeqCst);
+        });
+        let runtime = builder.build().unwrap();
+        let (clock, dice, port) = (Arc::clone(&world.clock), Arc::clone(&world.dice), world.model.own_port());
+        let own_port = Arc::clone(&port);
         let target = match &world.target {
             Target::Postgres(url) => Some(Target::Postgres(format!("{url}?application_name={name}"))),
             Target::Sqlite(_) | Target::Memory => None,
@@ -50,7 +64,7 @@ impl Server {
             Engine::start(store, port, clock as _, dice as _, settings).await.unwrap()
         });
         let engine = started.await.unwrap();
-        Server { engine, runtime: Some(runtime), name }
+        Server { engine, runtime: Some(runtime), name, threads, port: own_port }
     }
 
     /// The engine, for what needs no store: all else belongs into [`Server::call`], or it would outlive the server.
@@ -115,6 +129,14 @@ impl Server {
 
     /// Waits until nothing that it had under way can reach the store any more.
     async fn gone(&self, world: &World) {
+        // A thread may have been in the middle of a step, and have been given no time since. What it still does is done
+        // before anybody looks; only starts that the model holds come later.
+        let (threads, port) = (&self.threads, &self.port);
+        world
+            .eventually("the threads of a killed server gone", || async {
+                (threads.load(Ordering::SeqCst) <= port.held_starts()).then_some(())
+            })
+            .await;
         if !world.store.is_postgres() {
             world.store.write(|_| Box::pin(async { Ok(()) })).await.unwrap();
             return;

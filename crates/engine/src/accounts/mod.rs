@@ -28,6 +28,7 @@ use store::runs::Run;
 use store::{Store, StoreError, Tx, instance_settings};
 
 use crate::claims::Claimant;
+use crate::digest::hex;
 use crate::{Dice, activity, signals};
 
 pub use people::{AccountPatch, AccountView};
@@ -64,8 +65,7 @@ impl Keyring {
         (host, node): (&Host, &str),
         now: Moment,
     ) -> Result<Keyring, StoreError> {
-        let hex = |bytes: [u8; 16]| bytes.map(|byte| format!("{byte:02x}")).concat();
-        let fresh = format!("{}{}", hex(dice.bytes()), hex(dice.bytes()));
+        let fresh = format!("{}{}", hex(&dice.bytes()), hex(&dice.bytes()));
         let kept = store.write(move |tx| {
             let fresh = fresh.clone();
             Box::pin(async move {

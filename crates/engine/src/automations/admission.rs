@@ -148,10 +148,10 @@ async fn begin(tx: &mut Tx<'_>, id: &AutomationRunId, node: &str, now: Moment) -
     };
     let Ok(status) = next(it.run.status, RunEvent::Claim) else { return Ok(false) };
     let agents = it.agents(tx).await?;
-    let held = held_by_budget(&agents);
-    if let Some(first) = held.first() {
-        let ids: Vec<_> = held.iter().map(|agent| agent.id.clone()).collect();
-        let reason = format!("a budget keeps {} from work", first.name);
+    let held = held_by_budget(tx, &agents, now).await?;
+    if let Some((_, reason)) = held.first() {
+        let ids: Vec<_> = held.iter().map(|(agent, _)| agent.clone()).collect();
+        let reason = reason.clone();
         let run = &mut it.run;
         run.status = next(run.status, RunEvent::HoldLaunch).unwrap_or(run.status);
         run.stop_kind = Some(StopKind::GuardrailStopped);

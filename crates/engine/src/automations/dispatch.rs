@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::agent::{AgentStatus, PauseReason};
+use domain::agent::AgentStatus;
 use domain::automation::definition::Node;
 use domain::automation::transition::{RunEvent, next};
 use domain::automation::{AttemptState, AutomationRunStatus, FailureClass, Guardrail, StopKind};
@@ -18,7 +18,7 @@ use store::automations::runs;
 use store::{StoreError, Tx};
 
 use super::AttemptKey;
-use super::loaded::{Loaded, end_attempt};
+use super::loaded::{Loaded, end_attempt, spend_pause};
 use super::telling::{self, Note};
 use super::tend::fail_node;
 use crate::intake::{self, Admission, Fate};
@@ -89,8 +89,8 @@ async fn deliver(
         refuse(tx, &mut it, attempt, &node, (FailureClass::AgentGone, words), now).await?;
         return Ok(None);
     };
-    if agent.status == AgentStatus::Paused && agent.pause_reason == Some(PauseReason::Budget) {
-        hold_spend(tx, &mut it, attempt, &agent, now).await?;
+    if let Some(reason) = spend_pause(tx, &agent, now).await? {
+        hold_spend(tx, &mut it, attempt, (&agent, reason), now).await?;
         return Ok(None);
     }
     if !agent.status.is_invokable() {
@@ -110,8 +110,9 @@ async fn deliver(
             // Its time limits begin with it.
             runs::look_by(tx, &it.run.id, now).await?;
         }
-        Fate::Refused { refusal: Refusal::Budget(_) } => {
-            hold_spend(tx, &mut it, attempt, &agent, now).await?
+        Fate::Refused { refusal: Refusal::Budget(block) } => {
+            let reason = block.reason.clone();
+            hold_spend(tx, &mut it, attempt, (&agent, reason), now).await?;
         }
         Fate::Refused { refusal: Refusal::NotInvokable(_) } => {
             put_off(tx, &mut attempt, Some(HeldReason::Paused), now).await?;
@@ -160,11 +161,10 @@ async fn hold_spend(
     tx: &mut Tx<'_>,
     it: &mut Loaded,
     mut attempt: Attempt,
-    agent: &Agent,
+    (agent, reason): (&Agent, String),
     now: Moment,
 ) -> Result<(), StoreError> {
     put_off(tx, &mut attempt, Some(HeldReason::Budget), now).await?;
-    let reason = format!("a budget keeps {} from work", agent.name);
     let run = &mut it.run;
     run.stop_to = Some(AutomationRunStatus::Paused);
     run.stop_asked_at = Some(now);

@@ -256,7 +256,7 @@ async fn go_on(tx: &mut Tx<'_>, it: &mut Loaded, done: &mut Done, now: Moment) -
         resumes: u32::try_from(it.run.resumes).unwrap_or(u32::MAX),
         resume_stale: it.definition.policy.resume_stale.unwrap_or(true),
         has_work: it.nodes.iter().any(|node| !node.state.is_final()),
-        held_agents: held_by_budget(&agents).len(),
+        held_agents: held_by_budget(tx, &agents, now).await?.len(),
     };
     if !sweep::resumes(&paused, now) {
         it.run.look_at = goes_on_by_itself(it).then(|| now.plus(LOOK_AGAIN));

@@ -19,7 +19,6 @@ mod skills;
 mod there;
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use adapters::Problem;
 use domain::company_file::{
@@ -31,6 +30,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 use store::companies::Company;
 
+use crate::digest::hex;
 use crate::{Author, Engine, EngineError, companies};
 use kind::{Bench, Hand, KINDS, kind_of};
 use references::hidden;
@@ -340,11 +340,7 @@ fn fingerprint(plan: &Plan) -> String {
             hash.update(json!([field.path, field.before, field.after]).to_string());
         }
     }
-    hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&hash.finalize())
 }
 
 /// The fields of an object that was just written out.

@@ -22,6 +22,7 @@ use store::{StoreError, Tx};
 use super::driver::{Ask, Driver, DriverError, Step};
 use super::{choosing, keys};
 use crate::activity::Author;
+use crate::digest::hex;
 use crate::run_task::{Tending, home_of};
 use crate::settings::Settings;
 use crate::unwritten::{Unwritten, in_words};
@@ -153,7 +154,7 @@ pub(crate) fn folder_of(settings: &Settings, lease: &str) -> PathBuf {
 /// The same for all runs of one agent on one task.
 pub(crate) fn scope_of(run: &Run) -> String {
     let digest = Sha256::digest(format!("{}\n{}", run.agent_id, run.task_key));
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..8])
 }
 
 /// The folder of this machine that a run works in: that of its workspace, the configured one, or the agent's home.

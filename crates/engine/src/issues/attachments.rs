@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use domain::ids::{CommentId, IssueId};
 use domain::issue::refusal::Kind;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use store::attachments::{self, Attachment};
 use store::{comments, issues};
 
 use super::texts::{NAME, Sheet};
 use super::{Locks, guard};
 use crate::activity::Author;
+use crate::digest;
 use crate::{Engine, EngineError};
 
 /// As many attachments as an issue is shown with.
@@ -72,8 +72,7 @@ impl Engine {
         sheet.finish()?;
         let asset = self.new_id();
         let object_key = format!("attachments/{asset}");
-        let digest = Sha256::digest(&draft.bytes);
-        let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = digest::sha256(&draft.bytes);
         let size = i64::try_from(draft.bytes.len()).unwrap_or(i64::MAX);
         let path = self.inner.settings.data_dir.join(&object_key);
         keep(path.clone(), draft.bytes).await?;

@@ -11,13 +11,12 @@ mod members;
 pub use challenges::{ChallengeDraft, ChallengeView, NewChallenge};
 pub use keys::MadeKey;
 
-use sha2::{Digest, Sha256};
-
 use crate::Inner;
+use crate::digest;
 
 /// The SHA-256 of a key's text, as 64 hexadecimal digits: what is stored of it.
 pub fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::sha256(text)
 }
 
 impl Inner {

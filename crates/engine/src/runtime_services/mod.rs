@@ -20,13 +20,13 @@ use domain::environment::workspace_command::{Choice, Meant, Refusal, select};
 use domain::ids::{AgentId, CompanyId, RunId};
 use domain::issue::refusal::Kind;
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 use store::execution_workspaces::{self, ExecutionWorkspace};
 use store::runtime_services::{self as rows, RuntimeService};
 use store::workspace_operations::WorkspaceOperation;
 use store::{StoreError, Tx, agents};
 
 use crate::activity::{Author, Scribe};
+use crate::digest;
 use crate::issues::Locks;
 use crate::workspaces::commands::shell_of;
 use crate::{Engine, EngineError, Inner};
@@ -231,7 +231,7 @@ impl Engine {
             execution_workspace_id: home.execution_workspace.clone(),
             issue_id: None,
             scope_type: scope,
-            reuse_key: spec.reuse_text(&scope_id, &folder).map(|text| hashed(&text)),
+            reuse_key: spec.reuse_text(&scope_id, &folder).map(|text| digest::sha256(&text)),
             scope_id: Some(scope_id),
             service_name: spec.name.clone(),
             status: ServiceStatus::Starting,
@@ -575,10 +575,6 @@ fn plan(inner: &Inner, home: &ServiceHome, spec: &ServiceSpec, folder: &str, por
         })
     });
     json!({ "argv": [shell, "-lc", spec.command], "cwd": folder, "env": env, "readiness": readiness, "port": port })
-}
-
-fn hashed(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn folder_of(cwd: &str, below: Option<&str>) -> PathBuf {

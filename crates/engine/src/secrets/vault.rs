@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::digest::hex;
+
 /// The name of the file in the data folder.
 pub const KEY_FILE: &str = "secrets.key";
 
@@ -112,7 +114,7 @@ impl Key {
         let mut digest = Sha256::new();
         digest.update(b"bugle secrets key\0");
         digest.update(&bytes[..]);
-        let id = digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex(&digest.finalize()[..8]);
         Key { id, bytes }
     }
 

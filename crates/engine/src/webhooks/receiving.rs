@@ -18,7 +18,6 @@ use domain::webhook::proof::{self, Rejection};
 use domain::webhook::rate::Allowance;
 use domain::webhook::receipt::{Decision, Earlier, ReceiptStatus, ReceiptView, decide};
 use serde_json::{Map, Value as Json, json};
-use sha2::{Digest, Sha256};
 use store::automations::definitions as automations;
 use store::webhooks::receipts::{self, Receipt};
 use store::webhooks::secrets;
@@ -28,6 +27,7 @@ use store::{StoreError, Tx};
 use super::keys;
 use super::triggers::headers_of;
 use crate::automations::{Launch, launch};
+use crate::digest;
 use crate::{Engine, EngineError, Inner, key_hash};
 
 /// The longest list of receipts.
@@ -110,8 +110,7 @@ impl Engine {
     pub async fn receive(&self, at: Doorway, incoming: Incoming) -> Result<Reception, EngineError> {
         let trigger = at.trigger;
         let header = |name: &str| incoming.headers.get(name).cloned();
-        let digest: String =
-            Sha256::digest(&incoming.body).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest::sha256(&incoming.body);
         let size = i64::try_from(incoming.body.len()).unwrap_or(i64::MAX);
         let kind = header(CONTENT_TYPE_HEADER).map(|text| text.chars().take(CONTENT_TYPE).collect());
         let mut receipt = self.inner.blank(&trigger, digest, size, kind);

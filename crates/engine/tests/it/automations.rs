@@ -75,11 +75,19 @@ impl Line {
         what: &str,
         so: impl Fn(&AutomationRunView) -> bool,
     ) -> AutomationRunView {
-        let seen = self.world.eventually(what, || async {
-            let view = self.view(run).await;
-            so(&view).then_some(view)
-        });
-        seen.await
+        let last = std::cell::RefCell::new(None);
+        let waited = tokio::time::timeout(testkit::patience(), async {
+            loop {
+                let view = self.view(run).await;
+                if so(&view) {
+                    return view;
+                }
+                last.replace(Some(view));
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+        waited.unwrap_or_else(|_| panic!("the run never was {what}: {:#?}", last.borrow()))
     }
 
     pub(crate) async fn until_status(
@@ -425,6 +433,7 @@ both_stores! {
         let view = line.until_status(&run, AutomationRunStatus::Paused).await;
         assert_eq!(view.run.stop_kind, Some(StopKind::GuardrailStopped));
         set(1_000).await;
+        line.world.clock.advance(std::time::Duration::from_secs(61));
         line.engine.nudge();
         let again = line.process(&run, "a", 2).await;
         // Nothing that the budget stopped is left to be taken up: what was taken up is all there is.

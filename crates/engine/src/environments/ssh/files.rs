@@ -11,6 +11,8 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
+
 /// What a file was: its content, or where a link leads; and whether it can be executed.
 pub(super) type Manifest = BTreeMap<String, String>;
 
@@ -78,7 +80,7 @@ fn fingerprint(path: &Path) -> io::Result<Option<String>> {
         hash.update(&buffer[..read]);
     }
     let word = if meta.permissions().mode() & 0o100 == 0 { "file" } else { "program" };
-    let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = hex(&hash.finalize());
     Ok(Some(format!("{word} {digest}")))
 }
 
