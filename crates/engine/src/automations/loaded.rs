@@ -322,15 +322,6 @@ pub(super) fn used(run: &Run) -> (i64, i64) {
     (tokens, cost.unwrap_or(0))
 }
 
-/// The agents of a run that their budgets hold.
-pub(super) fn held_by_budget(agents: &BTreeMap<String, Option<Agent>>) -> Vec<&Agent> {
-    use domain::agent::{AgentStatus, PauseReason};
-    let is_held = |agent: &&Agent| {
-        agent.status == AgentStatus::Paused && agent.pause_reason == Some(PauseReason::Budget)
-    };
-    agents.values().flatten().filter(is_held).collect()
-}
-
 fn words(error: &crate::EngineError) -> String {
     match error {
         crate::EngineError::Invalid(problems) => {
