@@ -65,6 +65,9 @@ pub(crate) struct Flags {
     /// Processes of agents at once [default: memory / 512 MiB]
     #[arg(long, value_name = "N", env = "BUGLE_MAX_RUNS")]
     pub(crate) max_runs: Option<String>,
+    /// Runs of automations at work at once; the others wait in their queue [default: 8]
+    #[arg(long, value_name = "N", env = "BUGLE_MAX_AUTOMATION_RUNS")]
+    pub(crate) max_automation_runs: Option<String>,
     /// Runs that wait longer are ended as expired: 90s, 15m, 2h, 7d [default: they wait for ever]
     #[arg(long, value_name = "SPAN", env = "BUGLE_MAX_QUEUE_AGE")]
     pub(crate) max_queue_age: Option<String>,
@@ -93,6 +96,8 @@ pub(crate) struct Config {
     pub(crate) mode: Trust,
     pub(crate) database_url: Option<String>,
     pub(crate) max_runs: u32,
+    /// Runs of automations at work at once.
+    pub(crate) max_automation_runs: u32,
     /// `None`: queued runs wait for ever (D22).
     pub(crate) max_queue_age: Option<Duration>,
     pub(crate) stop_runs: bool,
@@ -182,13 +187,14 @@ pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError
         (None, None) => address("the default", DEFAULT_LISTEN)?,
     };
     let max_runs = match (&flags.max_runs, file.max_runs) {
-        (Some(text), _) => {
-            let origin = "--max-runs (or BUGLE_MAX_RUNS)";
-            let number = text.trim().parse().ok().filter(|number| (1..=MOST_RUNS).contains(number));
-            number.ok_or_else(|| wrong(origin, format!("`{text}` is not a number from 1 to {MOST_RUNS}")))?
-        }
+        (Some(text), _) => number_of_runs("--max-runs (or BUGLE_MAX_RUNS)", text)?,
         (None, Some(number)) => number,
         (None, None) => runs_for_memory(memory()),
+    };
+    let max_automation_runs = match (&flags.max_automation_runs, file.max_automation_runs) {
+        (Some(text), _) => number_of_runs("--max-automation-runs (or BUGLE_MAX_AUTOMATION_RUNS)", text)?,
+        (None, Some(number)) => number,
+        (None, None) => engine::Settings::default().max_automation_runs,
     };
     let max_queue_age = match &flags.max_queue_age {
         Some(text) => Some(span("--max-queue-age (or BUGLE_MAX_QUEUE_AGE)", text)?),
@@ -215,6 +221,7 @@ pub(crate) fn read(data_dir: &Path, flags: &Flags) -> Result<Config, ConfigError
         mode,
         database_url,
         max_runs,
+        max_automation_runs,
         max_queue_age,
         stop_runs: flags.stop_runs || file.stop_runs.unwrap_or(false),
         log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
@@ -235,6 +242,12 @@ impl fmt::Display for LogFormat {
 
 /// More processes than any machine of today takes; a larger number is a slip of the finger.
 const MOST_RUNS: u32 = 10_000;
+
+/// A flag or variable that says how many runs may be at once.
+fn number_of_runs(origin: &str, text: &str) -> Result<u32, ConfigError> {
+    let number = text.trim().parse().ok().filter(|number| (1..=MOST_RUNS).contains(number));
+    number.ok_or_else(|| wrong(origin, format!("`{text}` is not a number from 1 to {MOST_RUNS}")))
+}
 
 /// An agent program with its tools takes about this much (D22).
 const MEMORY_PER_RUN: u64 = 512 << 20;
@@ -321,6 +334,7 @@ struct FileSettings {
     mode: Option<Trust>,
     database_url: Option<String>,
     max_runs: Option<u32>,
+    max_automation_runs: Option<u32>,
     max_queue_age: Option<Duration>,
     stop_runs: Option<bool>,
     log_format: Option<LogFormat>,
@@ -364,6 +378,8 @@ fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
     };
     let database_url = keys.text("database_url")?;
     let max_runs = keys.number("max_runs", 1, i64::from(MOST_RUNS))?.map(|number| number as u32);
+    let max_automation_runs =
+        keys.number("max_automation_runs", 1, i64::from(MOST_RUNS))?.map(|number| number as u32);
     let max_queue_age = match keys.text("max_queue_age")? {
         None => None,
         Some(text) => Some(span(&keys.origin("max_queue_age"), &text)?),
@@ -406,6 +422,7 @@ fn parse(text: &str, file: &str) -> Result<FileSettings, ConfigError> {
         mode,
         database_url,
         max_runs,
+        max_automation_runs,
         max_queue_age,
         stop_runs,
         log_format,
@@ -527,6 +544,7 @@ mod tests {
             ("listen = 3100", "config.toml: listen: must be a text, is integer"),
             ("max_runs = '3'", "config.toml: max_runs: must be a whole number, is string"),
             ("max_runs = 0", "config.toml: max_runs: 0 is not between 1 and 10000"),
+            ("max_automation_runs = 0", "config.toml: max_automation_runs: 0 is not between 1 and 10000"),
             (
                 "max_queue_age = '2 weeks'",
                 "config.toml: max_queue_age: `2 weeks` is not a span such as 90s, 15m, 2h or 7d",
@@ -558,6 +576,22 @@ mod tests {
             Flags { listen: Some("localhost:5000".into()), max_runs: Some("7".into()), ..Flags::default() };
         let config = read(folder.path(), &flags).unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.max_runs), ("127.0.0.1:5000", 7));
+    }
+
+    #[test]
+    fn automations_have_eight_places_unless_it_is_said_otherwise_and_never_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = |text: &str| Flags { max_automation_runs: Some(text.to_owned()), ..Flags::default() };
+        let read = |flags: &Flags| read(folder.path(), flags).map(|config| config.max_automation_runs);
+        assert_eq!(read(&Flags::default()).unwrap(), 8);
+        std::fs::write(folder.path().join(FILE), "max_automation_runs = 3").unwrap();
+        assert_eq!(read(&Flags::default()).unwrap(), 3);
+        assert_eq!(read(&asked("5")).unwrap(), 5);
+        let refused = read(&asked("0")).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "--max-automation-runs (or BUGLE_MAX_AUTOMATION_RUNS): `0` is not a number from 1 to 10000"
+        );
     }
 
     #[test]

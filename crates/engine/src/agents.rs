@@ -223,6 +223,7 @@ impl Engine {
         self.inner.timers.notify_one();
         self.inner.accounts.notify_one();
         self.inner.doorbell.ring(agent);
+        self.inner.automations.lift();
         Ok(changed)
     }
 }

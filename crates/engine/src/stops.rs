@@ -165,6 +165,7 @@ impl Engine {
         self.inner.deferrals.notify_one();
         self.inner.stranded.notify_one();
         self.inner.doorbell.ring(agent);
+        self.inner.automations.lift();
         Ok(resumed)
     }
 

@@ -65,7 +65,7 @@ impl Inner {
     pub(crate) fn lifted(&self) {
         self.deferrals.notify_one();
         self.doorbell.ring_all();
-        self.automations.ring();
+        self.automations.lift();
     }
 
     /// Something was lifted in a company that keeps work back: what was turned away meanwhile is looked at now. Where

@@ -31,11 +31,11 @@ use crate::screen::Tone;
 use crate::{data_dir, door, reachable, store_look};
 
 const EXAMPLES: &str = "\
-Settings come from flags, then BUGLE_LISTEN, BUGLE_MODE, BUGLE_DATABASE_URL, BUGLE_MAX_RUNS, BUGLE_MAX_QUEUE_AGE,
-BUGLE_LOG_FORMAT, BUGLE_SECRETS_MASTER_KEY_FILE, BUGLE_SECRETS_STRICT_MODE, BUGLE_WEBHOOKS_ALLOW_PRIVATE, then config.toml in
-the data folder (listen, mode, database_url, max_runs, max_queue_age, stop_runs, log_format, in [retention]: runs_days, events_days,
-skipped_wakes_days, workspaces_days, schedule_slots_days, logs_mib, in [secrets]: key_file, strict_mode, and in [webhooks]:
-allow_private). BUGLE_LOG sets what is logged, for example BUGLE_LOG=debug.
+Settings come from flags, then BUGLE_LISTEN, BUGLE_MODE, BUGLE_DATABASE_URL, BUGLE_MAX_RUNS, BUGLE_MAX_AUTOMATION_RUNS,
+BUGLE_MAX_QUEUE_AGE, BUGLE_LOG_FORMAT, BUGLE_SECRETS_MASTER_KEY_FILE, BUGLE_SECRETS_STRICT_MODE, BUGLE_WEBHOOKS_ALLOW_PRIVATE,
+then config.toml in the data folder (listen, mode, database_url, max_runs, max_automation_runs, max_queue_age, stop_runs,
+log_format, in [retention]: runs_days, events_days, skipped_wakes_days, workspaces_days, schedule_slots_days, logs_mib, in
+[secrets]: key_file, strict_mode, and in [webhooks]: allow_private). BUGLE_LOG sets what is logged, for example BUGLE_LOG=debug.
 
 Stopping the server (ctrl-c) does not stop the runs: the next `bugle up` goes on with them.";
 
@@ -242,7 +242,8 @@ impl Server {
         if context.global.json {
             context.screen.json_line(&json!({
                 "type": "listening", "url": url, "dataDir": folder.to_string(), "version": version, "store": store,
-                "pid": std::process::id(), "maxRuns": self.config.max_runs, "mode": self.config.mode.mode(),
+                "pid": std::process::id(), "maxRuns": self.config.max_runs,
+                "maxAutomationRuns": self.config.max_automation_runs, "mode": self.config.mode.mode(),
                 "firstAdministratorToken": self.first,
             }));
             return;
@@ -312,6 +313,7 @@ fn settings(config: &Config, node_id: String, program: PathBuf, listen: SocketAd
         secrets_key_file: config.secrets.key_file.clone(),
         strict_secrets: config.secrets.strict,
         max_runs: config.max_runs,
+        max_automation_runs: config.max_automation_runs,
         max_queue_age: config.max_queue_age,
         keep_runs_for: config.retention.runs.unwrap_or(defaults.keep_runs_for),
         keep_events_for: config.retention.events.unwrap_or(defaults.keep_events_for),

@@ -118,7 +118,9 @@ pub(crate) async fn everything(data_dir: &Path, flags: &Flags) -> Vec<Finding> {
     let config = config::read(data_dir, flags);
     match &config {
         Ok(config) => {
-            findings.push(Finding::ok("settings", format!("up to {} runs at once", config.max_runs)));
+            let (runs, automations) = (config.max_runs, config.max_automation_runs);
+            let words = format!("up to {runs} runs at once, and {automations} runs of automations");
+            findings.push(Finding::ok("settings", words));
             findings.push(match &holder {
                 None => Finding::ok("instance", "no server runs on this folder"),
                 Some(holder) => running(data_dir, holder).await,

@@ -169,6 +169,18 @@ pub fn advance(view: &View<'_>) -> Plan {
     plan
 }
 
+/// What the agents are called that a run would wake first if it were at work now; `None`: it has something else to do, or
+/// nothing (spec/automations.md 2.1).
+pub fn next_agents<'a>(view: &View<'a>) -> Option<BTreeSet<&'a str>> {
+    let plan = advance(&View { status: AutomationRunStatus::Running, stop: None, ..view.clone() });
+    let of = |step: &Step| match step {
+        Step::Start(id) => view.definition.node(id)?.agent.as_deref(),
+        _ => None,
+    };
+    let called: Option<BTreeSet<&str>> = plan.steps.iter().map(of).collect();
+    called.filter(|called| !called.is_empty())
+}
+
 impl Plan {
     fn earlier(&mut self, at: Moment) {
         self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
@@ -404,6 +416,40 @@ mod tests {
         ];
         for (words, expected) in rows {
             assert_eq!(case(TWO, words).said(), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_agents_that_come_first_are_those_of_the_steps_that_would_begin() {
+        const FORK: Edges<'static> = &[("a", &[]), ("b", &[]), ("?g", &["a"]), ("c", &["b"])];
+        let rows: [(&[&str], Option<&[&str]>); 7] = [
+            (&["", "", "", ""], Some(&["A", "B"])),
+            (&["wait 10001", "", "", ""], Some(&["B"])),
+            (&["done", "", "", ""], None),
+            (&["done", "", "asks", ""], Some(&["B"])),
+            (&["done", "done", "done", ""], Some(&["C"])),
+            (&["failed", "", "", ""], None),
+            (&["done", "done", "done", "done"], None),
+        ];
+        for status in [AutomationRunStatus::Queued, AutomationRunStatus::Running] {
+            for (words, expected) in rows {
+                let mut case = Case { status, ..case(FORK, words) };
+                for (at, name) in [(0, "A"), (1, "B"), (3, "C")] {
+                    case.definition["nodes"][at]["agent"] = json!(name);
+                }
+                let definition = read(&case.definition).unwrap();
+                let view = View {
+                    limits: definition.limits,
+                    definition: &definition,
+                    status,
+                    stop: None,
+                    nodes: &case.nodes,
+                    spent: case.spent,
+                    now: at(NOW),
+                };
+                let expected = expected.map(|names| names.iter().copied().collect());
+                assert_eq!(next_agents(&view), expected, "{words:?} {status}");
+            }
         }
     }
 

@@ -111,6 +111,50 @@ pub const fn next(status: AutomationRunStatus, event: RunEvent) -> Result<Automa
     Ok(next)
 }
 
+/// Where a run may be told to stop at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopAt {
+    Paused,
+    Cancelled,
+    Failed,
+}
+
+impl StopAt {
+    pub const fn status(self) -> AutomationRunStatus {
+        match self {
+            StopAt::Paused => Paused,
+            StopAt::Cancelled => Cancelled,
+            StopAt::Failed => Failed,
+        }
+    }
+}
+
+/// How a run takes it that it is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopping {
+    /// Its steps are stopped first; this is its status meanwhile.
+    First(AutomationRunStatus),
+    /// Nothing is under way: it has stopped.
+    Done(AutomationRunStatus),
+}
+
+/// Says how a run stops; a run that is at work waits for what is under way (bar 4).
+pub const fn stop(status: AutomationRunStatus, at: StopAt, kind: StopKind) -> Result<Stopping, IllegalMove> {
+    let event = match (at, status, kind) {
+        (StopAt::Paused, Queued, StopKind::GuardrailStopped) => RunEvent::HoldLaunch,
+        (StopAt::Paused, _, _) => RunEvent::Pause,
+        (StopAt::Cancelled, _, _) => RunEvent::Cancel,
+        (StopAt::Failed, _, _) => RunEvent::Fail(kind),
+    };
+    match (next(status, event), status.is_at_work(), at) {
+        (Err(illegal), _, _) => Err(illegal),
+        (Ok(next), false, _) => Ok(Stopping::Done(next)),
+        // It is `pausing` until then; of an end nothing is seen but `cancelRequestedAt` (D4).
+        (Ok(next), true, StopAt::Paused) => Ok(Stopping::First(next)),
+        (Ok(_), true, StopAt::Cancelled | StopAt::Failed) => Ok(Stopping::First(status)),
+    }
+}
+
 /// The table as Markdown; `docs/automation-states.md` is this.
 pub fn table() -> String {
     let mut text = String::from("| from \\ event |");
@@ -175,6 +219,40 @@ mod tests {
             for (event, name) in RunEvent::ALL {
                 let expected = ROWS.iter().find(|row| (row.0, row.1) == (*status, *event)).map(|row| row.2);
                 assert_eq!(next(*status, *event).ok(), expected, "{status}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stop_is_done_at_once_where_nothing_is_under_way_and_else_after_it() {
+        use StopAt as At;
+        use Stopping::{Done, First};
+        let kind = StopKind::OperatorStopped;
+        let rows = [
+            (Queued, At::Paused, Some(Done(Paused))),
+            (Queued, At::Cancelled, Some(Done(Cancelled))),
+            (Queued, At::Failed, Some(Done(Failed))),
+            (Running, At::Paused, Some(First(Pausing))),
+            (Running, At::Cancelled, Some(First(Running))),
+            (Running, At::Failed, Some(First(Running))),
+            (Pausing, At::Paused, None),
+            (Pausing, At::Cancelled, Some(First(Pausing))),
+            (Pausing, At::Failed, Some(First(Pausing))),
+            (Paused, At::Paused, None),
+            (Paused, At::Cancelled, Some(Done(Cancelled))),
+            (Paused, At::Failed, None),
+            (AwaitingApproval, At::Paused, None),
+            (AwaitingApproval, At::Cancelled, Some(Done(Cancelled))),
+            (AwaitingApproval, At::Failed, None),
+        ];
+        for (status, at, expected) in rows {
+            assert_eq!(stop(status, at, kind).ok(), expected, "{status} {at:?}");
+            let of_guardrail = stop(status, at, StopKind::GuardrailStopped);
+            assert_eq!(of_guardrail.ok(), expected, "{status} {at:?}");
+        }
+        for status in AutomationRunStatus::ALL.iter().filter(|status| status.is_final()) {
+            for at in [At::Paused, At::Cancelled, At::Failed] {
+                assert_eq!(stop(*status, at, kind).ok(), None, "{status} {at:?}");
             }
         }
     }

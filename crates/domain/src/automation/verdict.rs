@@ -14,8 +14,6 @@ use crate::run::Outcome;
 pub const LONGEST_TEXT: usize = 64 * 1024;
 /// What the infrastructure may do to a node before people look at it.
 pub const MOST_LOST: u32 = 10;
-/// As often a reviewer may send work back.
-pub const MOST_REWORKS: u32 = 5;
 
 /// How the agent's run of an attempt ended.
 #[derive(Debug, Clone, PartialEq)]

@@ -128,6 +128,7 @@ impl Engine {
         changed.await?;
         self.inner.accounts.notify_one();
         self.inner.doorbell.ring_all();
+        self.inner.automations.accounts_moved();
         self.account(id).await
     }
 }

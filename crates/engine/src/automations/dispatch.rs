@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use domain::agent::AgentStatus;
 use domain::automation::definition::Node;
-use domain::automation::transition::{RunEvent, next};
-use domain::automation::{AttemptState, AutomationRunStatus, FailureClass, Guardrail, StopKind};
+use domain::automation::{AttemptState, FailureClass};
 use domain::hold::HeldReason;
 use domain::moment::Moment;
 use domain::wake::{Actor, Refusal, Source, TriggerDetail, WakeRequest};
@@ -18,9 +17,11 @@ use store::automations::runs;
 use store::{StoreError, Tx};
 
 use super::AttemptKey;
-use super::loaded::{Loaded, end_attempt, spend_pause};
+use super::endings::{NO_SUCH_NODE, fail_node};
+use super::going_on::spend_pause;
+use super::loaded::{Loaded, Unloadable, end_attempt};
+use super::stopping::{self, Order};
 use super::telling::{self, Note};
-use super::tend::fail_node;
 use crate::intake::{self, Admission, Fate};
 use crate::wakes::Admitted;
 use crate::{Inner, sweeps};
@@ -73,20 +74,46 @@ async fn deliver(
 ) -> Result<Option<Admitted>, StoreError> {
     let now = admission.now;
     let agent = intake::lock_agent(tx, &ordered.agent_id).await?;
-    let Ok(mut it) = Loaded::load(tx, &ordered.run_id, true).await? else { return Ok(None) };
+    let loaded = Loaded::load(tx, &ordered.run_id, true).await?;
     let attempt = nodes::lock_attempt(tx, &ordered.run_id, &ordered.node_id, ordered.attempt).await?;
-    let is_due = |it: &Attempt| it.state == AttemptState::Ordered && it.counts && it.deliver_at <= now;
+    let is_due = |it: &Attempt| it.state == AttemptState::Ordered && it.deliver_at <= now;
     let Some(mut attempt) = attempt.filter(is_due) else { return Ok(None) };
+    // From here on the attempt is delivered, ended or put off: one that stays as it is would be due for ever.
+    let mut it = match loaded {
+        Ok(it) => it,
+        Err(Unloadable::Gone) => {
+            drop_it(tx, attempt, "its run is gone".to_owned(), now).await?;
+            return Ok(None);
+        }
+        Err(Unloadable::Unreadable(run, why)) => {
+            drop_it(tx, attempt, format!("the definition of its run cannot be read: {why}"), now).await?;
+            // The look says so of the run.
+            runs::look_by(tx, &run.id, now).await?;
+            return Ok(None);
+        }
+    };
+    if it.run.status.is_final() || !attempt.counts {
+        let why = match attempt.counts {
+            true => format!("its run is {}", it.run.status),
+            false => "its node is made again".to_owned(),
+        };
+        drop_it(tx, attempt, why, now).await?;
+        return Ok(None);
+    }
     if !it.run.status.is_at_work() || it.run.stop_to.is_some() {
         // The look that stops the run takes it back.
         put_off(tx, &mut attempt, None, now).await?;
         runs::look_by(tx, &it.run.id, now).await?;
         return Ok(None);
     }
-    let Some(node) = it.definition.node(&attempt.node_id).cloned() else { return Ok(None) };
+    let Some(node) = it.definition.node(&attempt.node_id).cloned() else {
+        let failure = (FailureClass::ToolResolution, NO_SUCH_NODE.to_owned());
+        refuse(tx, &mut it, attempt, failure, now).await?;
+        return Ok(None);
+    };
     let Some(agent) = agent.filter(|agent| agent.status != AgentStatus::Terminated) else {
         let words = "its agent is there no more".to_owned();
-        refuse(tx, &mut it, attempt, &node, (FailureClass::AgentGone, words), now).await?;
+        refuse(tx, &mut it, attempt, (FailureClass::AgentGone, words), now).await?;
         return Ok(None);
     };
     if let Some(reason) = spend_pause(tx, &agent, now).await? {
@@ -119,7 +146,7 @@ async fn deliver(
         }
         Fate::Skipped { reason, .. } => {
             let words = format!("its agent takes no such work: {reason}");
-            refuse(tx, &mut it, attempt, &node, (FailureClass::ToolResolution, words), now).await?;
+            refuse(tx, &mut it, attempt, (FailureClass::ToolResolution, words), now).await?;
         }
         Fate::Deferred { .. } | Fate::Replayed { run: None, .. } | Fate::KeyReused { .. } => {
             put_off(tx, &mut attempt, None, now).await?;
@@ -139,18 +166,29 @@ async fn put_off(
     nodes::update_attempt(tx, attempt).await
 }
 
-/// The attempt will never be.
+/// The attempt will never be, and there is nobody to judge it.
+async fn drop_it(
+    tx: &mut Tx<'_>,
+    mut attempt: Attempt,
+    reason: String,
+    now: Moment,
+) -> Result<(), StoreError> {
+    end_attempt(&mut attempt, json!({ "outcome": "withdrawn", "reason": reason }), now);
+    nodes::update_attempt(tx, &attempt).await
+}
+
+/// The attempt will never be, and its node fails.
 async fn refuse(
     tx: &mut Tx<'_>,
     it: &mut Loaded,
     mut attempt: Attempt,
-    node: &Node,
     (class, words): (FailureClass, String),
     now: Moment,
 ) -> Result<(), StoreError> {
     end_attempt(&mut attempt, json!({ "outcome": "failed", "failureClass": class, "reason": words }), now);
     nodes::update_attempt(tx, &attempt).await?;
-    fail_node(tx, it, node, class, words, attempt.attempt, now).await?;
+    let node = attempt.node_id.clone();
+    fail_node(tx, it, &node, (class, words), attempt.attempt, now).await?;
     it.run.look_at = Some(now);
     it.run.updated_at = now;
     runs::update(tx, &it.run).await
@@ -166,15 +204,9 @@ async fn hold_spend(
 ) -> Result<(), StoreError> {
     put_off(tx, &mut attempt, Some(HeldReason::Budget), now).await?;
     let run = &mut it.run;
-    run.stop_to = Some(AutomationRunStatus::Paused);
-    run.stop_asked_at = Some(now);
-    run.stop_kind = Some(StopKind::GuardrailStopped);
-    run.guardrail = Some(Guardrail::SpendPause);
-    run.stop_reason = Some(reason.clone());
-    if let Ok(status) = next(run.status, RunEvent::Pause) {
-        run.status = status;
+    if stopping::tell(run, Order::of_budget(reason.clone()), now).is_err() {
+        return Ok(());
     }
-    run.look_at = Some(now);
     run.updated_at = now;
     let note = Note::run("run_paused_spend_cap_exceeded").because(Some(reason.clone()));
     telling::tell(tx, run, note.with(json!({ "agentId": agent.id })), now).await?;

@@ -7,7 +7,7 @@ use domain::automation::definition::{Decision, Expiry};
 use domain::automation::gate::{self, Act, Ask, Decider, GateStatus, Open, Refused, Standing};
 use domain::automation::graph::Graph;
 use domain::automation::operation;
-use domain::automation::transition::{RunEvent, next};
+use domain::automation::transition::{RunEvent, StopAt, Stopping, next};
 use domain::automation::{AutomationRunStatus, NodeState, Output, OutputFile, StopKind};
 use domain::ids::{AutomationRunId, CompanyId, GateId};
 use domain::issue::refusal::Kind;
@@ -18,10 +18,14 @@ use store::automations::gates::{self, GateRow};
 use store::automations::{nodes, runs};
 use store::{StoreError, Tx};
 
+use super::draws::Draws;
 use super::found;
+use super::going_on::requeue;
+use super::hand_over::over;
 use super::loaded::{Loaded, Unloadable};
+use super::questions::bind;
+use super::stopping::{self, Order};
 use super::telling::{self, Note};
-use super::tend::{bind, over, requeue};
 use crate::activity::Author;
 use crate::{Engine, EngineError, Inner, sweeps};
 
@@ -98,10 +102,10 @@ impl Engine {
             Decision::Approve => self.files_now(&before).await?,
             Decision::Rework | Decision::Cancel => None,
         };
-        let (now, random) = (self.now(), self.inner.dice.bytes());
-        let context = (before, ask, by.clone(), files);
-        let decided = self.inner.write_unless(context, move |tx, (before, ask, by, files)| {
-            Box::pin(async move { decide(tx, &before, &ask, &by, files, random, now).await })
+        let now = self.now();
+        let context = (before, ask, by.clone(), files, Draws::new(self.inner.dice.bytes()));
+        let decided = self.inner.write_unless(context, move |tx, (before, ask, by, files, mut draws)| {
+            Box::pin(async move { decide(tx, &before, &ask, &by, files, &mut draws, now).await })
         });
         let refused = decided.await?;
         self.inner.automations.ring();
@@ -200,7 +204,7 @@ async fn decide(
     ask: &GateDecision,
     by: &Author,
     files: Option<Json>,
-    random: [u8; 16],
+    draws: &mut Draws,
     now: Moment,
 ) -> Result<Option<(Refused, GateRow)>, EngineError> {
     let mut it = match Loaded::load(tx, &before.run_id, true).await? {
@@ -279,7 +283,7 @@ async fn decide(
             }
         }
         Decision::Cancel => {
-            cancel(tx, &mut it, StopKind::Cancelled, "cancelled at a gate", random, now).await?;
+            cancel(tx, &mut it, StopKind::Cancelled, "cancelled at a gate", draws, now).await?;
         }
     }
     if ask.decision != Decision::Cancel {
@@ -311,7 +315,7 @@ async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, now: Moment) -> Result<(), St
     let was = it.run.status;
     if let Ok(status) = next(was, RunEvent::Decided) {
         if status == AutomationRunStatus::Queued {
-            requeue(it, now);
+            requeue(&mut it.run, now);
             telling::tell(tx, &mut it.run, Note::run("run_resumed"), now).await?;
         } else if status.is_at_work() {
             it.run.look_at = Some(now);
@@ -326,40 +330,20 @@ pub(super) async fn cancel(
     it: &mut Loaded,
     kind: StopKind,
     reason: &str,
-    random: [u8; 16],
+    draws: &mut Draws,
     now: Moment,
 ) -> Result<(), StoreError> {
-    it.run.stop_kind = Some(kind);
-    it.run.stop_reason = Some(reason.to_owned());
-    it.run.stop_asked_at = Some(now);
-    it.run.guardrail = None;
-    if it.run.status.is_at_work() {
-        it.run.stop_to = Some(AutomationRunStatus::Cancelled);
-        it.run.stop_drains = false;
-        it.run.look_at = Some(now);
-        let note = Note::run("run_cancel_requested").because(Some(reason.to_owned()));
-        return telling::tell(tx, &mut it.run, note, now).await;
+    let order = Order::new(StopAt::Cancelled, kind, Some(reason.to_owned()));
+    let Ok(stopping) = stopping::tell(&mut it.run, order, now) else { return Ok(()) };
+    let event = match stopping {
+        Stopping::First(_) => "run_cancel_requested",
+        Stopping::Done(_) => "run_cancelled",
+    };
+    telling::tell(tx, &mut it.run, Note::run(event).because(Some(reason.to_owned())), now).await?;
+    match stopping {
+        Stopping::First(_) => Ok(()),
+        Stopping::Done(_) => over(tx, it, draws, now).await,
     }
-    if let Ok(status) = next(it.run.status, RunEvent::Cancel) {
-        it.run.status = status;
-        it.run.stopped_at = Some(now);
-        it.run.finished_at = Some(now);
-        it.run.detail = Some(reason.to_owned());
-        it.run.held_reason = None;
-        it.run.look_at = None;
-        telling::tell(tx, &mut it.run, Note::run("run_cancelled").because(Some(reason.to_owned())), now)
-            .await?;
-        over(tx, it, now, &mut |what: &str| derive(random, what)).await?;
-    }
-    Ok(())
-}
-
-/// More random numbers out of one, the same ones for the same transaction.
-pub(super) fn derive(random: [u8; 16], what: &str) -> [u8; 16] {
-    use sha2::{Digest, Sha256};
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&Sha256::new().chain_update(random).chain_update(what.as_bytes()).finalize()[..16]);
-    bytes
 }
 
 pub(super) async fn run(engine: Arc<Inner>) {
@@ -381,10 +365,10 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
             break;
         }
         for gate in due {
-            let random = engine.dice.bytes();
             let id = gate.id.clone();
-            let acted = engine.write((gate.run_id, gate.id), move |tx, (run, gate)| {
-                Box::pin(async move { act(tx, &run, &gate, random, now).await })
+            let context = (gate.run_id, gate.id, Draws::new(engine.dice.bytes()));
+            let acted = engine.write(context, move |tx, (run, gate, mut draws)| {
+                Box::pin(async move { act(tx, &run, &gate, &mut draws, now).await })
             });
             if let Err(error) = acted.await {
                 tracing::warn!(gate = %id, %error, "cannot look after the gate");
@@ -405,12 +389,18 @@ async fn act(
     tx: &mut Tx<'_>,
     run: &AutomationRunId,
     id: &GateId,
-    random: [u8; 16],
+    draws: &mut Draws,
     now: Moment,
 ) -> Result<(), StoreError> {
-    let Ok(mut it) = Loaded::load(tx, run, true).await? else { return Ok(()) };
+    let loaded = Loaded::load(tx, run, true).await?;
     let Some(mut gate) = gates::get(tx, id).await?.filter(|gate| gate.status == GateStatus::Pending) else {
         return Ok(());
+    };
+    let Ok(mut it) = loaded else {
+        // Nobody can decide for a run that cannot be read; a gate that stays as it is would be due for ever.
+        gate.status = GateStatus::Withdrawn;
+        gate.next_at = None;
+        return gates::update(tx, &gate).await;
     };
     let by = Actor { kind: ActorKind::System, id: Some("automation_gate_expiry".to_owned()) };
     let (acts, next_at) = gate::due(&open(&gate), now);
@@ -455,7 +445,7 @@ async fn act(
         gates::update(tx, &gate).await?;
         if gate.status == GateStatus::Expired {
             let reason = format!("nobody decided at {node} in time; retry it to ask again");
-            cancel(tx, &mut it, StopKind::Cancelled, &reason, random, now).await?;
+            cancel(tx, &mut it, StopKind::Cancelled, &reason, draws, now).await?;
         }
     }
     gates::update(tx, &gate).await?;

@@ -1,4 +1,7 @@
 //! Starting a run of an automation: by hand, by a schedule, a webhook, or the end of another run.
+//!
+//! Its workspace is no part of the transaction: whoever starts runs may ask before whether it is there
+//! (`Inner::look_at_workspace`), and a run whose folder is gone when it could begin fails and says so (`admission`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -85,6 +88,7 @@ impl Engine {
             priority: draft.priority,
             actor: by.actor(),
         };
+        self.inner.look_at_workspace(&ask.automation, ask.idempotency_key.as_deref()).await?;
         let context = (company.clone(), ask);
         let launched = self.inner.write_unless(context, move |tx, (company, ask)| {
             Box::pin(async move {
@@ -100,6 +104,37 @@ impl Engine {
 }
 
 impl crate::Inner {
+    /// Refuses a run of which the newest definition names a workspace that is no folder; one that was started before by the
+    /// same key is not looked at. Everything else is the launch's to refuse.
+    pub(crate) async fn look_at_workspace(
+        &self,
+        automation: &AutomationId,
+        key: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let context = (automation.clone(), key.map(str::to_owned));
+        let workspace = self.read(context, |tx, (id, key)| {
+            Box::pin(async move {
+                let Some(automation) = definitions::get(tx, &id).await? else { return Ok(None) };
+                if let Some(key) = key
+                    && runs::by_key(tx, &id, &key).await?.is_some()
+                {
+                    return Ok(None);
+                }
+                let version = definitions::version(tx, &id, automation.version).await?;
+                Ok(version.and_then(|it| it.definition["workspace"].as_str().map(str::to_owned)))
+            })
+        });
+        let Some(workspace) = workspace.await? else { return Ok(()) };
+        let looked = tokio::task::spawn_blocking(move || canonical(&workspace)).await;
+        match looked {
+            Ok(Err(why)) => {
+                let hint = "make the folder, or name another one in the definition";
+                Err(invalid(vec![Problem::new("workspace", why, hint)]))
+            }
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
     /// Runs were started in a transaction that is written.
     pub(crate) fn launched(self: &Arc<Self>) {
         self.automations.admission.notify_one();
@@ -129,10 +164,6 @@ pub(crate) async fn launch(tx: &mut Tx<'_>, ask: Launch, now: Moment) -> Result<
     let version = version.ok_or(EngineError::NotFound("Automation version"))?;
     let definition = read(&version.definition)?;
     let inputs = definition.inputs(&ask.inputs).map_err(invalid)?;
-    let root = match &definition.workspace {
-        Some(workspace) => Some(canonical(workspace)?),
-        None => None,
-    };
     let number = definitions::draw_number(tx, &automation.id).await?;
     let is_dry = ask.trigger == TriggerType::ManualDryRun;
     let mut run = AutomationRun {
@@ -158,7 +189,8 @@ pub(crate) async fn launch(tx: &mut Tx<'_>, ask: Launch, now: Moment) -> Result<
         finished_at: is_dry.then_some(now),
         epoch: 0,
         server_node: None,
-        root,
+        // As it is written: where it leads to is looked at before the run begins, and not in this transaction.
+        root: definition.workspace.clone(),
         held_reason: None,
         held_resource: None,
         held_until: None,
@@ -238,18 +270,22 @@ pub(super) fn read(definition: &Json) -> Result<Definition, EngineError> {
     definition::read(definition).map_err(|problem| invalid(vec![problem]))
 }
 
-/// The folder that a path leads to.
-fn canonical(workspace: &str) -> Result<String, EngineError> {
-    let refused = |message: String| {
-        let hint = "make the folder, or name another one in the definition";
-        invalid(vec![Problem::new("workspace", message, hint)])
-    };
+/// The folder that a path leads to, or in words why it leads to none. Looks at files: not for transactions.
+pub(super) fn canonical(workspace: &str) -> Result<String, String> {
     let found = Path::new(workspace).canonicalize();
-    let found = found.map_err(|error| refused(format!("cannot look at {workspace}: {error}")))?;
+    let found = found.map_err(|error| format!("cannot look at {workspace}: {error}"))?;
     if !found.is_dir() {
-        return Err(refused(format!("{workspace} is not a folder")));
+        return Err(format!("{workspace} is not a folder"));
     }
-    found.into_os_string().into_string().map_err(|_| refused(format!("{workspace} is not text")))
+    found.into_os_string().into_string().map_err(|_| format!("{workspace} is not text"))
+}
+
+/// Why a run has failed whose workspace is gone, and what helps.
+pub(super) fn no_folder(why: &str) -> String {
+    format!(
+        "it has no workspace: {why}; make the folder and retry a step of the run, \
+         or name another folder in the definition and start a new run"
+    )
 }
 
 pub(super) fn invalid(problems: Vec<Problem>) -> EngineError {

@@ -7,7 +7,7 @@ use domain::automation::advance::{Live, NodeView, Spent, Stop, View};
 use domain::automation::definition::{Definition, Limits};
 use domain::automation::operation::Reset;
 use domain::automation::{AttemptState, NodeState, Output};
-use domain::ids::{AgentId, AutomationRunId};
+use domain::ids::AutomationRunId;
 use domain::moment::Moment;
 use domain::run::RunStatus;
 use serde_json::{Value as Json, json};
@@ -22,7 +22,6 @@ use store::{StoreError, Tx};
 use super::definitions::agents_called;
 use super::launch;
 use super::telling::{self, Note};
-use crate::budgets;
 
 /// Gates of one run that are looked at.
 pub(super) const MOST_GATES_OF_RUN: i64 = 10_000;
@@ -321,31 +320,6 @@ pub(super) fn used(run: &Run) -> (i64, i64) {
         .as_i64()
         .or_else(|| usage["costUsd"].as_f64().map(|it| (it * 1e6).round() as i64));
     (tokens, cost.unwrap_or(0))
-}
-
-/// The agents of a run that may not work now because of a budget, each with the reason.
-pub(super) async fn held_by_budget(
-    tx: &mut Tx<'_>,
-    agents: &BTreeMap<String, Option<Agent>>,
-    now: Moment,
-) -> Result<Vec<(AgentId, String)>, StoreError> {
-    let mut held = Vec::new();
-    for agent in agents.values().flatten() {
-        if let Some(reason) = spend_pause(tx, agent, now).await? {
-            held.push((agent.id.clone(), reason));
-        }
-    }
-    Ok(held)
-}
-
-/// Why an agent may not spend now: its own budget, or that of its company.
-pub(super) async fn spend_pause(
-    tx: &mut Tx<'_>,
-    agent: &Agent,
-    now: Moment,
-) -> Result<Option<String>, StoreError> {
-    let block = budgets::block(tx, &agent.company_id, &agent.id, None, now).await?;
-    Ok(block.map(|block| format!("a budget keeps {} from work: {}", agent.name, block.reason)))
 }
 
 fn words(error: &crate::EngineError) -> String {

@@ -2,25 +2,35 @@
 //!
 //! Nothing here is an engine of its own beside the agents' runs: a step wakes its agent by the one door (`dispatch`), and
 //! the one settlement says when it is over ([`agent_run_over`]). All else is one transaction that looks at an automation
-//! run, asks `domain::automation::advance` what is to be done and does it (`tend`); it comes after everything that happens
-//! to the run, when a time has come that it named, and by itself after a lost ring. Which waiting run begins is
-//! `admission`. What people may do is in `operations` and `gates`, what they see in `views`.
+//! run, asks `domain::automation::advance` what is to be done and does it (`tend`, `turn`); it comes after everything that
+//! happens to the run, when a time has come that it named, and by itself after a lost ring. Which waiting run begins is
+//! `admission`, what stops one `stopping`, what has it go on `going_on`, what follows its end `hand_over`. What people may
+//! do is in `operations` and `gates`, what they see in `views`. Files are looked at before transactions and never in one.
 
 mod admission;
 mod definitions;
 mod dispatch;
+mod draws;
+mod endings;
 mod found;
 mod gates;
+mod going_on;
+mod hand_over;
 mod launch;
 mod loaded;
 mod operations;
 mod policies;
+mod questions;
 mod status_file;
+mod stopping;
 mod telling;
 mod tend;
+mod turn;
 mod views;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use domain::automation::StopKind;
 use domain::ids::{AutomationRunId, RunId};
@@ -39,10 +49,13 @@ pub use launch::LaunchDraft;
 pub use operations::{Asked, Preview};
 pub use views::{MOST_RUNS, RunView};
 
-pub(crate) use launch::{Launch, Launched, launch};
+pub(crate) use launch::{Launch, launch};
 
 /// How long a run that is at work is left alone when nothing happens to it.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A server that goes waits no longer than this for its store to write which runs end with it; its next start ends those
+/// that are left. Below the time that the program gives the whole of its leaving.
+const LEAVING: Duration = Duration::from_millis(500);
 
 /// What is rung when something is to be done.
 #[derive(Debug, Default)]
@@ -59,6 +72,8 @@ pub(crate) struct Bells {
     status: Notify,
     /// Something is planned otherwise, or a run that slots wait for is over.
     pub(crate) schedules: Notify,
+    /// A budget was raised or a pause lifted since runs were last looked at.
+    lifted: AtomicBool,
 }
 
 impl Bells {
@@ -67,6 +82,17 @@ impl Bells {
         {
             bell.notify_one();
         }
+    }
+
+    /// An account was parked, or works again: runs may begin that wait for it.
+    pub(crate) fn accounts_moved(&self) {
+        self.admission.notify_one();
+    }
+
+    /// What kept runs or their steps waiting may be over: they are looked at now.
+    pub(crate) fn lift(&self) {
+        self.lifted.store(true, Ordering::Release);
+        self.ring();
     }
 }
 
@@ -86,8 +112,13 @@ pub(crate) fn start(engine: &Arc<Inner>) {
 
 /// The server goes: runs that are to end with it are told to.
 pub(crate) async fn leave(engine: &Arc<Inner>) {
-    let now = engine.clock.now().plus(std::time::Duration::from_micros(1));
-    policies::end_those_that_ask(engine, StopKind::Shutdown, now).await;
+    let now = engine.clock.now().plus(Duration::from_micros(1));
+    let ending = policies::end_those_that_ask(engine, StopKind::Shutdown, now);
+    if tokio::time::timeout(LEAVING, ending).await.is_err() {
+        tracing::warn!(
+            "the store does not answer; runs that are to end with the server end at its next start"
+        );
+    }
 }
 
 /// The attempt that a run of an agent works on.

@@ -2,7 +2,7 @@
 
 use domain::automation::definition::{Limits, Node};
 use domain::automation::operation::{Lost, Nothing, Operation, allowed, reset};
-use domain::automation::transition::{RunEvent, next};
+use domain::automation::transition::{StopAt, Stopping};
 use domain::automation::{AutomationRunStatus, Guardrail, StopKind};
 use domain::ids::AutomationRunId;
 use domain::issue::refusal::Kind;
@@ -13,11 +13,13 @@ use store::automations::runs;
 use store::automations::runs::AutomationRun;
 
 use super::definitions::inspect;
+use super::draws::Draws;
 use super::gates;
+use super::going_on::{requeue, stops_at_once};
 use super::launch::{invalid, read};
 use super::loaded::{Loaded, Unloadable};
+use super::stopping::{self, Order};
 use super::telling::{self, Note};
-use super::tend::{requeue, stops_at_once};
 use crate::activity::Author;
 use crate::{Engine, EngineError};
 
@@ -59,10 +61,10 @@ impl Engine {
         by: &Author,
     ) -> Result<AutomationRun, EngineError> {
         self.inner.refuse_when_closing()?;
-        let (now, random) = (self.now(), self.inner.dice.bytes());
-        let context = (id.clone(), asked, by.clone());
-        let operated = self.inner.write_unless(context, move |tx, (id, asked, by)| {
-            Box::pin(async move { operate(tx, &id, &asked, &by, random, now).await })
+        let now = self.now();
+        let context = (id.clone(), asked, by.clone(), Draws::new(self.inner.dice.bytes()));
+        let operated = self.inner.write_unless(context, move |tx, (id, asked, by, mut draws)| {
+            Box::pin(async move { operate(tx, &id, &asked, &by, &mut draws, now).await })
         });
         let run = operated.await?;
         self.inner.automations.ring();
@@ -129,7 +131,7 @@ async fn operate(
     id: &AutomationRunId,
     asked: &Asked,
     by: &Author,
-    random: [u8; 16],
+    draws: &mut Draws,
     now: Moment,
 ) -> Result<AutomationRun, EngineError> {
     if !by.is_board() {
@@ -154,7 +156,7 @@ async fn operate(
         Operation::Resume => resume(tx, &mut it, asked, now).await?,
         Operation::Cancel => {
             let reason = asked.reason.clone().unwrap_or_else(|| "cancelled by a person".to_owned());
-            gates::cancel(tx, &mut it, StopKind::OperatorStopped, &reason, random, now).await?;
+            gates::cancel(tx, &mut it, StopKind::OperatorStopped, &reason, draws, now).await?;
         }
         Operation::Recover | Operation::Repair | Operation::Retry | Operation::Continue => {
             again(tx, &mut it, asked, now).await?;
@@ -173,24 +175,14 @@ async fn operate(
 
 async fn pause(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> Result<(), EngineError> {
     let run = &mut it.run;
-    let Ok(status) = next(run.status, RunEvent::Pause) else { return Ok(()) };
-    run.status = status;
-    run.stop_kind = Some(StopKind::OperatorStopped);
-    run.stop_reason = asked.reason.clone();
-    run.guardrail = None;
+    let order = Order::new(StopAt::Paused, StopKind::OperatorStopped, asked.reason.clone());
+    let Ok(stopping) = stopping::tell(run, Order { drains: asked.drain, ..order }, now) else {
+        return Ok(());
+    };
     run.resumes = 0;
-    run.held_reason = None;
-    run.held_resource = None;
-    let event = if status == AutomationRunStatus::Pausing {
-        run.stop_to = Some(AutomationRunStatus::Paused);
-        run.stop_asked_at = Some(now);
-        run.stop_drains = asked.drain;
-        run.look_at = Some(now);
-        "run_pause_requested"
-    } else {
-        run.stopped_at = Some(now);
-        run.detail = asked.reason.clone();
-        "run_paused"
+    let event = match stopping {
+        Stopping::First(_) => "run_pause_requested",
+        Stopping::Done(_) => "run_paused",
     };
     Ok(telling::tell(tx, run, Note::run(event).because(asked.reason.clone()), now).await?)
 }
@@ -209,7 +201,7 @@ async fn resume(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) ->
         return Err(EngineError::refused_with(Kind::Conflict, words, details));
     }
     it.run.resumes = 0;
-    requeue(it, now);
+    requeue(&mut it.run, now);
     Ok(telling::tell(tx, &mut it.run, Note::run("run_resumed").because(asked.reason.clone()), now).await?)
 }
 
@@ -227,7 +219,7 @@ async fn again(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> 
     let reset = reset.map_err(|nothing| refused(&nothing, it))?;
     it.reset(tx, &reset, asked.reason.as_deref(), now).await?;
     let was = it.run.status;
-    requeue(it, now);
+    requeue(&mut it.run, now);
     it.run.resumes = 0;
     it.run.last_failure = None;
     let event = match (asked.operation, was) {

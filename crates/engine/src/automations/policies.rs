@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use domain::automation::sweep::{AtRestart, at_restart};
+use domain::automation::transition::StopAt;
 use domain::automation::{AutomationRunStatus, StopKind};
 use domain::ids::AutomationRunId;
 use domain::moment::Moment;
@@ -13,6 +14,7 @@ use store::automations::runs;
 use store::{StoreError, Tx};
 
 use super::loaded::Loaded;
+use super::stopping::{self, Order};
 use super::telling::{self, Note};
 use crate::Inner;
 
@@ -55,14 +57,11 @@ async fn end(
         _ => ("run_failed_server_restart", "automation.internal_sweep.server_restart_failed_run"),
     };
     let run = &mut it.run;
-    run.stop_to = Some(AutomationRunStatus::Failed);
-    run.stop_asked_at = Some(now);
-    run.stop_drains = false;
-    run.stop_kind = Some(kind);
-    run.stop_reason = Some("its policy is to fail when the server stops (policy.onRestart)".to_owned());
-    run.look_at = Some(now);
+    let reason = Some("its policy is to fail when the server stops (policy.onRestart)".to_owned());
+    if stopping::tell(run, Order::new(StopAt::Failed, kind, reason.clone()), now).is_err() {
+        return Ok(());
+    }
     run.updated_at = now;
-    let reason = run.stop_reason.clone();
     telling::tell(tx, run, Note::run(event).because(reason), now).await?;
     telling::audit(tx, run, &Actor::system("automation"), action, json!({ "status": run.status }), now)
         .await?;

@@ -46,6 +46,7 @@ struct Attempt<T> {
 /// Deals with a page of what is due of a schedule.
 pub(crate) async fn deal(engine: &Inner, due: &Due) -> Result<Dealt, EngineError> {
     let mut attempt = engine.attempt(due.clone());
+    attempt.refused = refusal(engine.look_at_workspace(&due.automation_id, None).await.as_ref().err());
     let dealt = engine.write_unless(attempt.clone(), |tx, attempt| Box::pin(page(tx, attempt))).await;
     let Some(refused) = refusal(dealt.as_ref().err()) else { return dealt };
     attempt.refused = Some(refused);
@@ -59,6 +60,7 @@ pub(crate) async fn start_waiting(
     automation: &AutomationId,
 ) -> Result<Dealt, EngineError> {
     let mut attempt = engine.attempt((schedule.clone(), automation.clone()));
+    attempt.refused = refusal(engine.look_at_workspace(automation, None).await.as_ref().err());
     let started = engine.write_unless(attempt.clone(), |tx, attempt| Box::pin(first(tx, attempt))).await;
     let Some(refused) = refusal(started.as_ref().err()) else { return started };
     attempt.refused = Some(refused);

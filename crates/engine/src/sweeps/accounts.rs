@@ -47,6 +47,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     if came {
         engine.feed.ring();
         engine.doorbell.ring_all();
+        engine.automations.accounts_moved();
     }
     if failed {
         return Ok(engine.settings.period);

@@ -5,6 +5,7 @@
 
 mod agents;
 mod approvals;
+mod automation_upkeep;
 mod automations;
 mod board;
 mod briefing;

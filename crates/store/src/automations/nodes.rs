@@ -244,14 +244,14 @@ pub async fn next_ordered(tx: &mut Tx<'_>) -> Result<Option<Moment>, StoreError>
     row.map(|row| row.get(0)).transpose()
 }
 
-/// Has the attempts of an agent that wait tried again now.
-pub async fn bring_forward(tx: &mut Tx<'_>, agent: &AgentId, now: Moment) -> Result<(), StoreError> {
+/// Has attempts tried again now that something kept from being delivered.
+pub async fn bring_forward(tx: &mut Tx<'_>, now: Moment) -> Result<(), StoreError> {
     tx.run(
         sql!(
-            "UPDATE automation_attempts SET deliver_at = $2 \
-             WHERE state = 'ordered' AND agent_id = $1 AND deliver_at > $2"
+            "UPDATE automation_attempts SET deliver_at = $1 \
+             WHERE state = 'ordered' AND deliver_at > $1 AND held_reason IS NOT NULL"
         ),
-        p![agent, now],
+        p![now],
     )
     .await
 }

@@ -303,6 +303,18 @@ pub async fn look_by(tx: &mut Tx<'_>, id: &AutomationRunId, at: Moment) -> Resul
     .await
 }
 
+/// Has the paused runs looked at now that wait for a budget.
+pub async fn bring_forward(tx: &mut Tx<'_>, now: Moment) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "UPDATE automation_runs SET look_at = $1 \
+             WHERE look_at > $1 AND status = 'paused' AND guardrail = 'spend_pause'"
+        ),
+        p![now],
+    )
+    .await
+}
+
 /// Writes for what a run waits.
 pub async fn hold(
     tx: &mut Tx<'_>,
