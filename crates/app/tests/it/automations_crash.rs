@@ -364,7 +364,8 @@ async fn end_of(
     for attempt in list("attempts") {
         assert_eq!((&attempt["state"], &attempt["counts"]), (&json!("ended"), &json!(true)), "{attempt}");
         let work = stage.run(attempt["runId"].as_str().expect("a run of its agent")).await;
-        assert_eq!((&work["status"], &work["attempt"]), (&json!("succeeded"), &json!(1)), "{work:#}");
+        // A start that was taken back is made under the next number; the ledger says that only one was.
+        assert_eq!(work["status"], "succeeded", "{work:#}");
         for word in ["begun", "done"] {
             wanted.insert(format!("{} {} {word}", text(&attempt, "nodeId"), attempt["attempt"]));
         }
