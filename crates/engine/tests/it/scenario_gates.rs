@@ -248,7 +248,7 @@ struct Round {
     company: CompanyId,
     agents: Vec<AgentId>,
     questions: Vec<Question>,
-    /// When a server was there again.
+    /// When a server was there, and when starts that were held were let go.
     starts: Vec<Instant>,
     figures: Figures,
 }
@@ -439,6 +439,8 @@ impl Round {
         };
         assert_eq!(handful.iter().filter(begun).count(), 0, "starts are held");
         self.figures.between += self.approved_of(handful).await;
+        // A start that was under way when the server died comes through now, before another server is there.
+        self.starts.push(Instant::now());
         self.world.model.release_starts();
         self.world.clock.advance(Duration::from_secs(1));
         let server = Server::start(&self.world, Round::settings(&self.world)).await;
@@ -674,7 +676,7 @@ impl Round {
         assert_eq!(refused, expected, "{question:?}");
     }
 
-    /// From the answer, or from the start of the server that found the decision, to the first action.
+    /// To the first action: from the answer, or from the moment from which on it could begin, whichever is later.
     fn waited(&self, question: &Question) -> Duration {
         let ledger = self.book.ledger();
         let of = |it: &&Line| it.run == question.run.as_str() && it.node == question.action;
