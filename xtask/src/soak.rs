@@ -84,6 +84,13 @@ const SOAKS: &[Soak] = &[
         shows: "S13: a year of schedules, N days of it every quarter of an hour: each slot once, in its exact number",
     },
     Soak {
+        name: "gates",
+        package: "engine",
+        module: "scenario_gates",
+        measure: "1000",
+        shows: "S14: N gates in 72 hours, a kill of the server for each 200: the first decision wins, and is done once",
+    },
+    Soak {
         name: "simulation",
         package: "engine",
         module: "simulation",
@@ -117,6 +124,13 @@ const SOAKS: &[Soak] = &[
         module: "crash",
         measure: "200",
         shows: "the server is killed N times at random instants, and keepers with it: no duplicate start, no lost end",
+    },
+    Soak {
+        name: "automations",
+        package: "bugle",
+        module: "automations_crash",
+        measure: "200",
+        shows: "the server is killed N times under N/2 automation runs: no step done twice, no decision lost, ends as undisturbed",
     },
 ];
 

@@ -108,8 +108,22 @@ impl Wire {
         path: &str,
         body: Option<&Json>,
     ) -> Option<(u16, Json)> {
+        self.try_ask_with(None, method, path, body).await
+    }
+
+    /// The same with a token, for what only a person may do.
+    pub(crate) async fn try_ask_with(
+        &self,
+        token: Option<&str>,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Json>,
+    ) -> Option<(u16, Json)> {
         let base = self.base.lock().expect("no panic").clone();
         let mut request = self.http.request(method, format!("{base}{path}"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -40,6 +40,7 @@ mod restarts;
 mod scenario_accounts;
 mod scenario_budget;
 mod scenario_fenced_lease;
+mod scenario_gates;
 mod scenario_loops;
 mod scenario_queue_truth;
 mod scenario_schedules;

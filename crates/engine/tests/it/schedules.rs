@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::automation::calendar::{SkipReason, SlotState};
 use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, AutomationStatus, TriggerType};
-use domain::ids::{AutomationId, CompanyId, ScheduleId};
+use domain::ids::{AutomationId, AutomationRunId, CompanyId, ScheduleId};
 use domain::moment::Moment;
 use engine::{Asked, Author, Engine, EngineError, ScheduleView, Settings};
 use serde_json::{Value as Json, json};
@@ -91,19 +91,24 @@ impl Office {
         all
     }
 
+    /// Runs of an automation that are not over: however many there were, these are few.
+    async fn open_runs(&self, automation: &AutomationId) -> Vec<AutomationRunId> {
+        let id = automation.clone();
+        let read = self.world.read(move |tx| {
+            let id = id.clone();
+            Box::pin(async move { runs::open_of(tx, &id, "", 1_000).await })
+        });
+        read.await
+    }
+
     /// Ends all runs of an automation that are not over.
     pub(crate) async fn end_runs(&self, automation: &AutomationId) {
-        for run in self.runs(automation).await.into_iter().filter(|run| !run.status.is_final()) {
+        for run in self.open_runs(automation).await {
             let asked = Asked::new(Operation::Cancel);
-            self.engine.operate(&run.id, asked, &Author::local_board()).await.unwrap();
+            self.engine.operate(&run, asked, &Author::local_board()).await.unwrap();
             self.world
                 .eventually("the end of the run", || async {
-                    let over = self
-                        .runs(automation)
-                        .await
-                        .into_iter()
-                        .any(|it| it.id == run.id && it.status.is_final());
-                    over.then_some(())
+                    (!self.open_runs(automation).await.contains(&run)).then_some(())
                 })
                 .await;
         }
