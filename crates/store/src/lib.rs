@@ -109,6 +109,7 @@ pub const MIGRATIONS: &[Migration] = &[
     AUTOMATIONS,
     SCHEDULES,
     WEBHOOKS,
+    OLD_AUTOMATION_RUNS,
 ];
 
 /// What the event log and the audit chain stand on.
@@ -200,6 +201,12 @@ const SCHEDULES: Migration =
 /// Events that leave for the servers of others, and requests of others that start automations.
 const WEBHOOKS: Migration =
     Migration { version: 20, name: "webhooks", text: include_str!("../migrations/0020_webhooks.sql") };
+/// What finds automation runs that are old enough to go.
+const OLD_AUTOMATION_RUNS: Migration = Migration {
+    version: 21,
+    name: "old_automation_runs",
+    text: include_str!("../migrations/0021_old_automation_runs.sql"),
+};
 
 /// What a panic said.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -26,7 +26,8 @@ pub async fn to_archive(
     .await
 }
 
-/// Returns runs that finished before `before`, oldest first; none whose files lie on another node.
+/// Returns runs that finished before `before`, oldest first; none whose files lie on another node, and none that worked on
+/// a step of an automation run that is there.
 pub async fn finished_before(
     tx: &mut Tx<'_>,
     node: &str,
@@ -37,7 +38,9 @@ pub async fn finished_before(
         .rows(
             sql!(
                 "SELECT id FROM runs WHERE finished_at IS NOT NULL AND finished_at < $1 \
-                 AND (node_id = $2 OR log_state IN ('none', 'removed')) ORDER BY finished_at LIMIT $3"
+                 AND (node_id = $2 OR log_state IN ('none', 'removed')) \
+                 AND NOT EXISTS (SELECT 1 FROM automation_attempts a WHERE a.agent_run_id = runs.id) \
+                 ORDER BY finished_at LIMIT $3"
             ),
             p![before, node, limit],
         )

@@ -1,6 +1,7 @@
 //! The store: opened once, shared by everybody, closed at the end.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -264,6 +265,16 @@ impl Store {
                 let (waiting_high, waiting_bulk) = postgres.waiting();
                 QueueLoad { waiting_high, waiting_bulk, ..QueueLoad::default() }
             }
+        }
+    }
+
+    /// Steps that SQLite made for all that was asked so far. They tell what statements cost by how many rows they look at,
+    /// however busy the machine is. 0 with PostgreSQL.
+    #[doc(hidden)]
+    pub fn steps(&self) -> u64 {
+        match &*self.engine {
+            Engine::Sqlite { place, .. } => place.steps.load(Ordering::Relaxed),
+            Engine::Postgres(_) => 0,
         }
     }
 

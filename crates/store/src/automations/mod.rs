@@ -7,4 +7,5 @@ pub mod definitions;
 pub mod gates;
 pub mod history;
 pub mod nodes;
+pub mod retention;
 pub mod runs;

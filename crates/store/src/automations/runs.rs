@@ -127,8 +127,14 @@ macro_rules! columns {
 
 /// Adds a run; false when one of its automation has its idempotency key.
 pub async fn insert(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<bool, StoreError> {
-    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq]).await?;
+    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ", after_run_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq, &after(run)]).await?;
     Ok(added == 1)
+}
+
+/// The run that one was started after: what is old goes by it, so it is a column.
+fn after(run: &AutomationRun) -> Option<AutomationRunId> {
+    let detail = run.trigger_detail.as_ref().filter(|_| run.trigger_type == TriggerType::After)?;
+    detail["automationRunId"].as_str().map(AutomationRunId::from)
 }
 
 /// Writes what changes of a run; its row is locked.

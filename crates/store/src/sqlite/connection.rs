@@ -15,6 +15,8 @@ pub(crate) struct Place {
     pub(crate) file: PathBuf,
     pub(crate) vfs: Option<&'static str>,
     pub(crate) flush: bool,
+    /// What SQLite did here so far, see `statements::take_steps`.
+    pub(crate) steps: Arc<AtomicU64>,
     _folder: Option<Arc<MemoryFolder>>,
 }
 
@@ -30,7 +32,7 @@ impl Drop for MemoryFolder {
 
 impl Place {
     pub(crate) fn file(path: &Path, vfs: Option<&'static str>, flush: bool) -> Self {
-        Self { file: path.to_owned(), vfs, flush, _folder: None }
+        Self { file: path.to_owned(), vfs, flush, steps: Arc::default(), _folder: None }
     }
 
     /// A new, empty place on a memory file system. It has everything a file has: several connections, a log, readers
@@ -44,7 +46,8 @@ impl Place {
         let folder = root.join(format!("{MEMORY_PREFIX}{}-{number}", std::process::id()));
         std::fs::create_dir(&folder).map_err(StoreError::unavailable)?;
         let file = folder.join("store.sqlite");
-        Ok(Self { file, vfs, flush, _folder: Some(Arc::new(MemoryFolder(folder))) })
+        let steps = Arc::default();
+        Ok(Self { file, vfs, flush, steps, _folder: Some(Arc::new(MemoryFolder(folder))) })
     }
 }
 

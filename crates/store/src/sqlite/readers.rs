@@ -3,6 +3,7 @@
 //! Each closure sees one snapshot: the state after some commit, for all its statements.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -10,6 +11,7 @@ use rusqlite::Connection;
 use super::connection::{Place, open_readable};
 use super::job::Job;
 use super::queue::{Priority, Queue, Refusal, Worker};
+use super::statements;
 use crate::StoreError;
 use crate::tx::{Engine, Tx};
 
@@ -66,6 +68,7 @@ fn work(queue: &Queue, place: &Place, mut connection: Connection) {
                 connection = fresh;
             }
         }
+        place.steps.fetch_add(statements::take_steps(), Ordering::Relaxed);
         job.answer(failure);
     }
 }

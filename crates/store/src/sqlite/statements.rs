@@ -1,6 +1,9 @@
 //! Running statements on one SQLite connection.
 
+use std::cell::Cell;
+
 use rusqlite::Connection;
+use rusqlite::StatementStatus;
 use rusqlite::types::ValueRef;
 
 use crate::StoreError;
@@ -10,11 +13,28 @@ use crate::value::{Params, Value};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
+thread_local! {
+    /// The steps of this thread that nobody took yet.
+    static STEPS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Takes the steps that SQLite made on this thread since the last call: what its statements cost, on whatever machine.
+pub(crate) fn take_steps() -> u64 {
+    STEPS.take()
+}
+
+fn count(statement: &rusqlite::Statement<'_>) {
+    let steps = statement.reset_status(StatementStatus::VmStep);
+    STEPS.set(STEPS.get() + u64::try_from(steps).unwrap_or(0));
+}
+
 pub(crate) fn exec(connection: &Connection, sql: Sql, params: &Params) -> Result<u64> {
     let failed = |error| StoreError::sqlite(sql.source(), error);
     let mut statement = prepared(connection, sql, params)?;
     if statement.column_count() == 0 {
-        return statement.raw_execute().map(|changed| changed as u64).map_err(failed);
+        let changed = statement.raw_execute().map(|changed| changed as u64).map_err(failed);
+        count(&statement);
+        return changed;
     }
     // With RETURNING, each row that comes back is one that was changed.
     let mut rows = statement.raw_query();
@@ -22,6 +42,8 @@ pub(crate) fn exec(connection: &Connection, sql: Sql, params: &Params) -> Result
     while rows.next().map_err(failed)?.is_some() {
         changed += 1;
     }
+    drop(rows);
+    count(&statement);
     Ok(changed)
 }
 
@@ -42,6 +64,8 @@ pub(crate) fn rows(connection: &Connection, sql: Sql, params: &Params) -> Result
         }
         found.push(Row::sqlite(sql.source(), values));
     }
+    drop(rows);
+    count(&statement);
     Ok(found)
 }
 

@@ -15,6 +15,7 @@ use rusqlite::hooks::Wal;
 use super::connection::{Place, open_writable};
 use super::job::Job;
 use super::queue::{Priority, Queue, Refusal, Wait, Worker};
+use super::statements;
 use crate::StoreError;
 use crate::tx::{Engine, Tx};
 
@@ -172,6 +173,7 @@ impl Loop {
             self.give_up_connection();
         }
         self.written = true;
+        self.place.steps.fetch_add(statements::take_steps(), Ordering::Relaxed);
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
         self.shared.jobs.fetch_add(performed.len() as u64, Ordering::Relaxed);
         self.shared.largest.fetch_max(performed.len() as u64, Ordering::Relaxed);

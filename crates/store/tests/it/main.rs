@@ -13,6 +13,7 @@ mod acme;
 mod activity;
 mod approvals;
 mod audit;
+mod automations;
 mod backup;
 mod budgets;
 mod challenges;
