@@ -38,6 +38,7 @@ use super::found::{self, FoundBy};
 use super::loaded::{Loaded, Under, Unloadable, end_attempt, held_by_budget, used};
 use super::telling::{self, Note};
 use super::{LOOK_AGAIN, Launch, Launched, launch};
+use crate::processes::beside;
 use crate::{EngineError, Inner, sweeps};
 
 /// Runs looked at in one go.
@@ -163,7 +164,7 @@ async fn prepare(engine: &Arc<Inner>, id: &AutomationRunId) -> Result<FoundBy, S
         let look = |(key, contract): (_, Option<_>)| (key, found::look(root.as_deref(), contract.as_ref()));
         over.into_iter().map(look).collect()
     };
-    Ok(tokio::task::spawn_blocking(look).await.unwrap_or_default())
+    Ok(beside(&engine.processes, look).await.unwrap_or_default())
 }
 
 impl Inner {
