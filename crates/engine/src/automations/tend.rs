@@ -913,6 +913,11 @@ pub(super) async fn over(
     draw: &mut (dyn FnMut(&str) -> [u8; 16] + Send),
 ) -> Result<(), StoreError> {
     it.withdraw_all(tx, "its run is over", now).await?;
+    // Nobody is asked any more: if the run begins again, its questions are asked anew.
+    for node in it.nodes.iter_mut().filter(|node| node.state == NodeState::AwaitingApproval) {
+        node.state = NodeState::Pending;
+        nodes::update(tx, node).await?;
+    }
     let chain = it.run.trigger_detail.as_ref().and_then(|detail| detail["chain"].as_u64()).unwrap_or(0) + 1;
     for id in definitions::started_by(tx, &it.run.automation_id).await? {
         let Some(other) = definitions::get(tx, &id).await? else { continue };
