@@ -314,7 +314,9 @@ async fn collect(
             it.run.tokens += tokens;
             it.run.cost_micros += cost;
             let attempt = &mut it.live[at].attempt;
-            (attempt.tokens, attempt.cost_micros) = (tokens, cost);
+            // Behind what runs before this one used for the same attempt.
+            attempt.tokens += tokens;
+            attempt.cost_micros += cost;
             end_attempt(attempt, json!({ "outcome": "reset" }), now);
             nodes::update_attempt(tx, &it.live[at].attempt).await?;
             continue;
@@ -411,7 +413,8 @@ async fn conclude(
     it.run.tokens += tokens;
     it.run.cost_micros += cost;
     let attempt = &mut it.live[at].attempt;
-    (attempt.tokens, attempt.cost_micros) = (tokens, cost);
+    attempt.tokens += tokens;
+    attempt.cost_micros += cost;
     let number = attempt.attempt;
     let agent_run = attempt.agent_run_id.clone();
     end_attempt(attempt, verdict::record(&judged), now);
