@@ -138,7 +138,9 @@ pub fn advance(view: &View<'_>) -> Plan {
     if let Some(stop) = view.stop {
         let running = view.nodes.iter().filter_map(|node| node.live.as_ref().map(|live| (node, live)));
         for (node, live) in running {
-            if !stop.drains && !live.stops {
+            // What has not begun is not waited for: nothing begins any more, and its agent may not be able to for long.
+            let is_waited_for = stop.drains && live.began_at.is_some();
+            if !is_waited_for && !live.stops {
                 plan.steps.push(Step::Stop { node: node.id.clone(), why: Stopped::Interrupted });
             } else if stop.drains {
                 overdue(view, node, live, &mut plan);
@@ -478,12 +480,15 @@ mod tests {
     #[test]
     fn a_stop_waits_for_what_is_under_way() {
         let stop = |drains| Some(Stop { drains });
-        let rows: [(&[&str], Option<Stop>, &[&str]); 6] = [
+        let rows: [(&[&str], Option<Stop>, &[&str]); 8] = [
             (&["runs", "", "", ""], stop(false), &["stop a Interrupted"]),
             (&["stops", "", "", ""], stop(false), &[]),
             (&["left", "", "", ""], stop(false), &[]),
             (&["done", "", "", ""], stop(false), &["stopped"]),
-            (&["runs", "", "", ""], stop(true), &[]),
+            (&["runs 9999", "", "", ""], stop(true), &[]),
+            // Its agent has not begun, and may not for long: what drains waits for nobody to begin.
+            (&["runs", "", "", ""], stop(true), &["stop a Interrupted"]),
+            (&["stops", "", "", ""], stop(true), &[]),
             (&["done", "", "asks", ""], stop(true), &["stopped"]),
         ];
         for (words, stop, expected) in rows {

@@ -30,6 +30,7 @@ use super::stopping::{self, Order};
 use super::telling::{self, Note};
 use super::{definitions as names, hand_over};
 use crate::accounts::{self, Keyring};
+use crate::processes::beside;
 use crate::{Inner, sweeps};
 
 /// Runs that wait are looked at in pages of this size.
@@ -59,7 +60,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     let resolve = move || -> BTreeMap<_, _> {
         roots.into_iter().map(|root: String| (root.clone(), canonical(&root))).collect()
     };
-    let roots = tokio::task::spawn_blocking(resolve).await.unwrap_or_default();
+    let roots = beside(&engine.processes, resolve).await.unwrap_or_default();
     let seen = Arc::new(Seen { roots, throttled });
     let place = engine.settings.max_automation_runs;
     let context = (engine.settings.node_id.clone(), seen, Draws::new(engine.dice.bytes()));

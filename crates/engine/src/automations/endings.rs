@@ -88,7 +88,9 @@ async fn end(
     it.run.tokens += tokens;
     it.run.cost_micros += cost;
     let attempt = &mut it.live[at].attempt;
-    (attempt.tokens, attempt.cost_micros) = (tokens, cost);
+    // Behind what runs before this one used for the same attempt.
+    attempt.tokens += tokens;
+    attempt.cost_micros += cost;
     end_attempt(attempt, record, now);
     nodes::update_attempt(tx, attempt).await
 }

@@ -27,6 +27,7 @@ use super::questions::bind;
 use super::stopping::{self, Order};
 use super::telling::{self, Note};
 use crate::activity::Author;
+use crate::processes::beside;
 use crate::{Engine, EngineError, Inner, sweeps};
 
 /// The longest list of gates.
@@ -122,7 +123,7 @@ impl Engine {
             self.inner.read(gate.run_id.clone(), |tx, id| Box::pin(async move { runs::get(tx, &id).await }));
         let root = run.await?.and_then(|run| run.root);
         let mut shown = gate.shown.clone();
-        let look = tokio::task::spawn_blocking(move || {
+        let look = beside(&self.inner.processes, move || {
             let mut any = false;
             for upstream in shown["upstream"].as_array_mut().into_iter().flatten() {
                 let files: Vec<OutputFile> =

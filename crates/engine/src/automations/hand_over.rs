@@ -1,13 +1,13 @@
 //! What follows when a run is over, however it came to that: its questions are taken back, and runs of the automations
 //! that begin after it begin. Which ones, and with what, is `domain::automation::hand_over`.
 
-use domain::automation::TriggerType;
 use domain::automation::hand_over::{Over, chain, hand_over};
+use domain::automation::{NodeState, TriggerType};
 use domain::ids::{AutomationId, AutomationRunId};
 use domain::moment::Moment;
 use domain::wake::Actor;
 use serde_json::{Map, Value as Json, json};
-use store::automations::definitions;
+use store::automations::{definitions, nodes};
 use store::{StoreError, Tx};
 
 use super::draws::Draws;
@@ -24,6 +24,11 @@ pub(super) async fn over(
     now: Moment,
 ) -> Result<(), StoreError> {
     it.withdraw_all(tx, "its run is over", now).await?;
+    // Nobody is asked any more: if the run begins again, its questions are asked anew.
+    for node in it.nodes.iter_mut().filter(|node| node.state == NodeState::AwaitingApproval) {
+        node.state = NodeState::Pending;
+        nodes::update(tx, node).await?;
+    }
     let length = chain(it.run.trigger_detail.as_ref());
     for id in definitions::started_by(tx, &it.run.automation_id).await? {
         let Some(other) = definitions::get(tx, &id).await? else { continue };

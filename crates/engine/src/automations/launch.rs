@@ -19,6 +19,7 @@ use store::automations::nodes::{self, NodeRow};
 use store::automations::runs::{self, AutomationRun};
 
 use super::telling::{self, Note};
+use crate::processes::beside;
 use crate::{Author, Engine, EngineError, body_hash};
 
 /// A run that is to be.
@@ -125,7 +126,7 @@ impl crate::Inner {
             })
         });
         let Some(workspace) = workspace.await? else { return Ok(()) };
-        let looked = tokio::task::spawn_blocking(move || canonical(&workspace)).await;
+        let looked = beside(&self.inner.processes, move || canonical(&workspace)).await;
         match looked {
             Ok(Err(why)) => {
                 let hint = "make the folder, or name another one in the definition";

@@ -153,10 +153,16 @@ pub(crate) async fn agent_run_over(tx: &mut Tx<'_>, run: &Run, now: Moment) -> R
     Ok(())
 }
 
-/// Another run of the agent does the work of this one from here on. Comes behind [`agent_run_over`].
+/// Another run of the agent does the work of this one from here on; what this one used is charged to the automation run.
+/// Comes behind [`agent_run_over`].
 pub(crate) async fn carried_on(tx: &mut Tx<'_>, run: &Run, by: &RunId) -> Result<(), StoreError> {
     if let Some(key) = AttemptKey::parse(&run.task_key) {
-        nodes::carry_on(tx, (&key.run, &key.node, key.attempt), by).await?;
+        // As it is stored: what the run used was written with its end.
+        let (tokens, cost) =
+            store::runs::get(tx, &run.id).await?.as_ref().map(loaded::used).unwrap_or_default();
+        if nodes::carry_on(tx, (&key.run, &key.node, key.attempt), by, (tokens, cost)).await? {
+            runs::charge(tx, &key.run, (tokens, cost)).await?;
+        }
     }
     Ok(())
 }

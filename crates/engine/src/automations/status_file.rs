@@ -14,6 +14,7 @@ use store::automations::runs;
 
 use super::loaded::Loaded;
 use super::views;
+use crate::processes::beside;
 use crate::{Inner, Settings, sweeps};
 
 const BATCH: i64 = 200;
@@ -46,8 +47,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
                 Err(_) => i64::MAX,
                 Ok(it) => {
                     let (file, status) = (path(&engine.settings, &id), views::status(&it));
-                    let written =
-                        tokio::task::spawn_blocking(move || write(&file, &status.to_string())).await;
+                    let written = beside(&engine.processes, move || write(&file, &status.to_string())).await;
                     if let Ok(Err(error)) = written {
                         tracing::warn!(run = %id, %error, "cannot write the status file");
                         return Ok(sweeps::seldom(engine));

@@ -23,6 +23,7 @@ use super::loaded::{Loaded, Unloadable};
 use super::telling::{self, Note};
 use super::turn::Turn;
 use super::{LOOK_AGAIN, endings, going_on};
+use crate::processes::beside;
 use crate::{Inner, sweeps};
 
 /// Runs looked at in one go.
@@ -179,7 +180,7 @@ async fn prepare(engine: &Arc<Inner>, id: &AutomationRunId) -> Result<Seen, Stor
         let look = |(key, contract): (_, Option<_>)| (key, found::look(Some(&root), contract.as_ref()));
         Seen { found: over.into_iter().map(look).collect(), is_homeless: !Path::new(&root).is_dir() }
     };
-    Ok(tokio::task::spawn_blocking(look).await.unwrap_or_default())
+    Ok(beside(&engine.processes, look).await.unwrap_or_default())
 }
 
 impl Inner {

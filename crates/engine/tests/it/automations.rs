@@ -456,4 +456,47 @@ both_stores! {
         assert_eq!(runs.len(), 2, "the step was done once more, and not by anybody else: {runs:?}");
         line.engine.leave().await;
     }
+
+    async fn a_question_that_the_end_of_its_run_took_back_is_asked_anew(world) {
+        let line = Line::new(world).await;
+        let run = line.started(json!([step("a", &[]), gate("ok", &[]), step("b", &["ok"])])).await;
+        line.process(&run, "a", 1).await;
+        let first = line.gate(&run, "ok").await;
+        line.operate(&run, Operation::Cancel).await.unwrap();
+        let view = line.until_status(&run, AutomationRunStatus::Cancelled).await;
+        assert_eq!(view.gates[0].status.as_str(), "withdrawn");
+        assert_eq!(state(&view, "ok"), NodeState::Pending, "nobody is asked any more");
+        // Another step is made again, and the question with it: else the run would wait for an answer to none.
+        let retry = Asked { node: Some("a".to_owned()), ..Asked::new(Operation::Retry) };
+        line.engine.operate(&run, retry, &Line::board()).await.unwrap();
+        line.says(&run, "a", 2, "done").await;
+        let second = line.gate(&run, "ok").await;
+        assert_ne!(first.id, second.id);
+        line.decide(&second, Decision::Approve).await.unwrap();
+        line.says(&run, "b", 1, "done").await;
+        line.until_status(&run, AutomationRunStatus::Completed).await;
+        line.engine.leave().await;
+    }
+
+    async fn what_was_lost_half_way_was_paid_for(world) {
+        let line = Line::new(world).await;
+        let run = line.started(json!([step("a", &[])])).await;
+        let lost = line.process(&run, "a", 1).await;
+        say(&line.world, &lost, Some(30_000), 10);
+        line.world.model.lose_keeper(&lost);
+        let agent_run = |view: &AutomationRunView| view.attempts[0].agent_run_id.clone().unwrap();
+        let view = line.until(&run, "another run for the attempt", |view| agent_run(view) != lost.run).await;
+        let process = World::first(&agent_run(&view));
+        line.world.clock.advance(std::time::Duration::from_secs(60));
+        line.engine.nudge();
+        line.world.model.until_alive(&process).await;
+        say(&line.world, &process, Some(20_000), 5);
+        line.world.model.say(&process, &result("done"));
+        line.world.model.exit(&process, 0);
+        let view = line.until_status(&run, AutomationRunStatus::Completed).await;
+        assert_eq!((view.run.cost_micros, view.run.tokens), (50_000, 15));
+        assert_eq!((view.attempts[0].cost_micros, view.attempts[0].tokens), (50_000, 15));
+        assert_eq!(view.attempts.len(), 1, "it is one attempt");
+        line.engine.leave().await;
+    }
 }

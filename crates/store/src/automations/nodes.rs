@@ -256,18 +256,20 @@ pub async fn bring_forward(tx: &mut Tx<'_>, now: Moment) -> Result<(), StoreErro
     .await
 }
 
-/// Writes that another run of the agent does the work of an attempt now.
+/// Writes that another run of the agent does the work of an attempt now, and what the one before it used: tokens and
+/// micro-dollars. False: the attempt is not under way.
 pub async fn carry_on(
     tx: &mut Tx<'_>,
     (run, node, attempt): (&AutomationRunId, &str, i64),
     agent_run: &RunId,
-) -> Result<(), StoreError> {
-    tx.run(
+    (tokens, cost_micros): (i64, i64),
+) -> Result<bool, StoreError> {
+    let changed = tx.exec(
         sql!(
-            "UPDATE automation_attempts SET agent_run_id = $4 \
+            "UPDATE automation_attempts SET agent_run_id = $4, tokens = tokens + $5, cost_micros = cost_micros + $6 \
              WHERE run_id = $1 AND node_id = $2 AND attempt = $3 AND state = 'running'"
         ),
-        p![run, node, attempt, agent_run],
-    )
-    .await
+        p![run, node, attempt, agent_run, tokens, cost_micros],
+    );
+    Ok(changed.await? == 1)
 }

@@ -360,6 +360,19 @@ pub async fn told(tx: &mut Tx<'_>, id: &AutomationRunId, seq: i64) -> Result<(),
         .await
 }
 
+/// Adds to what a run used: tokens and micro-dollars. Its row is locked.
+pub async fn charge(
+    tx: &mut Tx<'_>,
+    id: &AutomationRunId,
+    (tokens, cost_micros): (i64, i64),
+) -> Result<(), StoreError> {
+    tx.run(
+        sql!("UPDATE automation_runs SET tokens = tokens + $2, cost_micros = cost_micros + $3 WHERE id = $1"),
+        p![id, tokens, cost_micros],
+    )
+    .await
+}
+
 /// Counts the runs of a company that are in each status and not over.
 pub async fn count_open(
     tx: &mut Tx<'_>,
