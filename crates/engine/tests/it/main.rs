@@ -5,6 +5,7 @@
 
 mod agents;
 mod approvals;
+mod automation_audit;
 mod automations;
 mod board;
 mod briefing;
@@ -16,6 +17,7 @@ mod company_file;
 mod costs;
 mod environments;
 mod feed;
+mod gates;
 mod held;
 mod held_texts;
 mod housekeeping;
