@@ -5,14 +5,12 @@ use std::time::Duration;
 use domain::automation::definition::Decision;
 use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, AutomationStatus};
-use domain::budget::ScopeKind;
 use engine::Asked;
 use serde_json::{Value as Json, json};
 use store::audit::{self, StoredAudit};
 use testkit::both_stores;
 
-use crate::automations::{Line, gate, step};
-use crate::budgets::{cents, say};
+use crate::automations::{Line, gate};
 
 fn asking(expiry: Json) -> Json {
     let mut asks = gate("ok", &[]);
@@ -92,36 +90,5 @@ both_stores! {
         let decided: Json = serde_json::from_str(&of("automation.gate_decided")[0].details).unwrap();
         assert!(decided["hash"].as_str().is_some_and(|hash| hash.len() == 64), "it says what was decided about");
         line.engine.leave().await;
-    }
-
-    async fn what_a_budget_and_the_end_of_a_server_do_is_in_the_chain(world) {
-        let line = Line::new(world).await;
-        let company = line.company.clone();
-        let set = async |amount| {
-            let draft = cents(ScopeKind::Company, company.as_str(), amount);
-            line.engine.set_budget(&company, draft, &Line::board(), true).await.unwrap();
-        };
-        set(5).await;
-        let run = line.started(json!([step("a", &[])])).await;
-        let process = line.process(&run, "a", 1).await;
-        say(&line.world, &process, Some(50_000), 10);
-        line.until_status(&run, AutomationRunStatus::Paused).await;
-        set(1_000).await;
-        line.engine.nudge();
-        line.says(&run, "a", 2, "done").await;
-        line.until_status(&run, AutomationRunStatus::Completed).await;
-        let brittle = json!({ "name": "brittle", "policy": { "onRestart": "fail" }, "nodes": [step("b", &[])] });
-        let run = line.launch(&line.apply(brittle).await).await;
-        line.process(&run, "b", 1).await;
-        line.engine.leave().await;
-        let records = records(&line).await;
-        let sweeps: Vec<&str> = records
-            .iter()
-            .filter(|it| it.actor == "system:automation")
-            .filter_map(|it| it.action.strip_prefix("automation.internal_sweep."))
-            .collect();
-        assert!(sweeps.contains(&"auto_resumed_guardrail_stopped_run"), "{sweeps:?}");
-        assert!(sweeps.contains(&"spend_paused_run") || sweeps.contains(&"launch_held"), "{sweeps:?}");
-        assert!(sweeps.contains(&"shutdown_failed_run"), "{sweeps:?}");
     }
 }
