@@ -202,7 +202,9 @@ fn unhurried() -> OpenApiRouter<ApiState> {
         .routes(routes!(stream::server_sent::events))
         .routes(routes!(stream::socket::events))
         .routes(routes!(stream::log::follow))
+        .routes(routes!(stream::automation_run::events))
         .routes(routes!(instance::audit_verify))
+        .routes(routes!(instance::audit_export))
         .routes(routes!(instance::backup))
         .merge(routes::company_file::mount_unhurried());
     OpenApiRouter::new().nest("/api", api)

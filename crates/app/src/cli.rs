@@ -116,7 +116,7 @@ enum Command {
     /// Save, start, show and steer automations: graphs of steps, each an agent's work or a gate for people
     #[command(subcommand)]
     Automation(automation::Automation),
-    /// List, show and decide what automations ask people
+    /// List, show and decide what waits for a person: gates, permissions, questions
     #[command(subcommand)]
     Gate(gate::Gate),
     /// List what was done, and by whom
@@ -140,7 +140,7 @@ enum Command {
     /// Make, list and revoke keys of users and agents
     #[command(subcommand)]
     Token(user::Token),
-    /// Check the record of decisions
+    /// Check the record of decisions, and export it
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Make a consistent copy of the store while the server runs

@@ -18,6 +18,8 @@ use crate::logins;
 
 /// How long an ordinary answer may take. Streams have no such limit.
 const PATIENCE: Duration = Duration::from_secs(70);
+/// The header of a list's next page.
+const CURSOR: &str = "bugle-cursor";
 
 /// A server, as the command line sees it.
 #[derive(Debug, Clone)]
@@ -146,6 +148,23 @@ impl Client {
         read(&place, request).await
     }
 
+    /// A whole list, page by page.
+    pub(crate) async fn all(&self, path: &str) -> Result<Json, Failure> {
+        let (mut rows, mut cursor): (Vec<Json>, Option<String>) = (Vec::new(), None);
+        loop {
+            let headers: Vec<(&str, &str)> = cursor.iter().map(|it| (CURSOR, it.as_str())).collect();
+            let (page, next) = self.exchange(Method::GET, path, None, &headers).await?;
+            match page {
+                Json::Array(page) => rows.extend(page),
+                other => return Ok(other),
+            }
+            match next {
+                Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
+                _ => return Ok(Json::Array(rows)),
+            }
+        }
+    }
+
     /// Asks, and reads the JSON answer.
     pub(crate) async fn ask(
         &self,
@@ -154,6 +173,17 @@ impl Client {
         body: Option<&Json>,
         headers: &[(&str, &str)],
     ) -> Result<Json, Failure> {
+        self.exchange(method, path, body, headers).await.map(|(answer, _)| answer)
+    }
+
+    /// Asks, and reads the JSON answer and where the next page begins.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Json>,
+        headers: &[(&str, &str)],
+    ) -> Result<(Json, Option<String>), Failure> {
         let place = self.place();
         let mut request = self.request(&place, method, path).timeout(PATIENCE);
         if let Some(body) = body {
@@ -162,7 +192,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        match read(&place, request).await {
+        match read_page(&place, request).await {
             Err(failure) if place.token.is_none() && is_about_keys(&failure) => {
                 Err(self.who_lets_in(failure).await)
             }
@@ -234,8 +264,17 @@ fn is_about_keys(failure: &Failure) -> bool {
 
 /// Sends a request and reads the JSON answer.
 async fn read(place: &Place, request: reqwest::RequestBuilder) -> Result<Json, Failure> {
+    read_page(place, request).await.map(|(answer, _)| answer)
+}
+
+/// The same with the cursor of the next page.
+async fn read_page(
+    place: &Place,
+    request: reqwest::RequestBuilder,
+) -> Result<(Json, Option<String>), Failure> {
     let answer = request.send().await.map_err(|error| unreachable(place, &error))?;
-    read_answer(place, answer).await
+    let cursor = answer.headers().get(CURSOR).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Ok((read_answer(place, answer).await?, cursor))
 }
 
 async fn read_answer(place: &Place, answer: Response) -> Result<Json, Failure> {

@@ -16,6 +16,7 @@ pub mod company_file;
 pub mod duty;
 pub mod ending;
 pub mod environment;
+pub mod gate;
 pub mod hold;
 pub mod ids;
 pub mod instructions;

@@ -22,7 +22,7 @@ use crate::agent_defaults::Seed;
 use crate::agents::drafted;
 use crate::hiring::take_in;
 use crate::issues::{Again, Locks, Sheet, agent_in, agent_may_hire, guard, of_company, send, standing};
-use crate::{AgentDraft, Engine, EngineError, agent_defaults, permissions, signals, stops};
+use crate::{AgentDraft, Engine, EngineError, agent_defaults, gates, permissions, signals, stops};
 
 /// What may be asked for.
 pub const APPROVAL_KINDS: [&str; 4] =
@@ -136,6 +136,18 @@ impl Engine {
         note: Option<String>,
         by: &Author,
     ) -> Result<Approval, EngineError> {
+        self.decide_approval_seen(id, verdict, note, None, by).await
+    }
+
+    /// The same. `seen`: the hash of what the person was shown (`gates`); then it is decided once, about exactly that.
+    pub(crate) async fn decide_approval_seen(
+        &self,
+        id: &str,
+        verdict: ApprovalVerdict,
+        note: Option<String>,
+        seen: Option<String>,
+        by: &Author,
+    ) -> Result<Approval, EngineError> {
         if !by.is_board() {
             return Err(Refusal::BoardRequired.into());
         }
@@ -145,9 +157,11 @@ impl Engine {
         let decided = self.inner.change_widely(
             by,
             Locks::default(),
-            (id.to_owned(), note, agent_defaults::seed(&*self.inner.dice)),
-            move |tx, mut scribe, locks, (id, note, seed)| {
-                Box::pin(async move { decide(tx, &mut scribe, &locks, &id, (verdict, note), seed).await })
+            (id.to_owned(), note, seen, agent_defaults::seed(&*self.inner.dice)),
+            move |tx, mut scribe, locks, (id, note, seen, seed)| {
+                Box::pin(
+                    async move { decide(tx, &mut scribe, &locks, &id, (verdict, note, seen), seed).await },
+                )
             },
         );
         let approval = decided.await?;
@@ -356,7 +370,7 @@ async fn decide(
     scribe: &mut Scribe,
     locks: &Locks,
     id: &str,
-    (verdict, note): (ApprovalVerdict, Option<String>),
+    (verdict, note, seen): (ApprovalVerdict, Option<String>, Option<String>),
     seed: Seed,
 ) -> Result<Approval, Again> {
     let found = approvals::get(tx, id).await?.ok_or(EngineError::NotFound("Approval"))?;
@@ -369,6 +383,9 @@ async fn decide(
     let before = approvals::lock(tx, id).await?.ok_or(EngineError::NotFound("Approval"))?;
     if !locks.agents.is_superset(&hired(&before).into_iter().collect()) {
         return Err(Again::Wider(locks));
+    }
+    if let Some(seen) = seen {
+        gates::judge_approval(&before, &seen, verdict)?;
     }
     let (status, action) = match verdict {
         ApprovalVerdict::Approve => ("approved", "approval.approved"),

@@ -1,17 +1,19 @@
 //! What needs a person: what rules gave up on, and what waits for a decision.
 //!
-//! Items are opened and closed by whoever finds or settles them (recovery, budgets, silence); approvals, and what agents
-//! ask on their issues, are shown beside them. Everything is bounded.
+//! Items are opened and closed by whoever finds or settles them (recovery, budgets, silence); approvals, what agents ask
+//! on their issues, and gates of automations are shown beside them. Everything is bounded.
 
 use domain::ids::CompanyId;
 use domain::moment::Moment;
 use serde_json::json;
 use store::approvals::{self, Approval};
+use store::automations::gates;
 use store::inbox::{self, InboxItem};
 use store::interactions::{self, Interaction};
 use store::{audit, companies};
 
 use crate::activity::Author;
+use crate::automations::{GateView, views_of_pending};
 use crate::issues::Locks;
 use crate::{Engine, EngineError, stops};
 use domain::issue::refusal::Refusal;
@@ -28,8 +30,12 @@ pub struct Inbox {
     pub approvals: Vec<Approval>,
     /// Questions, suggestions and confirmations on open issues that wait for an answer, newest first.
     pub interactions: Vec<Interaction>,
+    /// Gates of automations that wait for a decision, oldest first.
+    pub gates: Vec<GateView>,
     /// How many items are open, and how many approvals and interactions wait.
     pub open: (i64, i64, i64),
+    /// How many gates wait.
+    pub open_gates: i64,
 }
 
 impl Engine {
@@ -50,11 +56,13 @@ impl Engine {
                     items: inbox::list_open(tx, &company, before, limit).await?,
                     approvals: approvals::list(tx, &company, Some("pending"), None, limit).await?,
                     interactions: interactions::waiting(tx, &company, limit).await?,
+                    gates: views_of_pending(tx, &company, (Moment::from_micros(0), ""), limit).await?,
                     open: (
                         inbox::count_open(tx, &company).await?,
                         approvals::count_pending(tx, &company).await?,
                         interactions::count_waiting(tx, &company).await?,
                     ),
+                    open_gates: gates::count_pending(tx, &company).await?,
                 }))
             })
         });

@@ -26,6 +26,7 @@ pub mod environments;
 mod error;
 mod explain;
 mod feed;
+mod gates;
 mod held_texts;
 mod hello;
 mod hiring;
@@ -88,7 +89,7 @@ pub use agents::{AgentDraft, AgentPatch};
 pub use approvals::{APPROVAL_KINDS, ApprovalDraft, ApprovalVerdict, MOST_APPROVALS};
 pub use automations::{
     Applied, Asked, AutomationView, Change, GateDecision, GateView, LaunchDraft, MOST_AUTOMATIONS,
-    MOST_GATES, MOST_RUNS, Preview, RunView as AutomationRunView,
+    MOST_GATES, MOST_RUNS, Preview, RunView as AutomationRunView, event_type as automation_event_type,
 };
 pub use budgets::{BudgetOverview, CostReport, IncidentSummary, PolicySummary, Shortage, WindowSpend};
 pub use companies::{CompanyPatch, CompanyStats};
@@ -98,6 +99,7 @@ pub use dashboard::{Badges, Dashboard, DayOfRuns};
 pub use error::EngineError;
 pub use explain::{Explanation, Held, Holder, Transition};
 pub use feed::{Happening, Heard, LogPiece, Subscription, raw_payload};
+pub use gates::{AnyGate, GateAnswer};
 pub use held_texts::{Provenance, author_of as author_of_text};
 pub use hiring::AgentAccess;
 pub use inbox::{Inbox, MOST_ITEMS};

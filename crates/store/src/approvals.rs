@@ -155,6 +155,25 @@ pub async fn count_pending(tx: &mut Tx<'_>, company: &CompanyId) -> Result<i64, 
     row.map_or(Ok(0), |row| row.get(0))
 }
 
+/// Returns the approvals of a company that wait for a person, oldest first, behind a place.
+pub async fn waiting(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    after: (Moment, &str),
+    limit: i64,
+) -> Result<Vec<Approval>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM approvals WHERE company_id = $1 AND status = 'pending' AND (created_at, id) > ($2, $3) \
+             ORDER BY created_at, id LIMIT $4"
+        )),
+        p![company, after.0, after.1, limit],
+    )
+    .await
+}
+
 /// What a person, or a rule, decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {

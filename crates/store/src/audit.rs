@@ -73,6 +73,48 @@ pub enum Break {
     BeyondHead,
     /// The record is not the one of the exported head.
     NotAsExported,
+    /// What should be a record cannot be read; only in files that were exported.
+    Unreadable,
+}
+
+impl Break {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Break::Missing => "missing",
+            Break::Changed => "changed",
+            Break::Truncated => "truncated",
+            Break::BeyondHead => "beyond_head",
+            Break::NotAsExported => "not_as_exported",
+            Break::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A walk along the chain: each record must have the next number and the hash of its content and its predecessor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Walk {
+    pub(crate) seq: i64,
+    pub(crate) hash: String,
+}
+
+impl Walk {
+    pub(crate) fn from_the_start() -> Walk {
+        Walk { seq: 0, hash: GENESIS.to_owned() }
+    }
+
+    /// Takes the next record, or says where the chain breaks.
+    pub(crate) fn step(&mut self, record: &StoredAudit) -> Result<(), BrokenLink> {
+        if record.seq != self.seq + 1 {
+            return Err(BrokenLink { seq: self.seq + 1, why: Break::Missing });
+        }
+        if record.hash != link(&self.hash, record) {
+            return Err(BrokenLink { seq: record.seq, why: Break::Changed });
+        }
+        self.seq = record.seq;
+        self.hash.clone_from(&record.hash);
+        Ok(())
+    }
 }
 
 /// The hash before the first record.
@@ -105,7 +147,7 @@ pub async fn page(tx: &mut Tx<'_>, after: i64, limit: i64) -> Result<Vec<StoredA
 pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<AuditReport, StoreError> {
     const PAGE: i64 = 1000;
     let stored = head(tx).await?;
-    let (mut last, mut hash) = (0, GENESIS.to_owned());
+    let mut walk = Walk::from_the_start();
     let broken =
         |checked, seq, why| AuditReport { ok: false, checked, first_broken: Some(BrokenLink { seq, why }) };
     if let Some(exported) = exported
@@ -115,16 +157,14 @@ pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<Aud
         return Ok(broken(0, 0, Break::NotAsExported));
     }
     loop {
-        let records = page(tx, last, PAGE).await?;
+        let records = page(tx, walk.seq, PAGE).await?;
         if records.is_empty() {
             break;
         }
         for record in records {
-            if record.seq != last + 1 {
-                return Ok(broken(last, last + 1, Break::Missing));
-            }
-            if record.hash != link(&hash, &record) {
-                return Ok(broken(last, record.seq, Break::Changed));
+            let last = walk.seq;
+            if let Err(link) = walk.step(&record) {
+                return Ok(broken(last, link.seq, link.why));
             }
             if exported.is_some_and(|exported| exported.seq == record.seq && exported.hash != record.hash) {
                 return Ok(broken(last, record.seq, Break::NotAsExported));
@@ -132,9 +172,9 @@ pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<Aud
             if record.seq > stored.seq {
                 return Ok(broken(last, record.seq, Break::BeyondHead));
             }
-            (last, hash) = (record.seq, record.hash);
         }
     }
+    let Walk { seq: last, hash } = walk;
     if stored.seq > last || exported.is_some_and(|exported| exported.seq > last) {
         return Ok(broken(last, last + 1, Break::Truncated));
     }
@@ -142,6 +182,42 @@ pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<Aud
         return Ok(broken(last, last, Break::Changed));
     }
     Ok(AuditReport { ok: true, checked: last, first_broken: None })
+}
+
+/// A part of the chain without gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The number before its first record, and the hash there.
+    pub behind: i64,
+    pub previous: String,
+    /// The number of its last record; `behind` when there is none.
+    pub last: i64,
+}
+
+/// Returns the part from the first record that was made at `since` or later to the last one made at `until` or before, in
+/// microseconds. Clocks of several servers may differ: what lies between the two belongs to it, whatever its time.
+pub async fn span(tx: &mut Tx<'_>, since: Option<i64>, until: Option<i64>) -> Result<Span, StoreError> {
+    let head = head(tx).await?;
+    let first = match since {
+        None => Some(1),
+        Some(since) => tx
+            .one_as::<(Option<i64>,)>(sql!("SELECT MIN(seq) FROM audit WHERE at >= $1"), p![since])
+            .await?
+            .and_then(|(seq,)| seq),
+    };
+    let last = match until {
+        None => Some(head.seq),
+        Some(until) => tx
+            .one_as::<(Option<i64>,)>(sql!("SELECT MAX(seq) FROM audit WHERE at <= $1"), p![until])
+            .await?
+            .and_then(|(seq,)| seq),
+    };
+    let behind = first.map_or(head.seq, |first| first - 1);
+    let hash = tx
+        .one_as::<(String,)>(sql!("SELECT hash FROM audit WHERE seq = $1"), p![behind])
+        .await?
+        .map_or_else(|| GENESIS.to_owned(), |(hash,)| hash);
+    Ok(Span { behind, previous: hash, last: last.unwrap_or(behind).max(behind) })
 }
 
 /// Writes records at the end of the chain; called once, at the end of a transaction.

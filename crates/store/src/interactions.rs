@@ -194,6 +194,28 @@ pub async fn waiting(
     .await
 }
 
+/// Returns the same ones oldest first, behind a place.
+pub async fn waiting_after(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    after: (Moment, &str),
+    limit: i64,
+) -> Result<Vec<Interaction>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM issue_thread_interactions WHERE company_id = $1 AND status = 'pending' \
+             AND (created_at, id) > ($2, $3) \
+             AND EXISTS (SELECT 1 FROM issues i WHERE i.id = issue_id AND i.hidden_at IS NULL \
+                         AND i.status NOT IN ('done', 'cancelled')) \
+             ORDER BY created_at, id LIMIT $4"
+        )),
+        p![company, after.0, after.1, limit],
+    )
+    .await
+}
+
 /// Counts what [`waiting`] returns.
 pub async fn count_waiting(tx: &mut Tx<'_>, company: &CompanyId) -> Result<i64, StoreError> {
     let row = tx

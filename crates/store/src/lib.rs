@@ -20,6 +20,7 @@ pub mod agents;
 pub mod approvals;
 pub mod attachments;
 pub mod audit;
+pub mod audit_file;
 pub mod automations;
 pub mod budgets;
 pub mod challenges;

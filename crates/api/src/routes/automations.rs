@@ -1,14 +1,13 @@
-//! Automations, their runs and gates (spec/automations.md 4, in the names of D23).
+//! Automations and their runs (spec/automations.md 4, in the names of D23).
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::automation::AutomationStatus;
-use domain::automation::definition::{Decision, Limits, Priority};
+use domain::automation::definition::{Limits, Priority};
 use domain::automation::operation::Operation;
-use domain::ids::{AutomationRunId, GateId, looks_like_id};
-use domain::moment::Moment;
-use engine::{Asked as Asking, GateDecision, LaunchDraft, MOST_AUTOMATIONS, MOST_GATES, MOST_RUNS};
+use domain::ids::{AutomationRunId, looks_like_id};
+use engine::{Asked as Asking, LaunchDraft, MOST_AUTOMATIONS, MOST_RUNS};
 use serde_json::{Map, Value};
 use store::automations::definitions::Automation as AutomationRow;
 use store::automations::runs::AutomationRun as RunRow;
@@ -23,7 +22,7 @@ use crate::lookup::Named;
 use crate::paging::{Asked, cursor_of, page};
 use crate::reach::Reach;
 use crate::shape::automation::{
-    AppliedDefinition, Automation, AutomationRun, AutomationRunDetail, AutomationVersion, Gate, HistoryEntry,
+    AppliedDefinition, Automation, AutomationRun, AutomationRunDetail, AutomationVersion, HistoryEntry,
     ResetPreview,
 };
 
@@ -40,9 +39,6 @@ pub(crate) fn mount() -> OpenApiRouter<ApiState> {
         .routes(routes!(history))
         .routes(routes!(operate))
         .routes(routes!(preview))
-        .routes(routes!(gates))
-        .routes(routes!(show_gate))
-        .routes(routes!(decide))
 }
 
 /// The automations of a company, by name.
@@ -359,70 +355,6 @@ pub(crate) async fn preview(
     Ok(Json(reach.engine().preview_operation(&found.id, operation, node).await?.into()))
 }
 
-/// The gates of a company that wait, oldest first; all of them, page by page.
-#[utoipa::path(get, path = "/companies/{company}/gates", tag = "automations",
-    params(("company" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<Gate>), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub(crate) async fn gates(
-    reach: Reach,
-    Named(company): Named<String>,
-    asked: Asked,
-) -> Result<Response, ApiError> {
-    let company = reach.company(&company).await?;
-    let limit = asked.limit(MOST_GATES).min(MOST_GATES);
-    let after = asked.place()?.unwrap_or((Moment::from_micros(0), String::new()));
-    let rows = reach.engine().gates(&company, after, limit + 1).await?;
-    let place = |view: &engine::GateView| cursor_of(view.gate.asked_at, view.gate.id.as_str());
-    Ok(page(rows, limit, place, |rows| rows.into_iter().map(Gate::from).collect::<Vec<_>>()))
-}
-
-/// One gate, with exactly what is decided about.
-#[utoipa::path(get, path = "/gates/{gate}", tag = "automations", params(("gate" = String, Path)),
-    responses((status = 200, body = Gate), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
-pub(crate) async fn show_gate(reach: Reach, Named(gate): Named<String>) -> Result<Json<Gate>, ApiError> {
-    Ok(Json(gate_of(&reach, &gate).await?.into()))
-}
-
-/// A decision.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code, reason = "read by hand, field by field")]
-pub(crate) struct DecisionBody {
-    /// `approve`, `rework` or `cancel`.
-    decision: String,
-    /// Of the gate as it was shown; another one means that something else was seen.
-    hash: String,
-    reason: Option<String>,
-    /// For rework: the nodes that it begins at.
-    targets: Option<Vec<String>>,
-}
-
-/// Decides a gate, once. For people who prove that they are.
-#[utoipa::path(post, path = "/gates/{gate}/decide", tag = "automations", request_body = DecisionBody,
-    params(("gate" = String, Path)),
-    responses((status = 200, body = Gate), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub(crate) async fn decide(
-    reach: Reach,
-    Named(gate): Named<String>,
-    Payload(bytes): Payload,
-) -> Result<Json<Gate>, ApiError> {
-    let found = gate_of(&reach, &gate).await?;
-    // Before anything of the request is looked at (D19).
-    reach.caller.person(&found.gate.company_id)?;
-    let by = reach.author(&found.gate.company_id)?;
-    let mut fields = Fields::read(&bytes)?;
-    let decision = fields.word("decision", Decision::ALL, Decision::as_str);
-    if decision.is_none() && !fields.has("decision") {
-        fields.mistake("invalid_type", "decision", "Required");
-    }
-    let hash = fields.required_text("hash");
-    let (reason, targets) = (fields.text("reason"), fields.texts("targets").unwrap_or_default());
-    fields.refuse_rest()?;
-    let decision = decision.unwrap_or(Decision::Cancel);
-    let ask = GateDecision { decision, hash, reason, targets };
-    Ok(Json(reach.engine().decide_gate(&found.gate.id, ask, &by).await?.into()))
-}
-
 async fn named(reach: &Reach, company: &str, automation: &str) -> Result<AutomationRow, ApiError> {
     let company = reach.company(company).await?;
     Ok(reach.engine().automation(&company, automation).await?.automation)
@@ -434,14 +366,5 @@ async fn run_of(reach: &Reach, id: &str) -> Result<RunRow, ApiError> {
     }
     let found = reach.engine().find_automation_run(&AutomationRunId::from(id)).await?;
     reach.of(&found.company_id)?;
-    Ok(found)
-}
-
-async fn gate_of(reach: &Reach, id: &str) -> Result<engine::GateView, ApiError> {
-    if !looks_like_id(id) {
-        return Err(ApiError::not_found("Gate"));
-    }
-    let found = reach.engine().gate(&GateId::from(id)).await?;
-    reach.of(&found.gate.company_id)?;
     Ok(found)
 }

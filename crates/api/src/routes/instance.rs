@@ -4,13 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use domain::access::Actor;
 use domain::access::credential::Mode;
-use serde::Deserialize;
+use domain::moment::Moment;
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
 use store::audit;
+use store::audit_file::{End, LastLine, Line};
 use utoipa::ToSchema;
 
 use crate::ApiState;
@@ -24,6 +29,8 @@ use crate::shape::instance::{
 
 /// A store that takes longer to answer is taken for dead.
 const PING: Duration = Duration::from_secs(2);
+/// Records of the audit chain in one look.
+const EXPORT_PAGE: i64 = 500;
 
 /// Whether the instance works. In `authenticated` mode who has not said who they are hears little more than that.
 #[utoipa::path(get, path = "/health", tag = "instance",
@@ -118,6 +125,70 @@ pub(crate) async fn audit_verify(
         })
         .await?;
     Ok(Json(report.into()))
+}
+
+/// The audit chain as JSON lines, oldest first: each record with the hash of the one before it, and a last line that says
+/// where it ends. `since` and `until` are ISO 8601 times. `bugle audit verify --file` checks it without a server.
+#[utoipa::path(get, path = "/audit/export", tag = "instance",
+    params(("since" = Option<String>, Query), ("until" = Option<String>, Query)),
+    responses((status = 200, body = String, content_type = "application/x-ndjson"), (status = 400, body = ErrorBody)))]
+pub(crate) async fn audit_export(
+    State(state): State<ApiState>,
+    asked: Asked,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    caller.instance_admin()?;
+    let (since, until) = (moment(&asked, "since")?, moment(&asked, "until")?);
+    let store = state.engine.store();
+    let span = store.read(move |tx| Box::pin(async move { audit::span(tx, since, until).await })).await?;
+    let lines = stream::unfold(Some((state, span.behind, span.previous.clone())), move |place| {
+        let last = span.last;
+        let records = span.last - span.behind;
+        async move {
+            let (state, behind, previous) = place?;
+            if behind >= last {
+                let end = LastLine { end: End { records, seq: behind, hash: previous } };
+                return Some((Ok(line(&end)), None));
+            }
+            let read = state.engine.store().read(move |tx| {
+                Box::pin(async move { audit::page(tx, behind, EXPORT_PAGE.min(last - behind)).await })
+            });
+            let page = match read.await {
+                Ok(page) if !page.is_empty() => page,
+                // Without its last line the file says itself that it is not whole.
+                Ok(_) => return None,
+                Err(error) => return Some((Err(error), None)),
+            };
+            let (mut text, mut behind, mut previous) = (String::new(), behind, previous);
+            for record in page {
+                let hash = record.hash.clone();
+                behind = record.seq;
+                text.push_str(&line(&Line::of(record, previous)));
+                previous = hash;
+            }
+            Some((Ok(text), Some((state, behind, previous))))
+        }
+    });
+    let body = Body::from_stream(lines);
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+fn line(of: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(of).expect("texts and numbers are JSON");
+    text.push('\n');
+    text
+}
+
+/// A time of the query, in microseconds.
+fn moment(asked: &Asked, name: &str) -> Result<Option<i64>, ApiError> {
+    let Some(text) = asked.get(name) else { return Ok(None) };
+    match Moment::parse(text) {
+        Some(moment) => Ok(Some(moment.micros())),
+        None => {
+            let message = format!("{name}: '{}' is not a time", text.escape_default());
+            Err(ApiError::bad_request("bad_query", message).hint("write it like 2026-04-27T15:00:00Z"))
+        }
+    }
 }
 
 /// Where to put a copy of the store.

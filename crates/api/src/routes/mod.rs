@@ -16,6 +16,7 @@ pub(crate) mod config_revisions;
 pub(crate) mod costs;
 pub(crate) mod environments;
 pub(crate) mod execution_workspaces;
+pub(crate) mod gates;
 pub(crate) mod glance;
 pub(crate) mod goals;
 pub(crate) mod held_texts;

@@ -5,8 +5,8 @@ use utoipa_axum::routes;
 
 use super::{
     accounts, adapters, agent_keys, agent_rights, agents, approvals, automations, budgets, cli_auth,
-    companies, company_file, config_revisions, costs, glance, members, schedules, secrets, webhook_triggers,
-    webhooks,
+    companies, company_file, config_revisions, costs, gates, glance, members, schedules, secrets,
+    webhook_triggers, webhooks,
 };
 use crate::ApiState;
 
@@ -15,6 +15,7 @@ pub(crate) fn mount() -> OpenApiRouter<ApiState> {
         .merge(accounts::mount())
         .merge(automations::mount())
         .merge(company_file::mount())
+        .merge(gates::mount())
         .merge(schedules::mount())
         .merge(webhooks::mount())
         .merge(webhook_triggers::mount())

@@ -1,15 +1,16 @@
 //! Automations, their runs and gates on the wire. Names are those of spec/automations.md in camelCase (D23).
 
 use domain::moment::Moment;
-use engine::{Applied, AutomationRunView, AutomationView, Change, GateView, Preview};
+use engine::{Applied, AutomationRunView, AutomationView, Change, Preview};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use store::automations::definitions::Version;
-use store::automations::gates::GateRow;
 use store::automations::history::Entry;
 use store::automations::nodes::{Attempt, NodeRow};
 use store::automations::runs::AutomationRun as RunRow;
 use utoipa::ToSchema;
+
+use super::gate::Gate;
 
 /// An automation.
 #[derive(Debug, Serialize, ToSchema)]
@@ -166,12 +167,12 @@ pub(crate) struct AutomationRun {
     seq: i64,
 }
 
-/// Who started a run.
+/// Who started a run, or decided something.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StartedBy {
-    kind: &'static str,
-    actor_id: Option<String>,
+    pub(crate) kind: &'static str,
+    pub(crate) actor_id: Option<String>,
 }
 
 impl From<RunRow> for AutomationRun {
@@ -341,88 +342,6 @@ impl From<AutomationRunView> for AutomationRunDetail {
             gates: view.gates.into_iter().map(Gate::from).collect(),
             run: view.run.into(),
         }
-    }
-}
-
-/// A question to people.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Gate {
-    id: String,
-    company_id: String,
-    automation_run_id: String,
-    node_id: String,
-    /// `pending`, `decided`, `expired` or `withdrawn`.
-    status: &'static str,
-    title: String,
-    instructions: Option<String>,
-    /// Exactly what is decided about.
-    #[schema(value_type = Object)]
-    shown: Json,
-    /// Of what is shown; a decision names it.
-    hash: String,
-    #[schema(value_type = Vec<String>)]
-    decisions: Json,
-    #[schema(value_type = Vec<String>)]
-    rework_targets: Json,
-    #[schema(value_type = Vec<String>)]
-    approvers: Json,
-    self_approval: bool,
-    #[schema(value_type = String, format = DateTime)]
-    requested_at: Moment,
-    #[schema(value_type = Option<String>)]
-    expires_at: Option<Moment>,
-    reminder_count: i64,
-    escalated_to: Option<String>,
-    /// It has been open for more than a day.
-    stale: bool,
-    decision: Option<&'static str>,
-    reason: Option<String>,
-    #[schema(value_type = Option<String>)]
-    decided_at: Option<Moment>,
-    decided_by: Option<StartedBy>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    automation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_number: Option<i64>,
-}
-
-impl From<GateRow> for Gate {
-    fn from(gate: GateRow) -> Gate {
-        let decided_by =
-            gate.decided_by_kind.map(|kind| StartedBy { kind: kind.as_str(), actor_id: gate.decided_by });
-        Gate {
-            id: gate.id.0,
-            company_id: gate.company_id.0,
-            automation_run_id: gate.run_id.0,
-            node_id: gate.node_id,
-            status: gate.status.as_str(),
-            title: gate.title,
-            instructions: gate.instructions,
-            shown: gate.shown,
-            hash: gate.hash,
-            decisions: gate.decisions,
-            rework_targets: gate.rework_targets,
-            approvers: gate.approvers,
-            self_approval: gate.self_approval,
-            requested_at: gate.asked_at,
-            expires_at: gate.expires_at,
-            reminder_count: gate.reminders,
-            escalated_to: gate.escalated_to,
-            stale: gate.stale_at.is_some(),
-            decision: gate.decision.map(|decision| decision.as_str()),
-            reason: gate.reason,
-            decided_at: gate.decided_at,
-            decided_by,
-            automation: None,
-            run_number: None,
-        }
-    }
-}
-
-impl From<GateView> for Gate {
-    fn from(view: GateView) -> Gate {
-        Gate { automation: Some(view.automation), run_number: Some(view.run_number), ..view.gate.into() }
     }
 }
 

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::approval::Approval;
 use super::cents;
+use super::gate::Gate;
 use super::interaction::Interaction;
 use adapters::redacted;
 
@@ -268,9 +269,12 @@ pub(crate) struct Inbox {
     approvals: Vec<Approval>,
     /// What agents asked on open issues and nobody has answered, newest first.
     interactions: Vec<Interaction>,
+    /// Gates of automations that wait for a decision, oldest first.
+    gates: Vec<Gate>,
     open_items: i64,
     pending_approvals: i64,
     pending_interactions: i64,
+    pending_gates: i64,
 }
 
 impl Inbox {
@@ -279,9 +283,11 @@ impl Inbox {
             items: inbox.items.into_iter().map(InboxItem::from).collect(),
             approvals: inbox.approvals.into_iter().map(Approval::from).collect(),
             interactions: inbox.interactions.into_iter().map(Interaction::from).collect(),
+            gates: inbox.gates.into_iter().map(Gate::from).collect(),
             open_items: inbox.open.0,
             pending_approvals: inbox.open.1,
             pending_interactions: inbox.open.2,
+            pending_gates: inbox.open_gates,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::moment::Moment;
 use serde::Serialize;
-use store::audit::{AuditReport, Break};
+use store::audit::AuditReport;
 use utoipa::ToSchema;
 
 /// Whether the instance works.
@@ -111,17 +111,12 @@ struct BrokenLink {
 
 impl From<AuditReport> for AuditVerdict {
     fn from(report: AuditReport) -> AuditVerdict {
-        let why = |why| match why {
-            Break::Missing => "missing",
-            Break::Changed => "changed",
-            Break::Truncated => "truncated",
-            Break::BeyondHead => "beyond_head",
-            Break::NotAsExported => "not_as_exported",
-        };
         AuditVerdict {
             ok: report.ok,
             checked: report.checked,
-            first_broken: report.first_broken.map(|link| BrokenLink { seq: link.seq, why: why(link.why) }),
+            first_broken: report
+                .first_broken
+                .map(|link| BrokenLink { seq: link.seq, why: link.why.as_str() }),
         }
     }
 }

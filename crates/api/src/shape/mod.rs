@@ -16,6 +16,7 @@ pub(crate) mod document;
 pub(crate) mod environment;
 pub(crate) mod execution_workspace;
 pub(crate) mod explanation;
+pub(crate) mod gate;
 pub(crate) mod glance;
 pub(crate) mod held_text;
 pub(crate) mod instance;

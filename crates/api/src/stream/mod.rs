@@ -1,8 +1,10 @@
-//! Streams: the events of a company over SSE and WebSocket, and the log of a run over SSE.
+//! Streams: the events of a company over SSE and WebSocket, what happens to an automation run and the log of a run over
+//! SSE.
 //!
 //! Each can be resumed where it broke, by an event's cursor or a log's offset. A client that is too slow is let go with
 //! the cursor it resumes from, and slows nobody. One whose key was revoked is let go as well.
 
+pub(crate) mod automation_run;
 pub(crate) mod log;
 mod pass;
 pub(crate) mod server_sent;

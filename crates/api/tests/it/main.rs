@@ -5,11 +5,13 @@
 
 mod accounts;
 mod approvals;
+mod automation_events;
 mod company_file;
 mod configurations;
 mod documents;
 mod door;
 mod environments;
+mod gates;
 mod heartbeat_of_the_skill;
 mod instructions;
 mod isolation;

@@ -10,7 +10,7 @@ use super::issue::{headline, typed};
 use crate::cli::Context;
 use crate::client::Client;
 use crate::failure::{Failure, Kind};
-use crate::screen::Tone;
+use crate::screen::{Screen, Tone};
 use crate::when;
 
 const STATUSES: [&str; 5] = ["pending", "approved", "rejected", "revision_requested", "cancelled"];
@@ -185,19 +185,7 @@ async fn show(context: &mut Context, typed: &str) -> Result<(), Failure> {
     ];
     facts(&mut context.screen, page);
     section(&mut context.screen, "what is asked for");
-    for (key, value) in approval.get("payload").and_then(Json::as_object).into_iter().flatten() {
-        match value {
-            Json::Null => {}
-            Json::String(text) if text.contains('\n') => {
-                context.screen.line(&format!("  {}:", printable(key)));
-                for line in text.lines() {
-                    paragraph(&mut context.screen, &format!("  {line}"));
-                }
-            }
-            Json::String(text) => paragraph(&mut context.screen, &format!("{key}: {text}")),
-            other => paragraph(&mut context.screen, &format!("{key}: {other}")),
-        }
-    }
+    payload(&mut context.screen, &approval["payload"]);
     if !rows(&issues).is_empty() {
         section(&mut context.screen, "issues");
         for issue in rows(&issues) {
@@ -217,6 +205,23 @@ async fn show(context: &mut Context, typed: &str) -> Result<(), Failure> {
         context.screen.note(&settled_by(&approval));
     }
     Ok(())
+}
+
+/// What is asked for, field by field.
+pub(super) fn payload(screen: &mut Screen, payload: &Json) {
+    for (key, value) in payload.as_object().into_iter().flatten() {
+        match value {
+            Json::Null => {}
+            Json::String(text) if text.contains('\n') => {
+                screen.line(&format!("  {}:", printable(key)));
+                for line in text.lines() {
+                    paragraph(screen, &format!("  {line}"));
+                }
+            }
+            Json::String(text) => paragraph(screen, &format!("{key}: {text}")),
+            other => paragraph(screen, &format!("{key}: {other}")),
+        }
+    }
 }
 
 /// What to type to decide.

@@ -1,10 +1,14 @@
-//! `bugle audit`: whether the record of decisions is whole, and its head, to be kept elsewhere.
+//! `bugle audit`: whether the record of decisions is whole, and its head and its records, to be kept elsewhere.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::Value as Json;
+use futures_util::StreamExt;
+use serde_json::{Value as Json, json};
+use store::audit::AuditHead;
+use store::audit_file::{self, FileReport};
 
 use super::agent_lookup::text;
 use crate::cli::Context;
@@ -18,22 +22,37 @@ pub(crate) enum Audit {
     Verify(Verify),
     /// Print the head of the chain, to be kept where the server cannot write
     Head,
+    /// Write the records as JSON lines, which `verify --file` checks without a server
+    Export(Export),
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  bugle audit head > /media/usb/head.json\n  bugle audit verify --head /media/usb/head.json"
+    after_help = "Examples:\n  bugle audit head > /media/usb/head.json\n  bugle audit verify --head /media/usb/head.json\n  bugle audit verify --file audit.jsonl"
 )]
 pub(crate) struct Verify {
     /// A head that was printed earlier
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
+    /// Check what was exported; no server is asked
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Head {
-    seq: i64,
-    hash: String,
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bugle audit export > audit.jsonl\n  bugle audit export --since 2026-04-01T00:00:00Z --output april.jsonl"
+)]
+pub(crate) struct Export {
+    /// From this time on, like 2026-04-27T15:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Up to this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Write to this file, which must not be there yet [default: standard output]
+    #[arg(long, short = 'o', value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 impl Audit {
@@ -45,20 +64,29 @@ impl Audit {
                 context.screen.answer(&head);
                 Ok(())
             }
+            Audit::Export(export) => export.run(context).await,
         }
     }
 }
 
+fn kept_head(file: &Path) -> Result<AuditHead, Failure> {
+    let unusable = |why: String| {
+        Failure::usage("head.unreadable", format!("cannot use the head in {}: {why}", file.display()))
+            .hint("make one with: bugle audit head > FILE")
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+    let head: AuditHead = serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+    Ok(AuditHead { hash: head.hash.to_ascii_lowercase(), ..head })
+}
+
 impl Verify {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let kept = self.head.as_deref().map(kept_head).transpose()?;
+        if let Some(file) = &self.file {
+            return verify_file(context, file, kept.as_ref());
+        }
         let mut path = "/audit/verify".to_owned();
-        if let Some(file) = &self.head {
-            let unusable = |why: String| {
-                Failure::usage("head.unreadable", format!("cannot use the head in {}: {why}", file.display()))
-                    .hint("make one with: bugle audit head > FILE")
-            };
-            let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
-            let head: Head = serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+        if let Some(head) = &kept {
             path.push_str(&format!("?seq={}&hash={}", head.seq, encoded(&head.hash)));
         }
         let client = context.client()?;
@@ -78,12 +106,95 @@ impl Verify {
         } else {
             let broken = report.get("firstBroken").unwrap_or(&Json::Null);
             let seq = broken.get("seq").and_then(Json::as_i64).unwrap_or_default();
-            let word = context.screen.tint(Tone::Bad, "broken");
-            context
-                .screen
-                .line(&format!("the record is {word} at number {seq}: {}", meaning(text(broken, "why"))));
+            say_broken(context, "record", seq, text(broken, "why"));
         }
         if is_whole { Ok(()) } else { Err(Failure::shown(Kind::Failed, "audit.broken")) }
+    }
+}
+
+fn say_broken(context: &mut Context, what: &str, seq: i64, why: &str) {
+    let word = context.screen.tint(Tone::Bad, "broken");
+    context.screen.line(&format!("the {what} is {word} at number {seq}: {}", meaning(why)));
+}
+
+/// Looks through what was exported.
+fn verify_file(context: &mut Context, file: &Path, kept: Option<&AuditHead>) -> Result<(), Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::usage("audit.unreadable", format!("cannot read {}: {error}", file.display()))
+            .hint("make one with: bugle audit export > FILE")
+    };
+    let opened = File::open(file).map_err(unreadable)?;
+    let report: FileReport = audit_file::check(BufReader::new(opened), kept).map_err(unreadable)?;
+    let outside = kept.filter(|_| report.ok && !report.covers_head);
+    if context.global.json {
+        let broken = report.first_broken.as_ref();
+        context.screen.answer(&json!({
+            "ok": report.ok && outside.is_none(), "checked": report.checked,
+            "first": report.span.map(|span| span.0), "last": report.span.map(|span| span.1),
+            "firstBroken": broken.map(|link| json!({ "seq": link.seq, "why": link.why.as_str() })),
+            "coversHead": report.covers_head,
+        }));
+    } else if let Some(link) = &report.first_broken {
+        say_broken(context, "file", link.seq, link.why.as_str());
+    } else if outside.is_none() {
+        let word = context.screen.tint(Tone::Good, "whole");
+        let span =
+            report.span.map(|(first, last)| format!(", numbers {first} to {last}")).unwrap_or_default();
+        context.screen.line(&format!("the file is {word}: {} decisions checked{span}", report.checked));
+        if kept.is_none() {
+            context.screen.note("a head kept elsewhere would also show a replaced record: --head FILE");
+        }
+    }
+    match outside {
+        _ if !report.ok => Err(Failure::shown(Kind::Failed, "audit.broken")),
+        Some(head) => {
+            let message = format!("the head that was kept is number {}, which is not in the file", head.seq);
+            Err(Failure::usage("head.outside", message)
+                .hint("export the part that it lies in: bugle audit export"))
+        }
+        None => Ok(()),
+    }
+}
+
+impl Export {
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let mut query = Vec::new();
+        for (name, time) in [("since", &self.since), ("until", &self.until)] {
+            query.extend(time.as_ref().map(|time| format!("{name}={}", encoded(time))));
+        }
+        let client = context.client()?;
+        let mut pieces = client.stream(&format!("/audit/export?{}", query.join("&"))).await?.bytes_stream();
+        let unwritable = |error: std::io::Error| {
+            let place = self.output.as_ref().map_or("standard output".into(), |it| it.display().to_string());
+            Failure::failed("audit.unwritable", format!("cannot write to {place}: {error}"))
+                .hint("name a file that is not there yet, in a folder that you may write in")
+        };
+        let mut out: Box<dyn Write> = match &self.output {
+            Some(file) => Box::new(File::create_new(file).map_err(unwritable)?),
+            None => Box::new(std::io::stdout()),
+        };
+        let mut lines = 0_usize;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| {
+                Failure::new(Kind::Unreachable, "audit.cut_off", format!("the export broke off: {error}"))
+                    .hint("remove what was written, and export again")
+            })?;
+            lines += piece.iter().filter(|byte| **byte == b'\n').count();
+            out.write_all(&piece).map_err(unwritable)?;
+        }
+        out.flush().map_err(unwritable)?;
+        if let Some(file) = &self.output {
+            // The last line is no record.
+            let records = lines.saturating_sub(1);
+            if context.global.json {
+                context.screen.answer(&json!({ "file": file.display().to_string(), "records": records }));
+            } else {
+                context.screen.line(&format!("wrote {records} decisions to {}", file.display()));
+                let check = format!("check it anywhere: bugle audit verify --file {}", file.display());
+                context.screen.note(&check);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -94,6 +205,7 @@ fn meaning(why: &str) -> &str {
         "truncated" => "decisions after this one were removed",
         "beyond_head" => "decisions were added past the head",
         "not_as_exported" => "the decision is not the one of the head that was kept",
+        "unreadable" => "what should be this decision cannot be read",
         other => other,
     }
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::{counted, facts, number, one_line, printable, rows, rows_at, section, text, usd};
+use super::automation_follow::watch;
 use super::automation_graph as graph;
 use super::directory::short;
 use crate::cli::Context;
@@ -103,6 +104,9 @@ pub(crate) struct Show {
     /// What happened, entry by entry
     #[arg(long)]
     history: bool,
+    /// Watch a run until it is over or waits for a person
+    #[arg(long, short = 'f', conflicts_with_all = ["svg", "history"])]
+    follow: bool,
 }
 
 #[derive(Debug, Args)]
@@ -225,7 +229,7 @@ impl Automation {
                 let client = context.client()?;
                 let company = context.company(&client).await?;
                 let path = format!("/companies/{company}/automations/{}", encoded(&automation));
-                let done = client.delete(&path).await?;
+                let done = client.delete(&path).await.map_err(unknown(&automation))?;
                 done_with(context, &done, &format!("removed {automation}; its runs stay on record"));
                 Ok(())
             }
@@ -302,6 +306,18 @@ pub(super) fn text_at<'a>(of: &'a Json, path: &[&str]) -> &'a str {
     path.iter().fold(of, |of, key| &of[*key]).as_str().unwrap_or_default()
 }
 
+/// Says what there is when nothing is called so.
+pub(super) fn unknown(name: &str) -> impl FnOnce(Failure) -> Failure {
+    let name = printable(name);
+    move |failure| match failure.message.as_str() {
+        "Automation not found" => {
+            Failure::usage("automation.unknown", format!("there is no automation `{name}`"))
+                .hint("see which there are: bugle automation list; and runs: bugle automation runs")
+        }
+        _ => failure,
+    }
+}
+
 async fn list(context: &mut Context) -> Result<(), Failure> {
     let client = context.client()?;
     let company = context.company(&client).await?;
@@ -368,10 +384,10 @@ impl Run {
             body["priority"] = json!(priority);
         }
         let path = format!("/companies/{company}/automations/{}/runs", encoded(&self.automation));
-        let run = client.post(&path, &body).await?;
+        let run = client.post(&path, &body).await.map_err(unknown(&self.automation))?;
         let id = text(&run, "id").to_owned();
         if self.follow && !self.dry_run {
-            return follow(context, &client, &id).await;
+            return watch(context, &client, &id).await;
         }
         if context.global.json {
             context.screen.answer(&run);
@@ -387,44 +403,7 @@ impl Run {
     }
 }
 
-/// Prints what happens to a run until it is over or waits for people.
-async fn follow(context: &mut Context, client: &Client, id: &str) -> Result<(), Failure> {
-    let mut after = 0;
-    loop {
-        let entries = client.get(&format!("/automation-runs/{id}/history?after={after}")).await?;
-        for entry in rows(&entries) {
-            after = number(entry, "seq");
-            if context.global.json {
-                context.screen.json_line(entry);
-            } else {
-                let line = entry_line(entry);
-                context.screen.line(&line);
-            }
-        }
-        let run = client.get(&format!("/automation-runs/{id}")).await?;
-        let status = text(&run, "status").to_owned();
-        let is_told = after >= number(&run, "seq");
-        let rests = matches!(
-            status.as_str(),
-            "completed" | "blocked" | "failed" | "cancelled" | "paused" | "awaiting_approval"
-        );
-        if rests && is_told {
-            if !context.global.json {
-                let line = context.screen.tint(graph::tone(&status), &status);
-                context.screen.line(&line);
-                hint(&mut context.screen, &run);
-            }
-            return match status.as_str() {
-                "completed" | "awaiting_approval" | "paused" => Ok(()),
-                _ => Err(Failure::failed("automation.not_completed", format!("the run is {status}"))
-                    .hint(format!("see why: bugle automation show {}", short(id)))),
-            };
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
-    }
-}
-
-fn entry_line(entry: &Json) -> String {
+pub(super) fn entry_line(entry: &Json) -> String {
     let mut line = format!("{}  {}", when::precise(text(entry, "recordedAt")), text(entry, "event"));
     for part in [text(entry, "nodeId"), text(entry, "reason")].into_iter().filter(|part| !part.is_empty()) {
         line.push_str("  ");
@@ -441,7 +420,8 @@ impl Runs {
             Some(name) => format!("/companies/{company}/automations/{}/runs", encoded(name)),
             None => format!("/companies/{company}/automation-runs"),
         };
-        let found = client.get(&format!("{path}?limit={}", self.limit)).await?;
+        let found = client.get(&format!("{path}?limit={}", self.limit)).await;
+        let found = found.map_err(unknown(self.automation.as_deref().unwrap_or_default()))?;
         if context.global.json {
             context.screen.answer(&found);
             return Ok(());
@@ -466,7 +446,7 @@ impl Runs {
                 (Tone::Plain, format!("{} #{}", name(run), number(run, "number"))),
                 (graph::tone(status), status.to_owned()),
                 (Tone::Plain, text(run, "triggerType").to_owned()),
-                (Tone::Plain, one_line(why, 60)),
+                (Tone::Plain, one_line(why, 40)),
                 (Tone::Faint, when::local(text(run, "createdAt"))),
             ]
         });
@@ -479,7 +459,11 @@ impl Runs {
 async fn find_run(context: &Context, client: &Client, typed: &str) -> Result<Option<Json>, Failure> {
     let typed = typed.trim().to_ascii_lowercase();
     if domain::ids::looks_like_id(&typed) {
-        return client.get(&format!("/automation-runs/{typed}")).await.map(Some);
+        return match client.get(&format!("/automation-runs/{typed}")).await {
+            Ok(run) => Ok(Some(run)),
+            Err(failure) if failure.message == "Automation run not found" => Ok(None),
+            Err(failure) => Err(failure),
+        };
     }
     let is_prefix = typed.len() >= 8 && typed.chars().all(|it| it.is_ascii_hexdigit() || it == '-');
     if !is_prefix {
@@ -512,9 +496,16 @@ impl Show {
             None => {
                 let company = context.company(&client).await?;
                 let path = format!("/companies/{company}/automations/{}", encoded(&self.what));
-                (client.get(&path).await?, false)
+                (client.get(&path).await.map_err(unknown(&self.what))?, false)
             }
         };
+        if self.follow {
+            if !is_run {
+                let message = format!("`{}` is an automation; what is watched is a run", self.what);
+                return Err(Failure::usage("usage", message).hint("see its runs: bugle automation runs NAME"));
+            }
+            return watch(context, &client, text(&found, "id")).await;
+        }
         if let Some(file) = &self.svg {
             let picture = graph::svg(&found["definition"], is_run.then_some(&found));
             return match file.to_str() {
@@ -529,7 +520,7 @@ impl Show {
             };
         }
         if self.history && is_run {
-            let entries = client.get(&format!("/automation-runs/{}/history", text(&found, "id"))).await?;
+            let entries = history(&client, text(&found, "id")).await?;
             if context.global.json {
                 context.screen.answer(&entries);
             } else {
@@ -548,6 +539,19 @@ impl Show {
             show_automation(&mut context.screen, &found);
         }
         Ok(())
+    }
+}
+
+/// Everything that happened to a run.
+async fn history(client: &Client, id: &str) -> Result<Json, Failure> {
+    let mut entries = Vec::new();
+    loop {
+        let after = entries.last().map_or(0, |entry| number(entry, "seq"));
+        let page = client.get(&format!("/automation-runs/{id}/history?after={after}")).await?;
+        if rows(&page).is_empty() {
+            return Ok(Json::Array(entries));
+        }
+        entries.extend_from_slice(rows(&page));
     }
 }
 
@@ -608,7 +612,7 @@ fn show_run(screen: &mut Screen, run: &Json) {
 }
 
 /// What may be done next.
-fn hint(screen: &mut Screen, run: &Json) {
+pub(super) fn hint(screen: &mut Screen, run: &Json) {
     let id = short(text(run, "id"));
     for gate in rows_at(run, "gates").iter().filter(|gate| text(gate, "status") == "pending") {
         let line = format!(
@@ -642,7 +646,7 @@ async fn of_either(context: &mut Context, what: &str, operation: &str, body: Jso
     }
     let company = context.company(&client).await?;
     let path = format!("/companies/{company}/automations/{}/{operation}", encoded(what));
-    let after = client.post(&path, &json!({ "reason": body["reason"] })).await?;
+    let after = client.post(&path, &json!({ "reason": body["reason"] })).await.map_err(unknown(what))?;
     let words = format!("{} is {}", printable(text(&after, "name")), text(&after, "status"));
     done_with(context, &after, &words);
     Ok(())

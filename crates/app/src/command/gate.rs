@@ -1,11 +1,11 @@
-//! `bugle gate`: what automations ask people, and the answers.
+//! `bugle gate`: what waits for a person's decision, whoever asks, and the answers.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::answer::{facts, number, one_line, paragraph, printable, rows, rows_at, section, text};
 use super::automation::text_at;
-use super::directory::short;
+use super::directory::{Directory, short};
 use crate::cli::Context;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -14,16 +14,47 @@ use crate::when;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Gate {
-    /// List the gates that wait, oldest first
-    List,
+    /// List what waits for a person, oldest first: all of it
+    List(List),
     /// Show exactly what is decided about
     Show(Named),
-    /// Let the run go on
-    Approve(Decide),
-    /// Send work back
+    /// Say yes: the run goes on, the tool may be used, the request is granted
+    Approve(Approve),
+    /// Say no: whoever asked goes on without
+    Reject(Decide),
+    /// Send it back: work is made again, a request is to be asked better
     Rework(Rework),
-    /// End the run
+    /// End the run that asks
     Cancel(Decide),
+    /// Answer questions
+    Respond(Respond),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only this kind; may be given several times
+    #[arg(long = "kind", value_name = "KIND", value_parser = KINDS)]
+    kinds: Vec<String>,
+}
+
+const KINDS: [&str; 4] = ["node", "permission", "question", "approval"];
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    #[command(flatten)]
+    decide: Decide,
+    /// Of suggested tasks only this one; may be given several times [default: all]
+    #[arg(long = "task", value_name = "KEY")]
+    tasks: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Respond {
+    #[command(flatten)]
+    decide: Decide,
+    /// The answer to a question; several options with commas between
+    #[arg(long = "choose", value_name = "QUESTION=OPTION", required = true)]
+    chosen: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -55,14 +86,47 @@ pub(crate) struct Rework {
 
 impl Gate {
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let none = Map::new();
         match self {
-            Gate::List => list(context).await,
+            Gate::List(of) => list(context, &of.kinds).await,
             Gate::Show(Named { gate }) => show(context, &gate).await,
-            Gate::Approve(of) => decide(context, of, "approve", Vec::new()).await,
-            Gate::Rework(of) => decide(context, of.decide, "rework", of.targets).await,
-            Gate::Cancel(of) => decide(context, of, "cancel", Vec::new()).await,
+            Gate::Approve(of) => {
+                let mut more = none;
+                if !of.tasks.is_empty() {
+                    more.insert("selectedClientKeys".into(), json!(of.tasks));
+                }
+                decide(context, of.decide, "approve", more).await
+            }
+            Gate::Reject(of) => decide(context, of, "reject", none).await,
+            Gate::Rework(of) => {
+                let mut more = none;
+                if !of.targets.is_empty() {
+                    more.insert("targets".into(), json!(of.targets));
+                }
+                decide(context, of.decide, "rework", more).await
+            }
+            Gate::Cancel(of) => decide(context, of, "cancel", none).await,
+            Gate::Respond(of) => {
+                let mut more = none;
+                more.insert("answers".into(), chosen(&of.chosen)?);
+                decide(context, of.decide, "respond", more).await
+            }
         }
     }
+}
+
+/// `QUESTION=OPTION,OPTION` as the API takes them.
+fn chosen(pairs: &[String]) -> Result<Json, Failure> {
+    let mut answers = Vec::new();
+    for pair in pairs {
+        let Some((question, options)) = pair.split_once('=') else {
+            let message = format!("`{pair}` is not QUESTION=OPTION");
+            return Err(Failure::usage("usage", message).hint("see what can be chosen: bugle gate show GATE"));
+        };
+        let options: Vec<&str> = options.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+        answers.push(json!({ "questionId": question.trim(), "optionIds": options }));
+    }
+    Ok(Json::Array(answers))
 }
 
 async fn find(context: &Context, client: &Client, typed: &str) -> Result<Json, Failure> {
@@ -76,7 +140,7 @@ async fn find(context: &Context, client: &Client, typed: &str) -> Result<Json, F
         return found
             .map_err(|failure| if failure.message == "Gate not found" { unknown() } else { failure });
     }
-    let waiting = client.get(&format!("/companies/{}/gates", context.company(client).await?)).await?;
+    let waiting = client.all(&format!("/companies/{}/gates", context.company(client).await?)).await?;
     // The name of a node will do when only one gate of that name waits.
     let is_meant = |gate: &&Json| {
         text(gate, "nodeId").eq_ignore_ascii_case(&typed)
@@ -87,14 +151,15 @@ async fn find(context: &Context, client: &Client, typed: &str) -> Result<Json, F
         [] => Err(unknown()),
         [one] => Ok(Json::clone(one)),
         _ => Err(Failure::usage("gate.ambiguous", format!("several gates are meant by `{typed}`"))
-            .hint("give its id: bugle gate list")),
+            .hint("give its id: bugle gate list --json")),
     }
 }
 
-async fn list(context: &mut Context) -> Result<(), Failure> {
+async fn list(context: &mut Context, kinds: &[String]) -> Result<(), Failure> {
     let client = context.client()?;
     let company = context.company(&client).await?;
-    let waiting = client.get(&format!("/companies/{company}/gates")).await?;
+    let filter = if kinds.is_empty() { String::new() } else { format!("?kind={}", kinds.join(",")) };
+    let waiting = client.all(&format!("/companies/{company}/gates{filter}")).await?;
     if context.global.json {
         context.screen.answer(&waiting);
         return Ok(());
@@ -103,18 +168,34 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
         context.screen.note("no gate waits");
         return Ok(());
     }
+    let directory = Directory::of_agents(&client, &company).await?;
     let shown = rows(&waiting).iter().map(|gate| {
+        let is_stale = gate["stale"] == Json::Bool(true);
+        let asked = when::local(text(gate, "requestedAt"));
+        // What fits into 80 columns; all of it is shown with the gate.
+        let who = one_line(&asker(gate, &directory), 24);
         vec![
             (Tone::Strong, short(text(gate, "id"))),
-            (Tone::Plain, format!("{} #{}", printable(text(gate, "automation")), number(gate, "runNumber"))),
-            (Tone::Plain, printable(text(gate, "nodeId"))),
-            (Tone::Plain, one_line(text(gate, "title"), 60)),
-            (Tone::Faint, when::local(text(gate, "requestedAt"))),
-            (if gate["stale"] == Json::Bool(true) { Tone::Waiting } else { Tone::Faint }, expiry(gate)),
+            (Tone::Plain, text(gate, "kind").to_owned()),
+            (if is_stale { Tone::Waiting } else { Tone::Faint }, asked),
+            (Tone::Plain, format!("{who}: {}", one_line(text(gate, "title"), 40))),
         ]
     });
-    context.screen.table(&["GATE", "RUN", "STEP", "WHAT", "ASKED", "EXPIRES"], shown.collect());
+    context.screen.table(&["GATE", "KIND", "ASKED", "WHAT"], shown.collect());
     Ok(())
+}
+
+/// Who asks: the step of a run, or an agent or a person.
+pub(super) fn asker(gate: &Json, directory: &Directory) -> String {
+    if text(gate, "kind") == "node" {
+        let automation = printable(text(gate, "automation"));
+        return format!("{automation} #{} {}", number(gate, "runNumber"), printable(text(gate, "nodeId")));
+    }
+    match (text(gate, "requestedByAgentId"), text(gate, "requestedByUserId")) {
+        ("", "") => "bugle".to_owned(),
+        ("", user) => one_line(user, 40),
+        (agent, _) => directory.agent(agent),
+    }
 }
 
 fn expiry(gate: &Json) -> String {
@@ -131,31 +212,51 @@ async fn show(context: &mut Context, typed: &str) -> Result<(), Failure> {
         context.screen.answer(&gate);
         return Ok(());
     }
-    print(&mut context.screen, &gate);
+    let directory = Directory::of_agents(&client, text(&gate, "companyId")).await?;
+    print(&mut context.screen, &gate, &directory);
     Ok(())
 }
 
-fn print(screen: &mut Screen, gate: &Json) {
-    let hash = text(gate, "hash");
+fn print(screen: &mut Screen, gate: &Json, directory: &Directory) {
+    let is_node = text(gate, "kind") == "node";
     facts(
         screen,
         [
             ("gate", text(gate, "id").to_owned()),
+            ("kind", text(gate, "kind").to_owned()),
             ("asks", printable(text(gate, "title"))),
-            ("run", format!("{} #{}", printable(text(gate, "automation")), number(gate, "runNumber"))),
-            ("step", printable(text(gate, "nodeId"))),
+            ("from", asker(gate, directory)),
+            ("type", text(gate, "requestType").to_owned()),
+            ("run", text(gate, "runId").to_owned()),
+            ("issue", text(gate, "issueId").to_owned()),
             ("status", text(gate, "status").to_owned()),
             ("decided", text(gate, "decision").to_owned()),
             ("by", printable(text_at(gate, &["decidedBy", "actorId"]))),
+            ("why", one_line(text(gate, "reason"), 200)),
             ("asked", when::local(text(gate, "requestedAt"))),
             ("expires", expiry(gate)),
-            ("hash", hash.to_owned()),
+            ("hash", text(gate, "hash").to_owned()),
         ],
     );
     if !text(gate, "instructions").is_empty() {
         section(screen, "What to look at");
         paragraph(screen, text(gate, "instructions"));
     }
+    match is_node {
+        true => print_upstream(screen, gate),
+        false => print_request(screen, gate),
+    }
+    if text(gate, "status") == "pending" {
+        let id = short(text(gate, "id"));
+        for word in rows_at(gate, "decisions").iter().filter_map(Json::as_str) {
+            let more = if word == "respond" { " --choose QUESTION=OPTION" } else { "" };
+            screen.note(&format!("bugle gate {word} {id}{more}"));
+        }
+    }
+}
+
+/// What the steps before it left.
+fn print_upstream(screen: &mut Screen, gate: &Json) {
     for upstream in rows_at(&gate["shown"], "upstream") {
         section(screen, &format!("From {}", printable(text(upstream, "nodeId"))));
         for file in rows_at(upstream, "files") {
@@ -166,12 +267,24 @@ fn print(screen: &mut Screen, gate: &Json) {
         }
         paragraph(screen, text(upstream, "text"));
     }
-    if text(gate, "status") == "pending" {
-        let id = short(text(gate, "id"));
-        let words: Vec<&str> = rows_at(gate, "decisions").iter().filter_map(Json::as_str).collect();
-        for word in words {
-            screen.note(&format!("bugle gate {word} {id}"));
+}
+
+/// What exactly is asked for.
+fn print_request(screen: &mut Screen, gate: &Json) {
+    section(screen, "What is asked for");
+    let questions = rows_at(&gate["shown"], "questions");
+    for question in questions {
+        let line =
+            format!("  {}: {}", printable(text(question, "id")), one_line(text(question, "prompt"), 200));
+        screen.line(&line);
+        for option in rows_at(question, "options") {
+            let line =
+                format!("    {}  {}", printable(text(option, "id")), one_line(text(option, "label"), 120));
+            screen.line(&line);
         }
+    }
+    if questions.is_empty() {
+        super::approval::payload(screen, &gate["shown"]);
     }
 }
 
@@ -179,24 +292,57 @@ async fn decide(
     context: &mut Context,
     of: Decide,
     decision: &str,
-    targets: Vec<String>,
+    more: Map<String, Json>,
 ) -> Result<(), Failure> {
     let client = context.client()?;
     let gate = find(context, &client, &of.gate).await?;
+    let words: Vec<&str> = rows_at(&gate, "decisions").iter().filter_map(Json::as_str).collect();
+    if text(&gate, "status") == "pending" && !words.contains(&decision) {
+        let id = short(text(&gate, "id"));
+        let message = format!("gate {id} cannot be decided with `{decision}`");
+        return Err(Failure::usage("gate.decision", message).hint(format!("one of: {}", words.join(", "))));
+    }
     let hash = of.hash.unwrap_or_else(|| text(&gate, "hash").to_owned());
-    let body = json!({ "decision": decision, "hash": hash, "reason": of.reason, "targets": targets });
-    let decided = client.post(&format!("/gates/{}/decide", text(&gate, "id")), &body).await?;
+    let mut body = more;
+    body.insert("decision".into(), json!(decision));
+    body.insert("hash".into(), json!(hash));
+    body.insert("reason".into(), json!(of.reason));
+    let path = format!("/gates/{}/decide", text(&gate, "id"));
+    let decided = client.post(&path, &Json::Object(body)).await?;
     if context.global.json {
         context.screen.answer(&decided);
         return Ok(());
     }
-    let what = match decision {
-        "approve" => "approved: the run goes on",
-        "rework" => "sent back: the work is made again",
+    let is_node = text(&decided, "kind") == "node";
+    let what = match (decision, is_node) {
+        ("approve", true) => "approved: the run goes on",
+        ("approve", false) => "approved",
+        ("reject", _) => "rejected",
+        ("rework", true) => "sent back: the work is made again",
+        ("rework", false) => "sent back: it is to be asked better",
+        ("respond", _) => "answered",
         _ => "cancelled: the run ends",
     };
     context.screen.line(what);
-    let run = short(text(&decided, "automationRunId"));
-    context.screen.note(&format!("see it: bugle automation show {run}"));
+    match text(&decided, "automationRunId") {
+        "" => {}
+        run => context.screen.note(&format!("see it: bugle automation show {}", short(run))),
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_as_answers_and_what_is_none_is_refused() {
+        let read = chosen(&["color=red".to_owned(), " size = s, m ,".to_owned()]).unwrap();
+        let expected = json!([
+            { "questionId": "color", "optionIds": ["red"] },
+            { "questionId": "size", "optionIds": ["s", "m"] },
+        ]);
+        assert_eq!(read, expected);
+        assert_eq!(chosen(&["red".to_owned()]).unwrap_err().code, "usage");
+    }
 }

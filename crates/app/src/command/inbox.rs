@@ -1,7 +1,7 @@
 //! `bugle inbox`: what needs a person, each with the command that settles it.
 //!
-//! Five sources make one list: what rules gave up on, budgets that stopped something, requests of agents, what they ask on
-//! their issues, and issues that are assigned to the person. Nothing is decided here.
+//! Six sources make one list: what rules gave up on, budgets that stopped something, gates of automations, requests of
+//! agents, what they ask on their issues, and issues that are assigned to the person. Nothing is decided here.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
@@ -10,6 +10,7 @@ use super::answer::{number, one_line, rows, rows_at, text};
 use super::approval::{asker, gist, settled_by};
 use super::budget::{amount, raise, scope};
 use super::directory::{Directory, short};
+use super::gate::asker as asker_of_gate;
 use crate::cli::Context;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -119,7 +120,7 @@ pub(super) async fn count(client: &Client, company: &str) -> Result<usize, Failu
 /// Everything that needs a person, newest first.
 async fn load(client: &Client, company: &str) -> Result<Vec<Need>, Failure> {
     let overview = client.get(&format!("/companies/{company}/budgets/overview")).await?;
-    let approvals = client.get(&format!("/companies/{company}/approvals?status=pending")).await?;
+    let approvals = client.all(&format!("/companies/{company}/approvals?status=pending")).await?;
     let mine = "backlog,todo,in_progress,in_review,blocked";
     let path = format!("/companies/{company}/issues?assigneeUserId=me&status={mine}");
     let mine = client.get(&path).await?;
@@ -135,6 +136,9 @@ async fn load(client: &Client, company: &str) -> Result<Vec<Need>, Failure> {
         let name = name_of(client, &about).await;
         needs.push(of_question(asked, &name, &directory));
     }
+    // All of them, however many: the inbox itself shows the oldest.
+    let gates = client.all(&format!("/companies/{company}/gates?kind=node")).await?;
+    needs.extend(rows(&gates).iter().map(|gate| of_gate(gate, &directory)));
     let stops: Vec<&Json> = rows_at(&overview, "activeIncidents")
         .iter()
         .filter(|incident| text(incident, "thresholdType") == "hard")
@@ -256,9 +260,28 @@ fn of_question(asked: &Json, issue: &str, directory: &Directory) -> Need {
         kind: "question".to_owned(),
         what: format!("{who} {wants} on {issue}{about}"),
         since: text(asked, "createdAt").to_owned(),
-        settle: format!("bugle issue show {issue}, then: bugle issue comment {issue} TEXT"),
+        settle: format!(
+            "bugle gate show {}, then answer as it says, or: bugle issue comment {issue} TEXT",
+            short(text(asked, "id"))
+        ),
         item: None,
         of: asked.clone(),
+    }
+}
+
+fn of_gate(gate: &Json, directory: &Directory) -> Need {
+    let id = short(text(gate, "id"));
+    let words: Vec<&str> = rows_at(gate, "decisions").iter().filter_map(Json::as_str).collect();
+    let (first, others) =
+        words.split_first().map_or(("approve", &[][..]), |(first, others)| (*first, others));
+    let others = if others.is_empty() { String::new() } else { format!(", or {}", others.join(", ")) };
+    Need {
+        kind: "gate".to_owned(),
+        what: format!("{} asks: {}", asker_of_gate(gate, directory), one_line(text(gate, "title"), 80)),
+        since: text(gate, "requestedAt").to_owned(),
+        settle: format!("bugle gate show {id}, then: bugle gate {first} {id}{others}"),
+        item: None,
+        of: gate.clone(),
     }
 }
 
@@ -287,6 +310,20 @@ fn of_issue(issue: &Json) -> Need {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gate_names_the_commands_that_decide_it() {
+        let gate = json!({"id": "019ab3f3-0000-4000-8000-00000000000a", "kind": "node", "title": "Publish?",
+                          "automation": "notes", "runNumber": 3, "nodeId": "ok", "requestedAt": "",
+                          "decisions": ["approve", "rework", "cancel"]});
+        let need = of_gate(&gate, &Directory::default());
+        assert_eq!(need.what, "notes #3 ok asks: Publish?");
+        let id = short("019ab3f3-0000-4000-8000-00000000000a");
+        assert_eq!(
+            need.settle,
+            format!("bugle gate show {id}, then: bugle gate approve {id}, or rework, cancel")
+        );
+    }
 
     #[test]
     fn every_item_names_the_command_that_settles_it() {

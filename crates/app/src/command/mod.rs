@@ -13,6 +13,7 @@ mod answer;
 pub(crate) mod approval;
 pub(crate) mod audit;
 pub(crate) mod automation;
+mod automation_follow;
 mod automation_graph;
 pub(crate) mod backup;
 pub(crate) mod budget;

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use super::answer::{number, one_line, printable, rows, text};
+use super::automation::unknown;
 use super::confirm::{Deed, confirm};
 use super::directory::short;
 use super::webhook::{secret, told};
@@ -167,7 +168,7 @@ impl Add {
         if self.secret_from_stdin {
             body["secret"] = Json::from(piped()?);
         }
-        let made = client.post(base, &body).await?;
+        let made = client.post(base, &body).await.map_err(unknown(&self.automation))?;
         told(context, &made, |context| {
             let (id, automation) = (short(text(&made, "id")), printable(text(&made, "automation")));
             context.screen.line(&format!("{id} starts {automation}; send to"));

@@ -194,6 +194,32 @@ fn the_record_of_decisions_is_verified_against_a_head_that_was_kept() {
     scene.ok(&["agent", "pause", "hello"]);
     let told = scene.ok(&["audit", "verify", "--head", "head.json"]);
     assert!(told.out.contains("whole"), "{told:?}");
+    // The records themselves can be kept, and checked where no server is.
+    scene.ok(&["audit", "export", "--output", "audit.jsonl"]);
+    let again = scene.bugle(&["audit", "export", "--output", "audit.jsonl"]);
+    assert_eq!(again.code, Some(1), "an existing file is not replaced: {again:?}");
+    let told = scene.ok(&[
+        "audit",
+        "verify",
+        "--file",
+        "audit.jsonl",
+        "--head",
+        "head.json",
+        "--url",
+        "http://127.0.0.1:9",
+    ]);
+    assert!(told.out.contains("whole"), "{told:?}");
+    let exported = scene.ok(&["audit", "export"]).out;
+    assert_eq!(exported, std::fs::read_to_string(scene.place("audit.jsonl")).unwrap());
+    let mut lines: Vec<&str> = exported.lines().collect();
+    lines.remove(1);
+    std::fs::write(scene.place("cut.jsonl"), lines.join("\n")).unwrap();
+    let told = scene.bugle(&["audit", "verify", "--file", "cut.jsonl"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.out.contains("broken at number 2"), "{told:?}");
+    let later = scene.ok(&["audit", "export", "--since", "2999-01-01T00:00:00Z"]).out;
+    assert_eq!(later.lines().count(), 1, "only where it ends: {later}");
+    assert_eq!(scene.bugle(&["audit", "export", "--since", "yesterday"]).code, Some(2));
     let mut forged: serde_json::Value = serde_json::from_str(&head.out).unwrap();
     forged["hash"] = "ab".repeat(32).into();
     std::fs::write(scene.place("head.json"), forged.to_string()).unwrap();

@@ -34,6 +34,16 @@ fn release_notes_are_collected_drafted_approved_and_published_once() {
     let gates = scene.json(&of(&["gate", "list"], &company));
     assert_eq!(gates.as_array().unwrap().len(), 1);
     let hash = gates[0]["hash"].as_str().unwrap();
+    assert_eq!(gates[0]["kind"], "node");
+    let inbox = scene.ok(&of(&["inbox"], &company)).out;
+    assert!(inbox.contains("bugle gate approve"), "the inbox says how to decide: {inbox}");
+    let id = run["id"].as_str().unwrap();
+    let watched = scene.ok(&of(&["automation", "show", id, "--follow", "--json"], &company)).out;
+    let told: Vec<Json> = watched.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(told.iter().enumerate().all(|(at, entry)| entry["seq"] == at + 1), "{watched}");
+    assert!(told.iter().any(|entry| entry["type"] == "automation.gate.opened"), "{watched}");
+    let wrong = scene.bugle(&of(&["gate", "respond", "approve", "--choose", "a=b"], &company));
+    assert!(wrong.code == Some(2) && wrong.err.contains("approve, rework"), "{wrong:?}");
     let notes = clone.join(".release/notes.md");
     let text = std::fs::read_to_string(&notes).unwrap();
     std::fs::write(&notes, format!("{text}By hand.\n")).unwrap();

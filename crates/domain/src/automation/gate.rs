@@ -23,18 +23,6 @@ words!(
     }
 );
 
-words!(
-    /// What asks.
-    GateKind {
-        /// A node of the automation.
-        Node = "node",
-        /// An agent that wants to use a tool.
-        Permission = "permission",
-        /// An agent that has a question.
-        Question = "question",
-    }
-);
-
 /// Gates that say nothing of their time expire after this.
 pub const DEFAULT_EXPIRES: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A gate that is older than this is marked as stale.

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 
 use crate::agent::url_key;
+use crate::webhook::place;
 use crate::words;
 
 pub use marks::{MARK, left_over, restored, without_nulls};
@@ -40,6 +41,7 @@ words!(
         Projects = "projects",
         Budgets = "budgets",
         Automations = "automations",
+        Webhooks = "webhooks",
     }
 );
 
@@ -56,6 +58,7 @@ impl Section {
             Section::Projects => "project",
             Section::Budgets => "budget",
             Section::Automations => "automation",
+            Section::Webhooks => "webhook",
         }
     }
 }
@@ -174,6 +177,8 @@ pub fn key_of(section: Section, name: &str) -> String {
     let name = name.trim();
     match section {
         Section::Agents | Section::Projects if name.is_ascii() && !url_key(name).is_empty() => url_key(name),
+        // Values in an address are told to nobody: it is the same one without them.
+        Section::Webhooks => place::shown(name),
         _ => name.to_owned(),
     }
 }
@@ -192,6 +197,7 @@ fn named(section: Section, fields: &Map<String, Json>) -> (String, String) {
         Section::Environments if text("driver") == "local" => ("local".to_owned(), text("name")),
         Section::Environments => (format!("named {}", text("name")), text("name")),
         Section::Budgets => budget_name(&text),
+        Section::Webhooks => (key_of(section, &text("url")), place::shown(&text("url"))),
         Section::Labels | Section::Agents | Section::Projects | Section::Automations => {
             (key_of(section, &text("name")), text("name"))
         }

@@ -351,7 +351,8 @@ fn may_go(entry: &Entry) -> bool {
         | Section::Agents
         | Section::Goals
         | Section::Projects
-        | Section::Automations => true,
+        | Section::Automations
+        | Section::Webhooks => true,
     }
 }
 

@@ -110,7 +110,8 @@ impl Reader {
             | Section::Environments
             | Section::Agents
             | Section::Goals
-            | Section::Automations => {}
+            | Section::Automations
+            | Section::Webhooks => {}
         }
     }
 

@@ -152,6 +152,14 @@ const AUTOMATIONS: &[Field] = &[
     field("policy", Holds::Object, Absent::Nothing),
     field("after", Holds::Items, Absent::Nothing),
     field("nodes", Holds::Items, Absent::Refused),
+    field("schedules", Holds::Items, Absent::Nothing),
+];
+
+const WEBHOOKS: &[Field] = &[
+    field("url", Holds::Text, Absent::Refused),
+    field("events", Holds::Texts, Absent::Refused),
+    field("description", Holds::Text, Absent::Nothing),
+    field("enabled", Holds::Flag, Absent::Flag(true)),
 ];
 
 /// The fields of one workspace of a project.
@@ -212,6 +220,7 @@ pub(super) const fn fields(section: Section) -> &'static [Field] {
         Section::Projects => PROJECTS,
         Section::Budgets => BUDGETS,
         Section::Automations => AUTOMATIONS,
+        Section::Webhooks => WEBHOOKS,
     }
 }
 

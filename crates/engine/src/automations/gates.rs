@@ -63,13 +63,7 @@ impl Engine {
     ) -> Result<Vec<GateView>, EngineError> {
         let limit = limit.clamp(1, MOST_GATES);
         let listed = self.inner.read((company.clone(), after), move |tx, (company, after)| {
-            Box::pin(async move {
-                let mut views = Vec::new();
-                for gate in gates::pending(tx, &company, (after.0, &after.1), limit).await? {
-                    views.extend(view(tx, gate).await?);
-                }
-                Ok(views)
-            })
+            Box::pin(async move { views_of_pending(tx, &company, (after.0, &after.1), limit).await })
         });
         Ok(listed.await?)
     }
@@ -140,6 +134,20 @@ impl Engine {
         });
         Ok(look.await.unwrap_or_default())
     }
+}
+
+/// The gates of a company that wait, oldest first, behind a place.
+pub(crate) async fn views_of_pending(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    after: (Moment, &str),
+    limit: i64,
+) -> Result<Vec<GateView>, StoreError> {
+    let mut views = Vec::new();
+    for gate in gates::pending(tx, company, after, limit).await? {
+        views.extend(view(tx, gate).await?);
+    }
+    Ok(views)
 }
 
 async fn view(tx: &mut Tx<'_>, gate: GateRow) -> Result<Option<GateView>, StoreError> {

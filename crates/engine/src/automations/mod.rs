@@ -44,9 +44,11 @@ use crate::Inner;
 
 pub use definitions::{Applied, AutomationView, MOST_AUTOMATIONS};
 pub use domain::automation::difference::Change;
+pub(crate) use gates::views_of_pending;
 pub use gates::{GateDecision, GateView, MOST_GATES};
 pub use launch::LaunchDraft;
 pub use operations::{Asked, Preview};
+pub use telling::kind as event_type;
 pub use views::{MOST_RUNS, RunView};
 
 pub(crate) use launch::{Launch, launch};

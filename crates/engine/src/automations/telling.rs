@@ -74,8 +74,8 @@ pub(crate) async fn tell(
     events::append(tx, run.company_id.as_str(), &kind, &payload.to_string(), now.micros()).await
 }
 
-/// The type of the event that subscribers hear (D23).
-fn kind(event: &str) -> String {
+/// The type of the event that subscribers hear of an entry of the history (D23).
+pub fn kind(event: &str) -> String {
     match event.split_once('_') {
         Some((noun, verb)) => format!("automation.{noun}.{verb}"),
         None => format!("automation.{event}"),

@@ -6,7 +6,9 @@ use domain::company_file::{Entry, Mistake, Section, key_of};
 use store::BoxFuture;
 
 use super::there::There;
-use super::{agents, automations, budgets, environments, goals, labels, projects, settings, skills};
+use super::{
+    agents, automations, budgets, environments, goals, labels, projects, settings, skills, webhooks,
+};
 use crate::{Author, Engine, EngineError};
 
 /// One kind of things: what there is of it, what a file may say of it, and how it is made, changed and removed. Everything
@@ -53,6 +55,7 @@ pub(super) const KINDS: &[&dyn Kind] = &[
     &projects::Projects,
     &budgets::Budgets,
     &automations::Automations,
+    &webhooks::Webhooks,
 ];
 
 /// The kind of a section.

@@ -17,6 +17,7 @@ mod references;
 mod settings;
 mod skills;
 mod there;
+mod webhooks;
 
 use std::collections::BTreeSet;
 

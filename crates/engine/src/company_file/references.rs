@@ -4,7 +4,8 @@
 //! secret. What the API hides of a configuration a file hides too, in the same way.
 
 use adapters::{Binding, REDACTED, binding, redacted};
-use domain::company_file::{Entry, Mistake};
+use domain::company_file::{Entry, Mistake, Section};
+use domain::webhook::place;
 use serde_json::{Map, Value as Json, json};
 use store::secrets::Secret;
 
@@ -128,6 +129,9 @@ pub(super) fn marked_env(env: &Json, stored: Option<&Json>) -> Json {
 /// An entry with marks for what nobody is to read.
 pub(super) fn hidden(entry: Entry) -> Entry {
     let mut shown = entry.fields.clone();
+    if let (Section::Webhooks, Some(Json::String(url))) = (entry.section, shown.get_mut("url")) {
+        *url = place::shown(url);
+    }
     for (name, value) in &mut shown {
         match (name.as_str(), value) {
             (

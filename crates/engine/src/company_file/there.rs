@@ -19,12 +19,13 @@ use store::labels::{self, Label};
 use store::secrets::{self, Secret};
 use store::skills::{self, Skill};
 use store::users::{self, Principal};
+use store::webhooks::endpoints::{self, Endpoint};
 use store::{StoreError, Tx, projects};
 
 use crate::environments::{MOST_ENVIRONMENTS, local_environment};
 use crate::projects::{MOST_PROJECTS, ProjectCard, cards};
 use crate::skills::MOST_SKILLS;
-use crate::{AutomationView, Engine, EngineError, MOST_AUTOMATIONS};
+use crate::{AutomationView, Engine, EngineError, MOST_AUTOMATIONS, MOST_ENDPOINTS};
 
 /// Rows in one look.
 const PAGE: i64 = 1_000;
@@ -47,6 +48,7 @@ pub(super) struct There {
     pub(super) policies: Vec<Policy>,
     /// Each with its newest definition.
     pub(super) automations: Vec<AutomationView>,
+    pub(super) webhooks: Vec<Endpoint>,
     pub(super) secrets: Vec<Secret>,
 }
 
@@ -66,6 +68,7 @@ impl There {
             projects: Vec::new(),
             policies: Vec::new(),
             automations: Vec::new(),
+            webhooks: Vec::new(),
             secrets: Vec::new(),
         }
     }
@@ -199,6 +202,7 @@ async fn load(
             break;
         }
     }
+    there.webhooks = endpoints::list(tx, company, MOST_ENDPOINTS).await?;
     let mut before = None;
     loop {
         let page = secrets::list(tx, company, before, PAGE).await?;

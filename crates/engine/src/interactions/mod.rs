@@ -19,7 +19,7 @@ use store::{Tx, audit};
 
 use crate::activity::{Author, Scribe};
 use crate::issues::{Locks, Sheet, guard, send, standing};
-use crate::{Engine, EngineError, stops};
+use crate::{Engine, EngineError, gates, stops};
 
 /// The longest list of interactions.
 const MOST_INTERACTIONS: i64 = 500;
@@ -109,19 +109,31 @@ impl Engine {
         reply: Reply,
         by: &Author,
     ) -> Result<Interaction, EngineError> {
+        self.resolve_interaction_seen(issue, interaction, reply, None, by).await
+    }
+
+    /// The same. `seen`: the hash of what the person was shown (`gates`); then it counts for exactly that.
+    pub(crate) async fn resolve_interaction_seen(
+        &self,
+        issue: &IssueId,
+        interaction: &str,
+        reply: Reply,
+        seen: Option<String>,
+        by: &Author,
+    ) -> Result<Interaction, EngineError> {
         if !by.is_board() {
             return Err(Refusal::BoardRequired.into());
         }
-        let context = (issue.clone(), interaction.to_owned(), reply);
+        let context = (issue.clone(), interaction.to_owned(), reply, seen);
         let resolved = self.inner.change(
             by,
             Locks::of(issue),
             context,
-            |tx, mut scribe, locks, (id, interaction, reply)| {
+            |tx, mut scribe, locks, (id, interaction, reply, seen)| {
                 Box::pin(async move {
                     let locked = locks.take(tx).await?;
                     let issue = locked.issues.get(&id).ok_or(Refusal::IssueNotFound)?;
-                    resolve(tx, &mut scribe, issue, &interaction, reply).await
+                    resolve(tx, &mut scribe, issue, &interaction, reply, seen.as_deref()).await
                 })
             },
         );
@@ -207,9 +219,13 @@ async fn resolve(
     issue: &Issue,
     id: &str,
     reply: Reply,
+    seen: Option<&str>,
 ) -> Result<Interaction, EngineError> {
     let found = interactions::get(tx, id).await?.filter(|found| found.issue_id == issue.id);
     let asked = found.ok_or(EngineError::NotFound("Interaction"))?;
+    if let Some(seen) = seen {
+        gates::judge_question(&asked, seen, &reply)?;
+    }
     if asked.status != "pending" {
         return Err(EngineError::refused(Kind::Conflict, "Interaction has already been resolved"));
     }

@@ -422,6 +422,21 @@ async fn tell(
     Ok(())
 }
 
+/// What is wrong with an endpoint before anybody makes it. `url`: `None` where it stays what it is.
+pub(crate) fn check_endpoint(
+    url: Option<&str>,
+    events: &[String],
+    description: Option<&str>,
+) -> Result<(), EngineError> {
+    let mut sheet = Sheet::default();
+    if let Some(url) = url {
+        check_url(&mut sheet, url);
+    }
+    check_events(&mut sheet, events);
+    sheet.maybe("description", description, DESCRIPTION);
+    sheet.finish()
+}
+
 fn check_url(sheet: &mut Sheet, url: &str) {
     if let Some(flaw) = place::flaw(url) {
         sheet.wrong("url", flaw, "write it like https://example.com/hooks");

@@ -609,6 +609,94 @@ both_stores! {
         file.is_settled("after all was mended").await;
     }
 
+    async fn an_edit_beside_a_schedule_leaves_it_and_its_history_alone(world) {
+        let file = File::new(&world).await;
+        let document = json!({
+            "version": 1,
+            "agents": [{"name": "Ada", "adapterType": "process", "adapterConfig": {"command": "true"}}],
+            "automations": [{
+                "name": "night", "inputs": {"since": {"type": "string", "default": "v1"}},
+                "nodes": [{"id": "look", "agent": "Ada", "objective": "Look."}],
+                "schedules": [
+                    {"name": "nightly", "cron": "30 2 * * *", "timezone": "Europe/Berlin", "inputs": {"since": "v2"}},
+                    {"name": "often", "every": "15m", "enabled": false},
+                ],
+            }],
+        });
+        file.apply(&document).await;
+        let schedules = || async {
+            let listed = file.0.engine.schedules(&file.0.company, None, 10).await.unwrap();
+            listed.into_iter().map(|view| (view.schedule.id, view.spec.name)).collect::<Vec<_>>()
+        };
+        let before = schedules().await;
+        assert_eq!(before.len(), 2, "{before:?}");
+        file.is_settled("with schedules").await;
+        let mut edited = file.export().await;
+        edited["automations"][0]["nodes"][0]["objective"] = json!("Look twice.");
+        assert_eq!(told(&file.apply(&edited).await), ["change automation night: nodes[look].objective"]);
+        assert_eq!(schedules().await, before, "the same ones");
+        file.is_settled("after an edit beside them").await;
+        edited["automations"][0]["schedules"].as_array_mut().unwrap().pop();
+        let applied = told(&file.apply(&edited).await);
+        assert!(applied.len() == 1 && applied[0].starts_with("change automation night: schedules"), "{applied:?}");
+        assert_eq!(schedules().await, before[..1]);
+        let mut wrong = edited.clone();
+        wrong["automations"][0]["schedules"][0]["cron"] = json!("never");
+        let places: Vec<String> = file.wrong(wrong).await.into_iter().map(|(path, _)| path).collect();
+        assert!(places[0].starts_with("automations[0].schedules[0]"), "{places:?}");
+    }
+
+    async fn webhooks_are_known_by_their_address_and_the_file_has_none_of_their_secrets(world) {
+        let file = File::new(&world).await;
+        let url = format!("https://hooks.example/in?token={CANARY}");
+        let document = json!({"version": 1, "webhooks": [
+            {"url": url, "events": ["automation.*"], "description": "for CI"},
+            {"url": "https://other.example/in", "events": ["*"], "enabled": false},
+        ]});
+        let applied = file.apply(&document).await;
+        let shown = format!("{:?}", applied.plan.changes.iter().map(|change| &change.fields).collect::<Vec<_>>());
+        assert!(!shown.contains(CANARY), "{shown}");
+        let webhooks = || async { file.0.engine.webhooks(&file.0.company).await.unwrap() };
+        let made = webhooks().await;
+        assert_eq!(made.iter().map(|it| it.is_enabled).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(made[0].url, url);
+        file.is_settled("with webhooks").await;
+        let exported = file.export().await;
+        assert_eq!(exported["webhooks"][0]["url"], "https://hooks.example/in?token=***");
+        assert!(!exported.to_string().contains(CANARY));
+        // The whole address means the same one, and so does the masked one.
+        assert_eq!(told(&file.apply(&document).await), Vec::<String>::new());
+        let mut edited = exported.clone();
+        edited["webhooks"][0]["events"] = json!(["heartbeat.run.status"]);
+        edited["webhooks"][1].as_object_mut().unwrap().remove("enabled");
+        let expected = [
+            "change webhook https://hooks.example/in?token=***: events",
+            "change webhook https://other.example/in: enabled",
+        ];
+        assert_eq!(told(&file.apply(&edited).await), expected);
+        let changed = webhooks().await;
+        assert_eq!((changed[0].url.as_str(), changed[0].secret_version), (url.as_str(), 1));
+        assert!(changed.iter().all(|it| it.is_enabled));
+        file.is_settled("after a change").await;
+        // Two with one address: the older one is in the file, and nothing is made of it again and again.
+        let draft = engine::EndpointDraft {
+            url: "https://other.example/in".to_owned(), events: vec!["*".to_owned()], description: None, secret: None,
+        };
+        file.0.engine.create_webhook(&file.0.company, draft, &Board::person()).await.unwrap();
+        file.is_settled("with two of one address").await;
+        let wrong = json!({"version": 1, "webhooks": [
+            {"url": "https://new.example/in?key=***", "events": ["*"]}, {"url": "ftp://x", "events": []},
+            {"url": "https://a.example/", "secret": "whsec_x"},
+        ]});
+        let places: Vec<String> = file.wrong(wrong).await.into_iter().map(|(path, _)| path).collect();
+        assert!(places.iter().any(|place| place.starts_with("webhooks[2].secret")), "{places:?}");
+        let masked = json!({"version": 1, "webhooks": [{"url": "https://new.example/in?key=***", "events": ["*"]}]});
+        assert_eq!(file.wrong(masked).await[0].0, "webhooks[0].url");
+        let ask = ApplyAsk { document: json!({"version": 1, "webhooks": []}), prune: true, ..ApplyAsk::default() };
+        file.ask(&file.0.company, ask).await.unwrap();
+        assert_eq!(webhooks().await.len(), 1, "the one that no file speaks of");
+    }
+
     async fn things_that_a_file_could_not_tell_apart_are_said_and_not_written(world) {
         let file = File::new(&world).await;
         for _ in 0..2 {

@@ -6,6 +6,7 @@
 mod agents;
 mod approvals;
 mod automation_upkeep;
+mod automation_audit;
 mod automations;
 mod board;
 mod briefing;
@@ -17,6 +18,7 @@ mod company_file;
 mod costs;
 mod environments;
 mod feed;
+mod gates;
 mod held;
 mod held_texts;
 mod housekeeping;

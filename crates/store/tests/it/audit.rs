@@ -1,6 +1,7 @@
 //! The audit chain: what was changed, removed or reordered is named.
 
 use store::audit::{self, AuditHead, AuditRecord, AuditReport, Break, BrokenLink};
+use store::audit_file::{self, End, FileReport, LastLine, Line};
 use store::{Sql, Store, StoreError, p, sql};
 
 use crate::both_engines;
@@ -48,7 +49,103 @@ fn broken(checked: i64, seq: i64, why: Break) -> AuditReport {
     AuditReport { ok: false, checked, first_broken: Some(BrokenLink { seq, why }) }
 }
 
+/// A part of the chain as lines of a file.
+async fn lines(store: &Store, since: Option<i64>, until: Option<i64>) -> Vec<String> {
+    let span =
+        store.read(move |tx| Box::pin(async move { audit::span(tx, since, until).await })).await.unwrap();
+    let (behind, most) = (span.behind, span.last - span.behind);
+    let records = store.read(move |tx| Box::pin(audit::page(tx, behind, most))).await.unwrap();
+    let (mut previous, mut seq) = (span.previous, span.behind);
+    let mut lines = Vec::new();
+    for record in records {
+        seq = record.seq;
+        let hash = record.hash.clone();
+        lines.push(serde_json::to_string(&Line::of(record, previous)).unwrap());
+        previous = hash;
+    }
+    let end = End { records: lines.len() as i64, seq, hash: previous };
+    lines.push(serde_json::to_string(&LastLine { end }).unwrap());
+    lines
+}
+
+fn check(lines: &[String], kept: Option<&AuditHead>) -> FileReport {
+    audit_file::check(lines.join("\n").as_bytes(), kept).unwrap()
+}
+
+/// Where a file breaks, and why.
+fn place(lines: &[String]) -> Option<(i64, Break)> {
+    let report = check(lines, None);
+    assert_eq!(report.ok, report.first_broken.is_none());
+    report.first_broken.map(|link| (link.seq, link.why))
+}
+
 both_engines! {
+    async fn a_file_of_the_chain_is_checked_without_the_store(store: Store) {
+        assert_eq!(place(&lines(&store, None, None).await), None, "an empty chain is whole");
+        append(&store, 1..=9).await;
+        let kept = head(&store).await;
+        let whole = lines(&store, None, None).await;
+        let report = check(&whole, Some(&kept));
+        assert!(report.ok && report.covers_head);
+        assert_eq!((report.checked, report.span), (9, Some((1, 9))));
+        let forged = AuditHead { hash: "0".repeat(64), ..kept.clone() };
+        assert_eq!(check(&whole, Some(&forged)).first_broken, Some(BrokenLink { seq: 9, why: Break::NotAsExported }));
+
+        // A part of it, by time: its first record is not the first of all.
+        let part = lines(&store, Some(crate::NOON + 3), Some(crate::NOON + 6)).await;
+        let report = check(&part, Some(&kept));
+        assert_eq!((report.ok, report.checked, report.span), (true, 4, Some((3, 6))));
+        assert!(!report.covers_head, "the head lies behind it");
+        assert_eq!(check(&lines(&store, Some(crate::NOON + 100), None).await, None).checked, 0);
+        assert_eq!(check(&lines(&store, None, Some(crate::NOON - 100)).await, None).checked, 0);
+    }
+
+    async fn what_was_done_to_a_file_is_named_by_its_number(store: Store) {
+        append(&store, 1..=5).await;
+        let whole = lines(&store, None, None).await;
+        let edited = |edit: &dyn Fn(&mut Vec<String>)| {
+            let mut lines = whole.clone();
+            edit(&mut lines);
+            place(&lines)
+        };
+        for (from, to) in [
+            ("user:1", "user:2"),
+            ("gate.approved", "gate.rejected"),
+            ("gate:3", "gate:4"),
+            (r#"\"n\":3"#, r#"\"n\":4"#),
+            (r#""companyId":null"#, r#""companyId":"acme""#),
+            (r#""at":""#, r#""at":"9"#),
+        ] {
+            let changed = edited(&|lines| {
+                assert!(lines[2].contains(from), "{from} in {}", lines[2]);
+                lines[2] = lines[2].replace(from, to);
+            });
+            assert_eq!(changed, Some((3, Break::Changed)), "{from}");
+        }
+        assert_eq!(edited(&|lines| drop(lines.remove(2))), Some((3, Break::Missing)));
+        assert_eq!(edited(&|lines| drop(lines.remove(0))), Some((1, Break::Missing)), "the beginning");
+        assert_eq!(edited(&|lines| lines.swap(2, 3)), Some((3, Break::Missing)));
+        assert_eq!(edited(&|lines| drop(lines.remove(4))), Some((5, Break::Truncated)), "the last record");
+        assert_eq!(edited(&|lines| lines.truncate(3)), Some((4, Break::Truncated)), "the end");
+        assert_eq!(edited(&|lines| lines.swap(4, 5)), Some((5, Break::Truncated)));
+        assert_eq!(edited(&|lines| lines[1].truncate(40)), Some((2, Break::Unreadable)));
+        let twice = edited(&|lines| lines.insert(2, lines[1].clone()));
+        assert_eq!(twice, Some((3, Break::Missing)));
+        let more = edited(&|lines| {
+            let again = lines[4].clone();
+            lines.push(again);
+        });
+        assert_eq!(more, Some((6, Break::BeyondHead)));
+        // Who makes all of it anew is found by the head that was kept elsewhere.
+        let kept = head(&store).await;
+        tamper(&store, &[sql!("DELETE FROM audit"), sql!("UPDATE audit_head SET seq = 0, hash = \
+            '0000000000000000000000000000000000000000000000000000000000000000'")]).await;
+        append(&store, 11..=15).await;
+        let forged = lines(&store, None, None).await;
+        assert_eq!(place(&forged), None);
+        assert_eq!(check(&forged, Some(&kept)).first_broken, Some(BrokenLink { seq: 5, why: Break::NotAsExported }));
+    }
+
     async fn an_untouched_chain_holds(store: Store) {
         assert_eq!(verify(&store, None).await, AuditReport { ok: true, checked: 0, first_broken: None });
         let start = head(&store).await;

@@ -1,0 +1,108 @@
+//! Webhooks in a company file: who hears of its events, by their address. What requests are signed with is in no file: one
+//! that is made from a file gets a secret of its own, which rotating it tells.
+
+use std::collections::BTreeSet;
+
+use domain::company_file::{Entry, Mistake, Section, key_of};
+use domain::webhook::delivery::DisabledReason;
+use domain::webhook::place;
+use serde_json::json;
+use store::BoxFuture;
+use store::webhooks::endpoints::Endpoint;
+
+use super::kind::{Bench, Hand, Kind};
+use super::object;
+use super::there::There;
+use crate::webhooks::check_endpoint;
+use crate::{EndpointDraft, EndpointPatch, EngineError};
+
+pub(super) struct Webhooks;
+
+fn entry(endpoint: &Endpoint) -> Entry {
+    // One that was turned off because nobody answered is still meant to be on.
+    let is_enabled = endpoint.disabled_reason != Some(DisabledReason::ByPerson);
+    let fields = object(json!({
+        "url": place::shown(&endpoint.url), "events": endpoint.events, "description": endpoint.description,
+        "enabled": is_enabled,
+    }));
+    Entry::new(Section::Webhooks, Some(endpoint.id.clone()), fields)
+}
+
+fn is_there(there: &There, entry: &Entry) -> bool {
+    there.webhooks.iter().any(|endpoint| key_of(Section::Webhooks, &endpoint.url) == entry.key)
+}
+
+impl Kind for Webhooks {
+    fn section(&self) -> Section {
+        Section::Webhooks
+    }
+
+    /// Of several with one address the oldest.
+    fn entries(&self, there: &There) -> Vec<Entry> {
+        let mut seen = BTreeSet::new();
+        let all = there.webhooks.iter().map(entry);
+        all.filter(|entry| seen.insert(entry.key.clone())).collect()
+    }
+
+    fn ready(&self, bench: &Bench<'_>, entry: Entry, found: &mut Vec<Mistake>) -> Entry {
+        let url = entry.text("url").unwrap_or_default();
+        let is_there = is_there(bench.there, &entry);
+        let checked = Some(url.as_str()).filter(|_| !is_there);
+        let judged = check_endpoint(checked, &entry.texts("events"), entry.text("description").as_deref());
+        bench.note(&entry.place, judged, found);
+        let mut entry = entry;
+        if is_there {
+            // The values in it stay what they are.
+            entry.fields.insert("url".to_owned(), json!(place::shown(&url)));
+        }
+        entry
+    }
+
+    fn make<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        entry: &'a Entry,
+    ) -> BoxFuture<'a, Result<String, EngineError>> {
+        Box::pin(async move {
+            let draft = EndpointDraft {
+                url: entry.text("url").unwrap_or_default(),
+                events: entry.texts("events"),
+                description: entry.text("description"),
+                secret: None,
+            };
+            let made = hand.engine.create_webhook(&hand.there.company.id, draft, hand.by).await?.made;
+            if !entry.flag("enabled") {
+                let patch = EndpointPatch { is_enabled: Some(false), ..EndpointPatch::default() };
+                hand.engine.patch_webhook(&made.id, patch, hand.by).await?;
+            }
+            Ok(made.id)
+        })
+    }
+
+    fn change<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+        before: &'a Entry,
+        after: &'a Entry,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            let patch = EndpointPatch {
+                url: None,
+                events: Some(after.texts("events")),
+                description: Some(after.text("description")),
+                is_enabled: Some(after.flag("enabled")).filter(|now| *now != before.flag("enabled")),
+            };
+            hand.engine.patch_webhook(id, patch, hand.by).await.map(drop)
+        })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+        _: &'a Entry,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move { hand.engine.delete_webhook(id, hand.by).await.map(drop) })
+    }
+}

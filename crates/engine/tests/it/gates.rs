@@ -1,0 +1,196 @@
+//! What waits for a person is one list, whoever asks, and each is decided once, about exactly what was shown.
+
+use domain::automation::AutomationRunStatus;
+use domain::gate::{Answer, GateKind};
+use domain::issue::IssueStatus;
+use domain::moment::Moment;
+use domain::telling::{AgentEvent, Permission};
+use engine::{AnyGate, ApprovalDraft, Author, EngineError, GateAnswer, InteractionDraft};
+use serde_json::{Value as Json, json};
+use store::agents::Agent;
+use testkit::{World, both_stores};
+
+use crate::automations::{Line, gate};
+use crate::board::Board;
+
+fn said(answer: Answer, of: &AnyGate) -> GateAnswer {
+    GateAnswer { answer, hash: of.hash(), reason: None, targets: Vec::new(), answers: None, selected: None }
+}
+
+fn code(error: &EngineError) -> String {
+    match error {
+        EngineError::Refused { details: Some(details), .. } => {
+            details["code"].as_str().unwrap_or("none").to_owned()
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// A company in which everything that can wait for a person does, oldest first: a gate of an automation, a hire, a
+/// question on an issue, and a permission.
+struct Desk {
+    line: Line,
+    board: Board,
+    ada: Agent,
+}
+
+impl Desk {
+    async fn new(world: World) -> Desk {
+        let line = Line::new(world).await;
+        let board =
+            Board { world: line.world.clone(), engine: line.engine.clone(), company: line.company.clone() };
+        let ada = board.agent("Eve").await;
+        let desk = Desk { line, board, ada };
+        let run = desk.line.started(json!([gate("ok", &[])])).await;
+        desk.line.gate(&run, "ok").await;
+        desk.ask("Spend?").await;
+        desk.question().await;
+        desk.permission().await;
+        desk
+    }
+
+    async fn ask(&self, title: &str) -> String {
+        self.line.world.clock.advance(std::time::Duration::from_secs(1));
+        let draft = ApprovalDraft {
+            kind: "request_board_approval".into(),
+            payload: json!({ "title": title }),
+            requested_by_agent_id: None,
+            issue_ids: Vec::new(),
+        };
+        let by = Author::agent(&self.ada.id, None);
+        self.line.engine.create_approval(&self.line.company, draft, &by).await.unwrap().id
+    }
+
+    async fn question(&self) {
+        self.line.world.clock.advance(std::time::Duration::from_secs(1));
+        let issue = self.board.quiet("work", IssueStatus::Todo, Some(&self.ada)).await;
+        let payload = json!({ "version": 1, "questions": [{
+            "id": "color", "prompt": "Which?", "selectionMode": "single", "required": true,
+            "options": [{ "id": "red", "label": "Red" }, { "id": "blue", "label": "Blue" }],
+        }] });
+        let draft = InteractionDraft {
+            kind: "ask_user_questions".into(),
+            idempotency_key: None,
+            source_comment_id: None,
+            source_run_id: None,
+            title: Some("A color".into()),
+            summary: None,
+            continuation_policy: None,
+            payload,
+        };
+        self.line.engine.create_interaction(&issue.id, draft, &Board::person()).await.unwrap();
+    }
+
+    async fn permission(&self) {
+        self.line.world.clock.advance(std::time::Duration::from_secs(1));
+        let (_, process) = self.line.world.start(&self.line.engine, &self.ada.id, "").await;
+        let permission = Permission {
+            ask: "1".to_owned(),
+            hash: "h".to_owned(),
+            tool: "Bash".to_owned(),
+            title: "rm".to_owned(),
+            input: json!({ "command": "rm" }),
+            options: Vec::new(),
+        };
+        self.line.world.model.say(&process, &AgentEvent::PermissionAsked { permission });
+        self.line
+            .world
+            .eventually("the permission to be asked for", || async {
+                let asked = self.pending(vec![GateKind::Permission], 10).await;
+                (asked.len() == 1).then_some(())
+            })
+            .await;
+    }
+
+    /// All that waits, in pages of so many.
+    async fn pending(&self, kinds: Vec<GateKind>, page: i64) -> Vec<AnyGate> {
+        let (mut all, mut after) = (Vec::new(), (Moment::from_micros(0), String::new()));
+        loop {
+            let engine = &self.line.engine;
+            let found = engine.pending_gates(&self.line.company, kinds.clone(), after, page).await.unwrap();
+            let Some(last) = found.last() else { return all };
+            after = (last.asked_at(), last.id().to_owned());
+            all.extend(found);
+        }
+    }
+
+    async fn one(&self, kind: GateKind) -> AnyGate {
+        let mut found = self.pending(vec![kind], 10).await;
+        assert_eq!(found.len(), 1, "{kind}");
+        found.remove(0)
+    }
+
+    async fn answer(&self, gate: &AnyGate, said: GateAnswer) -> Result<AnyGate, EngineError> {
+        self.line.engine.answer_gate(gate.id(), said, &Board::person()).await
+    }
+}
+
+both_stores! {
+    async fn everything_that_waits_is_listed_once_oldest_first_however_small_the_pages_are(world) {
+        let desk = Desk::new(world).await;
+        let expected = [GateKind::Node, GateKind::Approval, GateKind::Question, GateKind::Permission];
+        for page in [1, 2, 3, 100] {
+            let kinds: Vec<GateKind> = desk.pending(Vec::new(), page).await.iter().map(AnyGate::kind).collect();
+            assert_eq!(kinds, expected, "in pages of {page}");
+        }
+        // Of many approvals that wait a filter finds the one that is a permission, behind all of them.
+        for number in 0..20 {
+            desk.ask(&format!("Number {number}")).await;
+        }
+        assert_eq!(desk.pending(vec![GateKind::Approval], 7).await.len(), 21);
+        assert_eq!(desk.pending(vec![GateKind::Permission, GateKind::Question], 1).await.len(), 2);
+        assert_eq!(desk.pending(Vec::new(), 5).await.len(), 24);
+        let neighbour = desk.board.neighbour().await;
+        let theirs = neighbour.engine.pending_gates(&neighbour.company, Vec::new(), (Moment::from_micros(0), String::new()), 10);
+        assert_eq!(theirs.await.unwrap(), []);
+        let inbox = desk.line.engine.inbox(&desk.line.company, None, 100).await.unwrap();
+        assert_eq!((inbox.gates.len(), inbox.open_gates), (1, 1));
+        desk.line.engine.leave().await;
+    }
+
+    async fn each_is_decided_once_for_what_was_shown_and_by_a_person(world) {
+        let desk = Desk::new(world).await;
+        let cases: [(GateKind, Answer, Answer, Option<Json>); 4] = [
+            (GateKind::Node, Answer::Approve, Answer::Reject, None),
+            (GateKind::Permission, Answer::Reject, Answer::Rework, None),
+            (GateKind::Question, Answer::Respond, Answer::Cancel,
+             Some(json!([{ "questionId": "color", "optionIds": ["blue"] }]))),
+            (GateKind::Approval, Answer::Approve, Answer::Respond, None),
+        ];
+        for (kind, right, wrong, answers) in cases {
+            let gate = desk.one(kind).await;
+            let say = |answer| GateAnswer { answers: answers.clone(), ..said(answer, &gate) };
+            let agent = Author::agent(&desk.ada.id, None);
+            let asked = desk.line.engine.answer_gate(gate.id(), say(right), &agent).await;
+            assert!(asked.is_err(), "{kind}: an agent decides nothing");
+            let other = GateAnswer { hash: "0".repeat(64), ..say(right) };
+            assert_eq!(code(&desk.answer(&gate, other).await.unwrap_err()), "stale", "{kind}");
+            let refused = desk.answer(&gate, say(wrong)).await.unwrap_err();
+            assert_eq!(code(&refused), "gate_invalid_decision", "{kind}");
+            let decided = desk.answer(&gate, say(right)).await.unwrap_or_else(|error| panic!("{kind}: {error:?}"));
+            assert_eq!((decided.decision(), decided.status().as_str()), (Some(right), "decided"), "{kind}");
+            let again = desk.answer(&gate, say(right)).await.unwrap_err();
+            assert_eq!(code(&again), "gate_already_decided", "{kind}");
+            assert_eq!(desk.pending(vec![kind], 10).await.len(), 0, "{kind}");
+        }
+        let runs = desk.line.engine.automation_runs(&desk.line.company, None, None, 10).await.unwrap();
+        desk.line.until_status(&runs[0].id, AutomationRunStatus::Completed).await;
+        desk.line.engine.leave().await;
+    }
+
+    async fn a_request_that_was_changed_since_is_not_decided(world) {
+        let desk = Desk::new(world).await;
+        let seen = desk.one(GateKind::Approval).await;
+        desk.answer(&seen, said(Answer::Rework, &seen)).await.unwrap();
+        assert_eq!(desk.pending(vec![GateKind::Approval], 10).await.len(), 0, "it waits for who asked");
+        let by = Author::agent(&desk.ada.id, None);
+        let payload = Some(json!({ "title": "Spend more?" }));
+        desk.line.engine.resubmit_approval(seen.id(), payload, &by).await.unwrap();
+        let refused = desk.answer(&seen, said(Answer::Approve, &seen)).await.unwrap_err();
+        assert_eq!(code(&refused), "stale");
+        let anew = desk.one(GateKind::Approval).await;
+        assert_eq!(anew.id(), seen.id());
+        desk.answer(&anew, said(Answer::Approve, &anew)).await.unwrap();
+        desk.line.engine.leave().await;
+    }
+}
