@@ -14,7 +14,7 @@ use store::{Rule, Settings, Store, StoreError, Target, Tx, statement};
 use crate::both_stores;
 use crate::issue_fixture::{at, company, set_up, write};
 
-fn automation(id: &str) -> Automation {
+pub(crate) fn automation(id: &str) -> Automation {
     Automation {
         id: id.into(),
         company_id: company(),
@@ -68,7 +68,7 @@ fn fired(id: &str, slot: i64, run: &str) -> Slot {
     Slot { state: SlotState::Fired, reason: None, automation_run_id: Some(run.into()), ..skipped(id, slot) }
 }
 
-fn run(id: &str, automation: &str, status: AutomationRunStatus) -> AutomationRun {
+pub(crate) fn run(id: &str, automation: &str, status: AutomationRunStatus) -> AutomationRun {
     AutomationRun {
         id: id.into(),
         company_id: company(),
