@@ -24,6 +24,7 @@ mod issue_parts;
 mod issue_settlement;
 mod issue_wakes;
 mod issues;
+mod kept_automations;
 mod keys;
 mod lives;
 mod orders;
