@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::automation::AutomationStatus;
-use domain::automation::definition::{Limits, Priority};
+use domain::automation::definition::{Priority, read_limits};
 use domain::automation::operation::Operation;
+use domain::automation::{AutomationRunStatus, AutomationStatus};
 use domain::ids::{AutomationRunId, looks_like_id};
+use domain::moment::Moment;
 use engine::{Asked as Asking, LaunchDraft, MOST_AUTOMATIONS, MOST_RUNS};
 use serde_json::{Map, Value};
 use store::automations::definitions::Automation as AutomationRow;
@@ -17,7 +18,7 @@ use utoipa_axum::routes;
 
 use crate::ApiState;
 use crate::body::{Fields, Payload};
-use crate::errors::{ApiError, ErrorBody};
+use crate::errors::{ApiError, ErrorBody, Issue};
 use crate::lookup::Named;
 use crate::paging::{Asked, cursor_of, page};
 use crate::reach::Reach;
@@ -221,10 +222,10 @@ pub(crate) async fn run_now(
     Ok((StatusCode::ACCEPTED, Json(AutomationRun::from(run))).into_response())
 }
 
-/// The runs of an automation, newest first.
+/// The runs of an automation, newest first; those in a status, if one is named.
 #[utoipa::path(get, path = "/companies/{company}/automations/{automation}/runs", tag = "automations",
-    params(("company" = String, Path), ("automation" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<AutomationRun>), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    params(("company" = String, Path), ("automation" = String, Path), ("status" = Option<String>, Query), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<AutomationRun>), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn runs(
     reach: Reach,
     Named((company, automation)): Named<(String, String)>,
@@ -234,10 +235,10 @@ pub(crate) async fn runs(
     listed(&reach, &found.company_id, Some(&found), &asked).await
 }
 
-/// The runs of all automations of a company, newest first.
+/// The runs of all automations of a company, newest first; those in a status, if one is named.
 #[utoipa::path(get, path = "/companies/{company}/automation-runs", tag = "automations",
-    params(("company" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<AutomationRun>), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    params(("company" = String, Path), ("status" = Option<String>, Query), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<AutomationRun>), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn all_runs(
     reach: Reach,
     Named(company): Named<String>,
@@ -255,7 +256,18 @@ async fn listed(
 ) -> Result<Response, ApiError> {
     let limit = asked.limit(100).min(MOST_RUNS);
     let id = automation.map(|it| &it.id);
-    let rows = reach.engine().automation_runs(company, id, asked.place()?, limit + 1).await?;
+    let rows = match asked.get("status") {
+        None => reach.engine().automation_runs(company, id, asked.place()?, limit + 1).await?,
+        Some(word) => {
+            let status = AutomationRunStatus::parse(word).ok_or_else(|| {
+                let known: Vec<&str> = AutomationRunStatus::ALL.iter().map(|it| it.as_str()).collect();
+                let message = format!("`{word}` is no status of a run: {}", known.join(", "));
+                ApiError::validation(Issue::new("invalid_enum_value", "status", message))
+            })?;
+            let of = (company, id);
+            reach.engine().automation_runs_in(of, status, asked.place()?, limit + 1).await?
+        }
+    };
     let place = |run: &RunRow| cursor_of(run.created_at, run.id.as_str());
     Ok(page(rows, limit, place, |rows| rows.into_iter().map(AutomationRun::from).collect::<Vec<_>>()))
 }
@@ -327,9 +339,9 @@ pub(crate) async fn operate(
         ..Asking::new(operation)
     };
     if let Some(limits) = fields.object("limits") {
-        match serde_json::from_value::<Limits>(Value::Object(limits)) {
+        match read_limits(&Value::Object(limits)) {
             Ok(limits) => asking.limits = Some(limits),
-            Err(error) => fields.mistake("custom", "limits", error.to_string()),
+            Err(problem) => fields.mistake("custom", &problem.path, problem.message),
         }
     }
     fields.refuse_rest()?;

@@ -27,6 +27,7 @@ mod outcomes;
 mod permissions;
 mod release_notes;
 mod restarts;
+mod restarts_of_automations;
 mod runtime_services;
 mod scene;
 mod secrets_cli;

@@ -451,6 +451,15 @@ pub fn read(data: &Json) -> Result<Definition, Problem> {
     })
 }
 
+/// Reads the limits that a run is to have from now on, as strictly as those of a definition.
+pub fn read_limits(data: &Json) -> Result<Limits, Problem> {
+    serde_path_to_error::deserialize(data).map_err(|error| {
+        let path = format!("limits.{}", error.path());
+        let hint = "maxParallelAgents, maxRuntimeSec, maxTokens and maxCostCents are whole numbers";
+        Problem::new(path, error.into_inner().to_string(), hint)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -503,6 +512,19 @@ mod tests {
             assert!(problem.message.contains(message), "{problem:?}");
         }
         assert_eq!(read(&json!([])).unwrap_err().path, "");
+    }
+
+    #[test]
+    fn limits_of_a_run_are_read_as_strictly() {
+        let raised = read_limits(&json!({ "maxTokens": 9 })).unwrap();
+        assert_eq!(raised, Limits { max_tokens: Some(9), ..Limits::default() });
+        for (limits, path) in [
+            (json!({ "maxTokns": 9 }), "limits.maxTokns"),
+            (json!({ "maxTokens": "9" }), "limits.maxTokens"),
+            (json!({ "maxCostCents": -1 }), "limits.maxCostCents"),
+        ] {
+            assert_eq!(read_limits(&limits).unwrap_err().path, path);
+        }
     }
 
     #[test]

@@ -141,18 +141,20 @@ fn fail(
     now: Moment,
     chance: f64,
 ) -> Judged {
-    let tried = Tried {
-        attempts: tried.attempts + u32::from(class.consumes_attempt()),
-        repairs: tried.repairs + u32::from(class.consumes_repair()),
-        lost: tried.lost
-            + u32::from(!class.consumes_attempt() && !class.consumes_repair() && !class.is_terminal()),
-        ..tried
-    };
     let is_wanted = match node.retry.as_ref().and_then(|retry| retry.on.as_ref()) {
         // What Bugle itself stopped was not the node's failure.
         Some(_) if class == FailureClass::Interrupted => true,
         Some(classes) => classes.contains(&class) && class != FailureClass::Stopped,
         None => !class.is_terminal(),
+    };
+    // What is tried again because people asked for it has an end as well.
+    let is_lost =
+        !class.consumes_attempt() && !class.consumes_repair() && (!class.is_terminal() || is_wanted);
+    let tried = Tried {
+        attempts: tried.attempts + u32::from(class.consumes_attempt()),
+        repairs: tried.repairs + u32::from(class.consumes_repair()),
+        lost: tried.lost + u32::from(is_lost),
+        ..tried
     };
     let asks = class == FailureClass::ProcessLost && node.repeatable == Some(false);
     let is_late = match (node.retry.as_ref().and_then(|retry| retry.max_elapsed_sec), tried.since) {
@@ -204,13 +206,13 @@ fn fail(
     }
 }
 
-/// How long to wait before the next attempt; without a policy, providers get time and others none.
+/// How long to wait before the next attempt; without a policy, what the infrastructure did gets time and the rest none.
 pub fn wait(backoff: Option<Backoff>, class: FailureClass, nth: u32, chance: f64) -> Duration {
     const MOST: f64 = 86_400.0;
     let usual = Backoff {
-        kind: match class {
-            FailureClass::ProviderTransient | FailureClass::ProcessLost => BackoffKind::Exponential,
-            _ => BackoffKind::None,
+        kind: match class.consumes_attempt() || class.consumes_repair() {
+            true => BackoffKind::None,
+            false => BackoffKind::Exponential,
         },
         initial_sec: None,
         max_sec: Some(60.0),

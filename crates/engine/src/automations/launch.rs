@@ -126,7 +126,7 @@ impl crate::Inner {
             })
         });
         let Some(workspace) = workspace.await? else { return Ok(()) };
-        let looked = beside(&self.inner.processes, move || canonical(&workspace)).await;
+        let looked = beside(&self.processes, move || canonical(&workspace)).await;
         match looked {
             Ok(Err(why)) => {
                 let hint = "make the folder, or name another one in the definition";

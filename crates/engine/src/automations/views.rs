@@ -65,6 +65,26 @@ impl Engine {
         Ok(listed.await?)
     }
 
+    /// The same of those that are in a status.
+    pub async fn automation_runs_in(
+        &self,
+        (company, automation): (&CompanyId, Option<&AutomationId>),
+        status: AutomationRunStatus,
+        before: Option<(Moment, String)>,
+        limit: i64,
+    ) -> Result<Vec<AutomationRun>, EngineError> {
+        let limit = limit.clamp(1, MOST_RUNS);
+        let before = before.unwrap_or((Moment::from_micros(i64::MAX), "~".to_owned()));
+        let context = (company.clone(), automation.cloned(), before);
+        let listed = self.inner.read(context, move |tx, (company, automation, before)| {
+            Box::pin(async move {
+                let of = (&company, automation.as_ref());
+                runs::in_status(tx, of, status, (before.0, &before.1), limit).await
+            })
+        });
+        Ok(listed.await?)
+    }
+
     /// Finds a run by its id, whatever company it belongs to, without what is in it.
     pub async fn find_automation_run(&self, id: &AutomationRunId) -> Result<AutomationRun, EngineError> {
         let found = self.inner.read(id.clone(), |tx, id| Box::pin(async move { runs::get(tx, &id).await }));

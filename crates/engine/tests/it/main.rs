@@ -5,8 +5,8 @@
 
 mod agents;
 mod approvals;
-mod automation_upkeep;
 mod automation_audit;
+mod automation_upkeep;
 mod automations;
 mod board;
 mod briefing;
@@ -27,6 +27,7 @@ mod issue_parts;
 mod issue_settlement;
 mod issue_wakes;
 mod issues;
+mod kept_automations;
 mod keys;
 mod lives;
 mod orders;

@@ -211,6 +211,42 @@ pub async fn of_automation(
     .await
 }
 
+/// Returns runs of a company that are in a status, of one automation where it is named, newest first, before a place.
+pub async fn in_status(
+    tx: &mut Tx<'_>,
+    (company, automation): (&CompanyId, Option<&AutomationId>),
+    status: AutomationRunStatus,
+    before: (Moment, &str),
+    limit: i64,
+) -> Result<Vec<AutomationRun>, StoreError> {
+    match automation {
+        Some(automation) => {
+            tx.rows_as(
+                sql!(concat!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM automation_runs WHERE automation_id = $1 AND status = $2 AND (created_at, id) < ($3, $4) \
+                     ORDER BY created_at DESC, id DESC LIMIT $5"
+                )),
+                p![automation, status, before.0, before.1, limit],
+            )
+            .await
+        }
+        None => {
+            tx.rows_as(
+                sql!(concat!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM automation_runs WHERE company_id = $1 AND status = $2 AND (created_at, id) < ($3, $4) \
+                     ORDER BY created_at DESC, id DESC LIMIT $5"
+                )),
+                p![company, status, before.0, before.1, limit],
+            )
+            .await
+        }
+    }
+}
+
 /// Returns runs of an automation that are not over, by id, behind the given one.
 pub async fn open_of(
     tx: &mut Tx<'_>,

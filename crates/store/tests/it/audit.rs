@@ -1,10 +1,12 @@
 //! The audit chain: what was changed, removed or reordered is named.
 
+use std::time::{Duration, Instant};
+
 use store::audit::{self, AuditHead, AuditRecord, AuditReport, Break, BrokenLink};
 use store::audit_file::{self, End, FileReport, LastLine, Line};
 use store::{Sql, Store, StoreError, p, sql};
 
-use crate::both_engines;
+use crate::{both_engines, median, postgres};
 
 fn record(number: i64) -> AuditRecord {
     AuditRecord {
@@ -252,4 +254,56 @@ both_engines! {
         }
         assert_eq!(verify(&store, None).await, AuditReport { ok: true, checked: 80, first_broken: None });
     }
+}
+
+/// A chain of this length.
+async fn chain(store: &Store, length: i64) {
+    for page in 0..length / 100 {
+        let write = store.write(move |tx| {
+            Box::pin(async move {
+                for number in page * 100..page * 100 + 100 {
+                    audit::append(tx, record(number)).await?;
+                }
+                Ok(())
+            })
+        });
+        write.await.unwrap();
+    }
+    assert_eq!(head(store).await.seq, length);
+}
+
+/// How long a record takes to be appended, at the median of many that were appended to both in turn.
+async fn appending(short: &Store, long: &Store) -> [Duration; 2] {
+    let mut took = [Vec::new(), Vec::new()];
+    for number in 0..200 {
+        for (store, took) in [short, long].into_iter().zip(&mut took) {
+            let before = Instant::now();
+            append(store, number..=number).await;
+            took.push(before.elapsed());
+        }
+    }
+    took.map(median)
+}
+
+async fn a_record_costs_the_same(short: Store, long: Store) {
+    chain(&short, 100).await;
+    chain(&long, 10_000).await;
+    let [behind_few, behind_many] = appending(&short, &long).await;
+    assert!(
+        behind_many < behind_few.mul_f64(1.5),
+        "{behind_few:?} behind 100 records, {behind_many:?} behind 10,000"
+    );
+    assert_eq!(verify(&long, None).await, AuditReport { ok: true, checked: 10_200, first_broken: None });
+    short.close().await;
+    long.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_costs_the_same_behind_a_hundred_and_behind_ten_thousand() {
+    a_record_costs_the_same(crate::memory().await, crate::memory().await).await;
+    let (Some(short), Some(long)) = (postgres::database(), postgres::database()) else { return };
+    let open = |url: &str| store::Target::Postgres(url.to_owned());
+    let (short_store, long_store) =
+        (crate::open(&open(&short.url)).await, crate::open(&open(&long.url)).await);
+    a_record_costs_the_same(short_store, long_store).await;
 }

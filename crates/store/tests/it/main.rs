@@ -34,6 +34,7 @@ mod issue_fixture;
 mod issue_lists;
 mod issues;
 mod keys;
+mod lists_of_automations;
 mod locks;
 mod lossy_vfs;
 mod lost_connection;
@@ -171,4 +172,10 @@ pub(crate) use both_stores;
 /// A store with the schema of the program.
 async fn program_store(target: &Target) -> Store {
     Store::open(target, Settings::default(), NOON).await.unwrap()
+}
+
+/// The one in the middle.
+fn median(mut took: Vec<std::time::Duration>) -> std::time::Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
 }

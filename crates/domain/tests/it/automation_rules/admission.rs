@@ -1,0 +1,169 @@
+//! Which waiting run begins (spec/automations.md 2.1).
+
+use domain::automation::admission::{Fate, Taken, Throttle, Waiting, admit, overlap};
+use domain::ids::AutomationRunId;
+
+use super::{at, seconds};
+use crate::table::{Table, joined, parts};
+
+const NOW: i64 = 1_000;
+
+/// Runs that wait, what is at work, how many may be, and what becomes of each in the order in which they are looked at.
+const ORDER: &[[&str; 4]] = &[
+    ["a 2@10", "-", "8", "a begins"],
+    ["a 2@10; b 2@20", "-", "8", "a begins; b begins"],
+    ["a 2@20; b 2@10", "-", "8", "b begins; a begins"],
+    ["a 2@20; b 2@10", "-", "1", "b begins; a capacity"],
+    ["b 2@10; a 2@10", "-", "1", "a begins; b capacity"],
+    ["a 2@10; b 1@900", "-", "1", "b begins; a capacity"],
+    ["a 3@10; b 2@20; c 1@30; d 0@40", "-", "2", "d begins; c begins; b capacity; a capacity"],
+];
+
+const CAPACITY: &[[&str; 4]] = &[
+    ["a 2@10", "r; s", "2", "a capacity"],
+    ["a 2@10", "r; s", "3", "a begins"],
+    ["a 2@10; b 2@20", "r; s", "3", "a begins; b capacity"],
+    ["a 2@10", "r; s; t", "2", "a capacity"],
+    ["a 0@10", "-", "0", "a capacity"],
+];
+
+const WORKSPACES: &[[&str; 4]] = &[
+    ["a 2@10 /w", "-", "8", "a begins"],
+    ["a 2@10 /w", "r /w", "8", "a workspace_lock /w"],
+    ["a 2@10 /w/x", "r /w", "8", "a workspace_lock /w"],
+    ["a 2@10 /w", "r /w/x", "8", "a workspace_lock /w/x"],
+    ["a 2@10 /wx", "r /w", "8", "a begins"],
+    ["a 2@10 /v", "r /w", "8", "a begins"],
+    ["a 2@10", "r /w", "8", "a begins"],
+    ["a 2@10 /w", "r", "8", "a begins"],
+    ["a 2@10 /w; b 2@20 /w", "-", "8", "a begins; b workspace_lock /w"],
+    ["a 2@10 /w; b 1@20 /w", "-", "8", "b begins; a workspace_lock /w"],
+    ["a 2@10 /w; b 2@20 /v", "r /w", "8", "a workspace_lock /w; b begins"],
+    ["a 2@10 /w; b 2@20; c 2@30 /v", "r /w", "2", "a workspace_lock /w; b begins; c capacity"],
+    ["a 2@10 /w; b 2@20 /w/x", "r /w/y", "8", "a workspace_lock /w/y; b workspace_lock /w"],
+    ["a 2@10 /w; b 2@20 /w", "r", "1", "a capacity; b workspace_lock /w"],
+    [
+        "a 2@10 /w; b 2@20 /v; c 2@30 /w; d 2@40 /v",
+        "-",
+        "8",
+        "a begins; b begins; c workspace_lock /w; d workspace_lock /v",
+    ],
+];
+
+const OWN_REASONS: &[[&str; 4]] = &[
+    ["a 2@10 paused", "-", "8", "a paused"],
+    ["a 1@10 /w paused; b 2@20 /w", "-", "1", "a paused; b begins"],
+    ["a 2@10 retry 1001", "-", "8", "a retry_backoff until 1001"],
+    ["a 2@10 retry 1000", "-", "8", "a begins"],
+    ["a 2@10 retry 999", "-", "8", "a begins"],
+    ["a 1@10 /w retry 1001; b 2@20 /w", "-", "1", "a retry_backoff until 1001; b begins"],
+    ["a 2@10 account acme", "-", "8", "a rate_limit acme"],
+    ["a 2@10 account acme free 1100", "-", "8", "a rate_limit acme until 1100"],
+    ["a 1@10 /w account acme; b 2@20 /w", "-", "1", "a rate_limit acme; b begins"],
+    ["a 2@10 /w paused retry 1001 account acme", "r /w", "1", "a paused"],
+    ["a 2@10 /w retry 1001 account acme", "r /w", "1", "a retry_backoff until 1001"],
+    ["a 2@10 /w account acme", "r /w", "1", "a rate_limit acme"],
+    ["a 2@10 /w", "r /w", "1", "a workspace_lock /w"],
+    ["a 2@10 /w", "r /v", "1", "a capacity"],
+];
+
+const FOLDERS: &[[&str; 3]] = &[
+    ["/w", "/w", "yes"],
+    ["/w", "/w/x", "yes"],
+    ["/w/x", "/w", "yes"],
+    ["/w/x/y", "/w", "yes"],
+    ["/w/x", "/w/y", "no"],
+    ["/w", "/wx", "no"],
+    ["/w", "/v", "no"],
+    ["/", "/w", "yes"],
+    ["/w", "/", "yes"],
+];
+
+/// `a 2@10 /w paused retry 1001 account acme free 1100`: the run a of priority 2 has waited since 10.
+fn waiting(text: &str) -> Waiting {
+    let mut words = text.split(' ');
+    let id = words.next().unwrap();
+    let (priority, since) = words.next().unwrap().split_once('@').unwrap();
+    let mut run = Waiting {
+        id: AutomationRunId::from(id),
+        priority: priority.parse().unwrap(),
+        queued_at: at(since.parse().unwrap()),
+        root: None,
+        not_before: None,
+        is_paused: false,
+        throttled: None,
+    };
+    while let Some(word) = words.next() {
+        let mut number = || at(words.next().unwrap().parse().unwrap());
+        match word {
+            "paused" => run.is_paused = true,
+            "retry" => run.not_before = Some(number()),
+            "account" => {
+                let account = words.next().unwrap().to_owned();
+                run.throttled = Some(Throttle { account, until: None });
+            }
+            "free" => run.throttled.as_mut().unwrap().until = Some(number()),
+            root => run.root = Some(root.to_owned()),
+        }
+    }
+    run
+}
+
+fn judge(row: &[&str]) -> Vec<String> {
+    let runs: Vec<Waiting> = parts(row[0]).map(waiting).collect();
+    let at_work: Vec<&str> = parts(row[1]).collect();
+    let root = |text: &&str| {
+        let (id, root) = text.split_once(' ')?;
+        Some((AutomationRunId::from(id), root.to_owned()))
+    };
+    let taken = Taken {
+        running: at_work.len(),
+        most: row[2].parse().unwrap(),
+        roots: at_work.iter().filter_map(root).collect(),
+    };
+    let say = |(id, fate): (AutomationRunId, Fate)| match fate {
+        Fate::Admitted => format!("{id} begins"),
+        Fate::Held { reason, resource, until } => {
+            let resource = resource.map(|it| format!(" {it}")).unwrap_or_default();
+            let until = until.map(|it| format!(" until {}", seconds(it))).unwrap_or_default();
+            format!("{id} {reason}{resource}{until}")
+        }
+    };
+    vec![joined(admit(&runs, &taken, at(NOW)).into_iter().map(say))]
+}
+
+const COLUMNS: [&str; 4] = ["runs that wait", "at work", "places", "what becomes of them"];
+
+pub(super) fn tables() -> Vec<Table> {
+    let order = "`a 2@10` is a run a of priority 2 (0 is `critical`, 3 is `low`) that has waited since the \
+                 second 10. Now is the second 1000. `r /w` is a run at work in the folder `/w`.";
+    let workspaces = "A run holds its folder while it is at work. One that waits for its folder holds up those \
+                      behind it that want the same one, and nobody else.";
+    let own = "A run that cannot begin for a reason of its own keeps nobody out. The first reason of these is \
+               the one that is shown as `queueReason`: `paused`, `retry_backoff`, `rate_limit`, \
+               `workspace_lock`, `capacity`.";
+    vec![
+        Table::judged(("Who begins first", order), COLUMNS, 3, ORDER, judge),
+        Table::judged(
+            ("As many as there are places", "A server has so many runs at work at once, at the most."),
+            COLUMNS,
+            3,
+            CAPACITY,
+            judge,
+        ),
+        Table::judged(("One run in a workspace", workspaces), COLUMNS, 3, WORKSPACES, judge),
+        Table::judged(("What a run waits for", own), COLUMNS, 3, OWN_REASONS, judge),
+        Table::judged(
+            ("Folders that are one workspace", "Canonical paths, by whole components."),
+            ["one folder", "another", "same workspace"],
+            2,
+            FOLDERS,
+            |row| vec![if overlap(row[0], row[1]) { "yes".to_owned() } else { "no".to_owned() }],
+        ),
+    ]
+}
+
+#[test]
+fn every_row_on_admission_is_what_is_decided() {
+    assert_eq!(tables().len(), 5);
+}

@@ -1,0 +1,120 @@
+//! What people may do to runs, and what it makes again (spec/automations.md 1.4, 4).
+
+use std::collections::BTreeSet;
+
+use domain::automation::advance::NodeView;
+use domain::automation::definition::read;
+use domain::automation::operation::{Nothing, Operation, allowed, reset};
+use domain::automation::{AutomationRunStatus, NodeState};
+use serde_json::json;
+
+use crate::table::{Table, joined, parts};
+
+const ALLOWED: &[[&str; 3]] = &[
+    ["queued", "-", "pause; cancel"],
+    ["queued", "broken", "pause; cancel"],
+    ["running", "-", "pause; cancel"],
+    ["running", "broken", "pause; cancel"],
+    ["running", "is being cancelled", "-"],
+    ["pausing", "-", "cancel"],
+    ["pausing", "broken", "cancel"],
+    ["pausing", "is being cancelled", "-"],
+    ["paused", "-", "resume; cancel; repair; retry"],
+    ["paused", "broken", "resume; cancel; recover; repair; retry; continue"],
+    ["awaiting_approval", "-", "cancel"],
+    ["awaiting_approval", "broken", "cancel"],
+    ["completed", "-", "repair; retry"],
+    ["completed", "broken", "recover; repair; retry; continue"],
+    ["blocked", "-", "repair; retry"],
+    ["blocked", "broken", "recover; repair; retry; continue"],
+    ["failed", "-", "repair; retry"],
+    ["failed", "broken", "recover; repair; retry; continue"],
+    ["cancelled", "-", "repair; retry"],
+    ["cancelled", "broken", "recover; repair; retry; continue"],
+];
+
+const RESETS: &[[&str; 3]] = &[
+    ["recover", "b failed; c blocked; d blocked", "from b, c, d: b, c, d"],
+    ["recover", "b failed", "from b: b, d"],
+    ["recover", "a blocked; e failed", "from a, e: a, b, c, d, e"],
+    ["recover", "-", "nothing is broken"],
+    ["retry a", "-", "from a: a, b, c, d"],
+    ["retry b", "-", "from b: b, d"],
+    ["retry d", "b failed; d blocked", "from d: d"],
+    ["retry e", "-", "from e: e"],
+    ["retry z", "-", "no such node"],
+    ["repair c", "c failed", "from c: c, d"],
+    ["repair z", "c failed", "no such node"],
+    ["continue b", "b blocked; d blocked", "from b: b, d"],
+    ["continue b", "b blocked", "from b: b"],
+    ["continue b", "b blocked; e blocked", "from b: b"],
+    ["continue d", "b blocked; d blocked", "from d: d"],
+    ["continue b", "b failed; d blocked", "not blocked"],
+    ["continue a", "b blocked", "not blocked"],
+    ["continue z", "b blocked", "no such node"],
+];
+
+fn allow(row: &[&str]) -> Vec<String> {
+    let status = AutomationRunStatus::parse(row[0]).unwrap();
+    let found = allowed(status, row[1] == "broken", row[1] == "is being cancelled");
+    vec![joined(found.into_iter().map(|operation| operation.to_string()))]
+}
+
+/// The graph is a, then b and c, then d; e is for itself. Nodes that are not named are completed.
+fn make_again(row: &[&str]) -> Vec<String> {
+    let step = |id: &str, before: &[&str]| json!({ "id": id, "dependsOn": before });
+    let data = json!({ "name": "n", "nodes": [
+        step("a", &[]), step("b", &["a"]), step("c", &["a"]), step("d", &["b", "c"]), step("e", &[]),
+    ] });
+    let definition = read(&data).unwrap();
+    let state = |id: &str| {
+        let named = parts(row[1]).find_map(|part| part.strip_prefix(id)?.strip_prefix(' '));
+        named.and_then(NodeState::parse).unwrap_or(NodeState::Completed)
+    };
+    let view = |id: &str| NodeView {
+        id: id.to_owned(),
+        state: state(id),
+        retry_at: None,
+        live: None,
+        leaves: false,
+    };
+    let nodes: Vec<NodeView> = definition.nodes.iter().map(|node| view(&node.id)).collect();
+    let (operation, node) =
+        row[0].split_once(' ').map_or((row[0], None), |(operation, node)| (operation, Some(node)));
+    let list = |ids: &BTreeSet<String>| Vec::from_iter(ids.iter().map(String::as_str)).join(", ");
+    vec![match reset(&definition, &nodes, Operation::parse(operation).unwrap(), node) {
+        Ok(reset) => format!("from {}: {}", list(&reset.targets), list(&reset.nodes)),
+        Err(Nothing::NoSuchNode) => "no such node".to_owned(),
+        Err(Nothing::NotBroken) => "nothing is broken".to_owned(),
+        Err(Nothing::NotBlocked) => "not blocked".to_owned(),
+    }]
+}
+
+pub(super) fn tables() -> Vec<Table> {
+    let may = "`allowedActions` of a run. `broken`: a node failed or is blocked.";
+    let resets = "The nodes are a, then b and c, then d, and e for itself; those that are not named are \
+                  `completed`. What is made again forgets its output and what was tried.";
+    vec![
+        Table::judged(
+            ("What may be asked of a run", may),
+            ["status", "besides", "may be asked"],
+            2,
+            ALLOWED,
+            allow,
+        ),
+        Table::judged(
+            ("What is made again", resets),
+            ["asked", "how it stands", "answer"],
+            2,
+            RESETS,
+            make_again,
+        ),
+    ]
+}
+
+#[test]
+fn every_status_says_what_may_be_asked_and_every_reset_what_is_lost() {
+    let statuses: BTreeSet<&str> = ALLOWED.iter().map(|row| row[0]).collect();
+    assert_eq!(statuses.len(), AutomationRunStatus::ALL.len());
+    tables();
+}
