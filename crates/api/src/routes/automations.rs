@@ -85,8 +85,9 @@ pub(crate) async fn apply(
     let company = reach.company(&company).await?;
     let by = reach.author(&company)?;
     let mut fields = Fields::read(&bytes)?;
+    let is_there = fields.has("definition");
     let definition = fields.object("definition");
-    if definition.is_none() && !fields.has("definition") {
+    if !is_there {
         fields.mistake("invalid_type", "definition", "Required");
     }
     let dry_run = fields.boolean("dryRun").unwrap_or(false);
@@ -422,10 +423,7 @@ pub(crate) async fn decide(
     reach.caller.person(&found.gate.company_id)?;
     let by = reach.author(&found.gate.company_id)?;
     let mut fields = Fields::read(&bytes)?;
-    let decision = fields.word("decision", Decision::ALL, Decision::as_str);
-    if decision.is_none() && !fields.has("decision") {
-        fields.mistake("invalid_type", "decision", "Required");
-    }
+    let decision = fields.required_word("decision", Decision::ALL, Decision::as_str);
     let hash = fields.required_text("hash");
     let (reason, targets) = (fields.text("reason"), fields.texts("targets").unwrap_or_default());
     fields.refuse_rest()?;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod approvals;
+mod automations;
 mod company_file;
 mod configurations;
 mod documents;
