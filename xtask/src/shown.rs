@@ -16,6 +16,7 @@ const DOCUMENTS: &[(&str, Option<&str>)] = &[
     ("docs/cases.md", None),
     ("docs/compatibility.md", Some("api")),
     ("docs/decisions/0018-how-known-weaknesses-are-designed-out.md", None),
+    ("docs/decisions/0024-automations.md", None),
 ];
 
 /// The functions of each crate.

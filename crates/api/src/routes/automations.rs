@@ -7,7 +7,6 @@ use domain::automation::definition::{Priority, read_limits};
 use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, AutomationStatus};
 use domain::ids::{AutomationRunId, looks_like_id};
-use domain::moment::Moment;
 use engine::{Asked as Asking, LaunchDraft, MOST_AUTOMATIONS, MOST_RUNS};
 use serde_json::{Map, Value};
 use store::automations::definitions::Automation as AutomationRow;
@@ -82,8 +81,9 @@ pub(crate) async fn apply(
     let company = reach.company(&company).await?;
     let by = reach.author(&company)?;
     let mut fields = Fields::read(&bytes)?;
+    let is_there = fields.has("definition");
     let definition = fields.object("definition");
-    if definition.is_none() && !fields.has("definition") {
+    if !is_there {
         fields.mistake("invalid_type", "definition", "Required");
     }
     let dry_run = fields.boolean("dryRun").unwrap_or(false);

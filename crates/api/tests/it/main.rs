@@ -6,6 +6,7 @@
 mod accounts;
 mod approvals;
 mod automation_events;
+mod automations;
 mod company_file;
 mod configurations;
 mod documents;
