@@ -15,6 +15,7 @@ mod launch;
 mod loaded;
 mod operations;
 mod policies;
+pub(crate) mod retention;
 mod status_file;
 mod telling;
 mod tend;

@@ -5,6 +5,7 @@
 
 mod agents;
 mod approvals;
+mod automation_retention;
 mod automations;
 mod board;
 mod briefing;
