@@ -22,7 +22,9 @@ mod roles;
 mod samples;
 mod scene;
 mod server;
+#[macro_use]
 mod stored;
+mod stored_automations;
 mod wire;
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! The figures, one file each. A figure prepares what it needs, measures in turns with its limit, and clears up.
 
+mod automations;
 mod engine_alone;
 mod flush;
 mod history;
@@ -46,6 +47,16 @@ pub(crate) const ALL: &[Figures] = &[
     },
     Figures { name: "list", purpose: "listing and starting with much stored", measure: listing::measure },
     Figures { name: "issues", purpose: "very many open issues", measure: issues::measure },
+    Figures {
+        name: "automations",
+        purpose: "changes of automation runs with many stored",
+        measure: automations::changes,
+    },
+    Figures {
+        name: "automation-start",
+        purpose: "starting with many automation runs stored",
+        measure: automations::start,
+    },
     Figures { name: "idle", purpose: "a server with nothing to do", measure: idle::measure },
 ];
 

@@ -21,6 +21,7 @@ mod loaded;
 mod operations;
 mod policies;
 mod questions;
+pub(crate) mod retention;
 mod status_file;
 mod stopping;
 mod telling;

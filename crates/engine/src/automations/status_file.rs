@@ -19,9 +19,14 @@ use crate::{Inner, Settings, sweeps};
 
 const BATCH: i64 = 200;
 
+/// Where the folders of runs are.
+pub(super) fn folders(settings: &Settings) -> PathBuf {
+    settings.data_dir.join("automations")
+}
+
 /// Where the file of a run is.
 pub(super) fn path(settings: &Settings, run: &AutomationRunId) -> PathBuf {
-    settings.data_dir.join("automations").join(run.as_str()).join("status.json")
+    folders(settings).join(run.as_str()).join("status.json")
 }
 
 pub(super) async fn run(engine: Arc<Inner>) {

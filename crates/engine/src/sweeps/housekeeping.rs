@@ -8,7 +8,7 @@ use domain::moment::Moment;
 use store::{StoreError, challenges, inbox, leases, retention, wakes};
 
 use crate::processes::{ProcessError, ProcessId, beside};
-use crate::{EngineError, Inner};
+use crate::{EngineError, Inner, automations};
 
 /// Archives per page; a pass goes through all pages, so that one that resists keeps no other from being put away.
 const ARCHIVES: i64 = 32;
@@ -107,7 +107,9 @@ async fn put_away(engine: &Arc<Inner>, run: &RunId) -> Result<(), EngineError> {
 /// Removes one batch of everything that is older than it is kept.
 async fn forget(engine: &Arc<Inner>) -> Result<(), EngineError> {
     let (settings, now) = (&engine.settings, engine.clock.now());
-    let before = now.minus(settings.keep_runs_for);
+    let (before, keys) = (now.minus(settings.keep_runs_for), now.minus(KEYS));
+    // First: the runs of their agents stay as long as they do.
+    automations::retention::forget(engine, before, keys).await?;
     let old = engine
         .read(node(engine), move |tx, node| {
             Box::pin(async move { retention::finished_before(tx, &node, before, BATCH).await })

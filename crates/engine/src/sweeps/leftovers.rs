@@ -1,5 +1,5 @@
 //! Removes what nobody needs any more below the data folder of this node: worktrees, checkouts and skills of companies
-//! that were deleted, and folders of skills that no run has used for long.
+//! that were deleted, folders of skills that no run has used for long, and those of automation runs that are gone.
 //!
 //! Only what is on record as left over goes: a folder that nothing is known of stays, for a store that was put back may
 //! know less than the disk holds. Work in a repository that is not ours is saved to a ref first, as a workspace that is
@@ -19,7 +19,7 @@ use crate::processes::beside;
 use crate::skills::shelf;
 use crate::workspaces::saving::{self, Scratch};
 use crate::workspaces::{scratch_of, worktree, worktrees_of};
-use crate::{Inner, Settings};
+use crate::{Inner, Settings, automations};
 
 /// Worktrees in one pass, and entries of a folder.
 const BATCH: i64 = 20;
@@ -48,6 +48,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
         companies(engine, &engine.settings.data_dir.join(folder)).await?;
     }
     skills(engine).await?;
+    automations::retention::sweep_folders(engine).await?;
     Ok(if is_full { Duration::ZERO } else { PERIOD })
 }
 

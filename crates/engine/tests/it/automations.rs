@@ -10,6 +10,7 @@ use domain::telling::AgentEvent;
 use domain::wake::Actor;
 use engine::{
     AgentDraft, Asked, Author, AutomationRunView, Engine, EngineError, GateDecision, LaunchDraft, ProcessId,
+    Settings,
 };
 use serde_json::{Map, Value as Json, json};
 use store::automations::gates::GateRow;
@@ -28,7 +29,12 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) async fn new(world: World) -> Line {
-        let engine = world.engine().await;
+        let settings = world.settings();
+        Line::with(world, settings).await
+    }
+
+    pub(crate) async fn with(world: World, settings: Settings) -> Line {
+        let engine = world.engine_with(settings).await;
         let company = world.company(&engine).await;
         for name in ["Ada", "Bob"] {
             let draft = AgentDraft { name: name.to_owned(), ..World::scripted(8) };

@@ -7,6 +7,7 @@ mod agents;
 mod approvals;
 mod automation_audit;
 mod automation_upkeep;
+mod automation_retention;
 mod automations;
 mod board;
 mod briefing;
