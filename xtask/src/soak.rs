@@ -95,7 +95,8 @@ const SOAKS: &[Soak] = &[
         package: "engine",
         module: "simulation",
         measure: "20000",
-        shows: "N histories of agents, issues, holds and budgets on SQLite, N/40 on PostgreSQL: every rule holds, all comes to rest",
+        shows: "N histories of agents, issues, holds and budgets on SQLite, N/40 on PostgreSQL, and as many with automations: \
+                every rule holds, all comes to rest",
     },
     Soak {
         name: "log-stream",

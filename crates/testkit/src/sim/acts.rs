@@ -23,7 +23,7 @@ use super::{Breakage, DEAREST, Made, Simulation};
 use crate::Refusal;
 
 /// What a request came to, for the simulation: only the store must never refuse.
-fn came<T>(outcome: Result<T, EngineError>, made: impl FnOnce(T) -> Made) -> Made {
+pub(super) fn came<T>(outcome: Result<T, EngineError>, made: impl FnOnce(T) -> Made) -> Made {
     match outcome {
         Ok(value) => made(value),
         Err(EngineError::Store(error)) => Made::Trouble(format!("the store refuses a request: {error:?}")),
@@ -31,7 +31,7 @@ fn came<T>(outcome: Result<T, EngineError>, made: impl FnOnce(T) -> Made) -> Mad
     }
 }
 
-fn nothing<T>(_: T) -> Made {
+pub(super) fn nothing<T>(_: T) -> Made {
     Made::Nothing
 }
 
@@ -60,6 +60,16 @@ impl Simulation {
             _ => return self.a_program_acts(),
         }
         Ok(())
+    }
+
+    /// The same, with automations.
+    pub(super) fn act_among_automations(&mut self) -> Result<(), String> {
+        match self.roll(100) {
+            0..45 => self.act_on_automations(),
+            45..75 => self.a_program_acts(),
+            75..82 => self.time_passes(),
+            _ => self.act(),
+        }
     }
 
     fn agent(&self) -> AgentId {
@@ -337,6 +347,8 @@ impl Simulation {
         let id = alive[self.roll(alive.len() as u64) as usize].clone();
         let Some(run) = self.records.run(id.run.as_str()).cloned() else { return Ok(()) };
         if self.around.model.stops(&id) > 0 {
+            self.note(format!("{} stops, as it was told", id.run));
+            self.around.model.obey(&id);
             return Ok(());
         }
         let author = Author::agent(&AgentId(run.agent.clone()), Some(&id.run));
@@ -409,8 +421,17 @@ impl Simulation {
     pub(super) fn ends(&mut self, id: &ProcessId, run: &RunRow) -> Result<(), String> {
         let temper = self.agents.iter().position(|agent| agent.0 == run.agent).unwrap_or(0);
         // The first agent fails more than it works.
-        let fails = self.roll(if temper == 0 { 2 } else { 6 }) == 0;
+        let fails = self.roll(if temper == 0 { 2 } else { 6 }) == 0 && !self.automations.is_ending;
         let model = self.around.model.clone();
+        if !fails && let Some(words) = self.words_of_step(run) {
+            self.note(format!("{} says {words}", id.run));
+            model.say(
+                id,
+                &AgentEvent::Result { error: None, summary: Some(words), plan_only: false, json: None },
+            );
+            model.exit(id, 0);
+            return Ok(());
+        }
         if !fails {
             let closes = self.roll(4) > 0;
             self.note(format!("{} succeeds{}", id.run, if closes { " and closes its issue" } else { "" }));

@@ -15,6 +15,12 @@ pub enum Breakage {
     NoFence,
     /// The orders of a commit are not written.
     NoOrder,
+    /// A gate is passed that nobody decided.
+    NoAnswer,
+    /// What became of a slot is not on record.
+    NoSlot,
+    /// Something happens to an automation run that is not in its history.
+    NoEntry,
 }
 
 impl Simulation {
@@ -47,6 +53,24 @@ impl Simulation {
                         tx.exec(end, p![run, now]).await
                     })
                 });
+            }
+            Some(Breakage::NoAnswer) => {
+                let pass =
+                    sql!("UPDATE automation_nodes SET state = 'completed' WHERE state = 'awaiting_approval'");
+                self.life().tamper(move |tx| Box::pin(async move { tx.exec(pass, p![]).await }));
+            }
+            Some(Breakage::NoSlot) => {
+                let forget = sql!(
+                    "DELETE FROM schedule_slots WHERE EXISTS (SELECT 1 FROM schedule_slots o \
+                     WHERE o.schedule_id = schedule_slots.schedule_id AND o.slot < schedule_slots.slot) \
+                     AND EXISTS (SELECT 1 FROM schedule_slots o \
+                     WHERE o.schedule_id = schedule_slots.schedule_id AND o.slot > schedule_slots.slot)"
+                );
+                self.life().tamper(move |tx| Box::pin(async move { tx.exec(forget, p![]).await }));
+            }
+            Some(Breakage::NoEntry) => {
+                let change = sql!("UPDATE automation_runs SET status = 'queued' WHERE status = 'blocked'");
+                self.life().tamper(move |tx| Box::pin(async move { tx.exec(change, p![]).await }));
             }
             Some(Breakage::NoOrder) => {
                 let lost = self.life().tamper(|tx| {

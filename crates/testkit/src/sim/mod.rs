@@ -1,4 +1,5 @@
-//! A simulation: many agents, issues, blockers, holds, budgets and wakes over simulated days, in a moment of real time.
+//! A simulation: many agents, issues, blockers, holds, budgets and wakes over simulated days, in a moment of real time; and
+//! automations with their gates and schedules, where a script asks for them.
 //!
 //! Store and engine are the real ones; processes are a [`Model`], time is a number, and everything that could go either
 //! way is decided by one seed: what people ask, what programs do, whose transaction comes first, when the server dies.
@@ -9,6 +10,7 @@
 //! what happens, and not always in which order.
 
 mod acts;
+mod automations;
 mod breakage;
 mod life;
 mod records;
@@ -20,8 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use domain::automation::AutomationStatus;
 use domain::budget::{Scope, ScopeKind};
-use domain::ids::{AgentId, CompanyId, IssueId};
+use domain::ids::{AgentId, AutomationId, AutomationRunId, CompanyId, GateId, IssueId};
 use domain::wake::Actor;
 use engine::{AgentDraft, AgentPatch, Settings};
 use serde_json::json;
@@ -29,6 +32,7 @@ use store::{Store, Target};
 use tokio::task::JoinHandle;
 
 use crate::{Model, NOON, SimClock, SimDice};
+use automations::{Trail, Work};
 use life::{Life, Surroundings};
 use records::Records;
 use rules::{Known, Promises};
@@ -50,6 +54,8 @@ const LAST: usize = 40;
 #[derive(Debug, Clone)]
 pub struct Script {
     pub steps: usize,
+    /// Automations are played as well.
+    pub has_automations: bool,
     /// A rule that is broken, from outside.
     pub breaks: Option<Breakage>,
     /// The embedded store of a history that goes wrong is kept, to be looked at.
@@ -79,6 +85,12 @@ pub struct Story {
     pub runs: usize,
     pub wakes: usize,
     pub issues: usize,
+    pub automation_runs: usize,
+    /// Attempts at steps.
+    pub attempts: usize,
+    /// Decisions at gates that were taken.
+    pub decisions: usize,
+    pub slots: usize,
     pub crashes: usize,
     pub simulated: Duration,
     /// What became of every run and every wake.
@@ -148,6 +160,15 @@ fn template() -> &'static [u8] {
 pub(crate) enum Made {
     Nothing,
     Issue(IssueId),
+    /// An automation, by the number in its name.
+    Automation(u64, AutomationId),
+    /// A run of an automation, and the key that it was asked for with.
+    Started {
+        run: AutomationRunId,
+        key: Option<String>,
+    },
+    /// A decision at a gate was taken.
+    Decided(GateId),
     /// What must never happen.
     Trouble(String),
 }
@@ -168,6 +189,9 @@ pub(crate) struct Simulation {
     most_alive: i64,
     pending: Vec<JoinHandle<Made>>,
     records: Records,
+    automations: automations::Known,
+    work: Work,
+    trail: Trail,
     diary: Vec<String>,
     crashes: usize,
     transactions: u64,
@@ -191,9 +215,16 @@ impl Simulation {
             node_id: "node-1".to_owned(),
             program: "/proc/self/exe".into(),
             max_runs: 4,
+            max_automation_runs: automations::PLACES,
             period,
             ..Settings::default()
         };
+        let mut known = automations::Known::default();
+        if script.has_automations {
+            let root = folder.canonicalize().unwrap();
+            known.folders = ["one", "other", "one/inner"].iter().map(|name| root.join(name)).collect();
+            known.folders.iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
+        }
         let dice = SimDice::seeded(seed.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ 0x1234_5678);
         let engine_dice = Arc::new(SimDice::seeded(dice.number()));
         let mut around = Surroundings { target, model, clock, dice: engine_dice, settings, store: None };
@@ -211,6 +242,9 @@ impl Simulation {
             most_alive: 0,
             pending: Vec::new(),
             records: Records::default(),
+            automations: known,
+            work: Work::default(),
+            trail: Trail::default(),
             diary: Vec::new(),
             crashes: 0,
             transactions: 0,
@@ -231,7 +265,11 @@ impl Simulation {
                 self.note(format!("the server will die: {death:?}"));
                 self.life().turns.die(death);
             }
-            self.act()?;
+            if self.script.has_automations {
+                self.act_among_automations()?;
+            } else {
+                self.act()?;
+            }
             self.break_a_rule();
             // Now and then several things happen at once.
             if self.roll(4) > 0 {
@@ -267,6 +305,11 @@ impl Simulation {
         if self.roll(2) == 0 || self.script.breaks == Some(Breakage::NoCap) {
             let cents = 4 + self.roll(10) as i64;
             self.budget(Scope { kind: ScopeKind::Company, id: self.company.0.clone() }, cents);
+        }
+        if self.script.has_automations {
+            self.someone_applies(0);
+            self.settle()?;
+            self.someone_applies(1);
         }
         self.settle()
     }
@@ -310,6 +353,20 @@ impl Simulation {
         for task in std::mem::take(&mut self.pending) {
             match self.life().outcome(task) {
                 Some(Ok(Made::Issue(issue))) => self.issues.push(issue),
+                Some(Ok(Made::Automation(number, id))) => {
+                    let before = self.automations.automations.insert(number, id.clone());
+                    if before.as_ref().is_some_and(|before| *before != id) {
+                        return Err(format!("automation-{number} is {before:?} and {id}"));
+                    }
+                }
+                Some(Ok(Made::Started { run, key })) => {
+                    self.automations.promised.push(run.clone());
+                    let before = key.and_then(|key| self.automations.keys.insert(key, run.clone()));
+                    if before.as_ref().is_some_and(|before| *before != run) {
+                        return Err(format!("one key started {before:?} and {run}"));
+                    }
+                }
+                Some(Ok(Made::Decided(gate))) => *self.automations.decided.entry(gate).or_default() += 1,
                 Some(Ok(Made::Trouble(words)) | Err(words)) => return Err(words),
                 Some(Ok(Made::Nothing)) | None => {}
             }
@@ -340,13 +397,28 @@ impl Simulation {
             most_alive: self.most_alive,
             promised_issues: &promised,
         };
-        rules::at_any_time(&self.records, &known)
+        rules::at_any_time(&self.records, &known)?;
+        if self.script.has_automations { self.look_at_automations() } else { Ok(()) }
+    }
+
+    fn look_at_automations(&mut self) -> Result<(), String> {
+        let (cursor, known) = (self.work.cursor, std::mem::take(&mut self.work.definitions));
+        self.work = self.life().read(move |tx| Box::pin(Work::read(tx, cursor, known.clone())));
+        self.trail.follow(&self.work)?;
+        automations::at_any_time(&automations::Sight {
+            work: &self.work,
+            records: &self.records,
+            trail: &self.trail,
+            known: &self.automations,
+            said: &self.said,
+        })
     }
 
     /// Time goes on.
     fn pass(&mut self, by: Duration) -> Result<(), String> {
         self.settle()?;
         let before: Vec<i64> = self.records.orders.iter().map(|order| order.0).collect();
+        let due = automations::due(&self.work);
         self.passed += by;
         self.around.clock.advance(by);
         self.life().advance(by);
@@ -356,8 +428,14 @@ impl Simulation {
         }
         let now = engine::Clock::now(&*self.around.clock).micros();
         match self.records.orders.iter().find(|order| before.contains(&order.0) && order.4 <= now) {
-            Some(order) => Err(format!("an order was left lying for {by:?}: {order:?}")),
-            None => Ok(()),
+            Some(order) => return Err(format!("an order was left lying for {by:?}: {order:?}")),
+            None => {}
+        }
+        let still = automations::due(&self.work);
+        let is_left = |it: &&(String, i64)| it.1 <= now - by.as_micros() as i64 && still.contains(it);
+        match due.iter().find(is_left) {
+            Some((what, _)) => Err(format!("what was due was left lying for {by:?}: {what}")),
+            None => automations::reasons(&self.work),
         }
     }
 
@@ -389,28 +467,53 @@ impl Simulation {
             self.budget(Scope { kind, id }, 1_000_000);
         }
         self.settle()?;
+        if self.script.has_automations {
+            self.automations.is_ending = true;
+            self.rest_schedules();
+            self.settle()?;
+            for automation in self.automations.automations.values().cloned().collect::<Vec<_>>() {
+                self.set_status(automation, AutomationStatus::Active);
+            }
+            self.settle()?;
+        }
         let mut at_rest = 0;
         for _ in 0..ROUNDS {
+            if self.script.has_automations {
+                self.everybody_helps();
+                self.settle()?;
+            }
             self.everybody_ends()?;
             for seconds in [4 * 3600, 31] {
                 self.pass(Duration::from_secs(seconds))?;
             }
             self.reasons()?;
-            at_rest = if rules::unrest(&self.records).is_some() { 0 } else { at_rest + 1 };
+            at_rest = if self.unrest().is_some() { 0 } else { at_rest + 1 };
             if at_rest == 2 {
-                return rules::at_rest(&self.records);
+                rules::at_rest(&self.records)?;
+                return automations::at_rest(&self.work);
             }
         }
-        Err(format!("it never comes to rest: {:?}", rules::unrest(&self.records)))
+        Err(format!("it never comes to rest: {:?}", self.unrest()))
+    }
+
+    fn unrest(&self) -> Option<String> {
+        rules::unrest(&self.records).or_else(|| automations::unrest(&self.work))
     }
 
     fn everybody_ends(&mut self) -> Result<(), String> {
-        for id in self.around.model.alive() {
-            let Some(run) = self.records.run(id.run.as_str()).cloned() else { continue };
-            if self.around.model.is_alive(&id) {
-                self.ends(&id, &run)?;
+        // The steps of automations follow one another at once, and so do the runs that wait for a place.
+        for _ in 0..if self.script.has_automations { 20 } else { 1 } {
+            let alive = self.around.model.alive();
+            if alive.is_empty() {
+                break;
             }
-            self.settle()?;
+            for id in alive {
+                let Some(run) = self.records.run(id.run.as_str()).cloned() else { continue };
+                if self.around.model.is_alive(&id) {
+                    self.ends(&id, &run)?;
+                }
+                self.settle()?;
+            }
         }
         Ok(())
     }
@@ -437,12 +540,22 @@ impl Simulation {
             .iter()
             .map(|run| format!("run {} {} {} {:?}", run.id, run.status, run.epoch, run.finished_at));
         let wakes = self.records.wakes.iter().map(|wake| format!("wake {} {}", wake.id, wake.status));
-        let fates = runs.chain(wakes).collect();
+        let work = &self.work;
+        let mine = work.runs.iter().map(|run| {
+            let nodes: Vec<_> = work.nodes_of(&run.id).map(|node| (node.state, node.attempt)).collect();
+            format!("automation run {} {} {} {nodes:?}", run.id, run.status, run.history_seq)
+        });
+        let gates = work.gates.iter().map(|gate| format!("gate {} {}", gate.id, gate.status));
+        let fates = runs.chain(wakes).chain(mine).chain(gates).collect();
         Story {
             transactions: self.transactions + self.life.as_ref().map_or(0, |life| life.turns.count()),
             runs: self.records.runs.len(),
             wakes: self.records.wakes.len(),
             issues: self.records.issues.len(),
+            automation_runs: work.runs.len(),
+            attempts: work.attempts.len(),
+            decisions: work.gates.iter().filter(|gate| gate.decision.is_some()).count(),
+            slots: work.slots.len(),
             crashes: self.crashes,
             simulated: self.passed,
             fates,
