@@ -427,9 +427,9 @@ impl Simulation {
             return Ok(());
         }
         let now = engine::Clock::now(&*self.around.clock).micros();
-        match self.records.orders.iter().find(|order| before.contains(&order.0) && order.4 <= now) {
-            Some(order) => return Err(format!("an order was left lying for {by:?}: {order:?}")),
-            None => {}
+        let left = self.records.orders.iter().find(|order| before.contains(&order.0) && order.4 <= now);
+        if let Some(order) = left {
+            return Err(format!("an order was left lying for {by:?}: {order:?}"));
         }
         let still = automations::due(&self.work);
         let is_left = |it: &&(String, i64)| it.1 <= now - by.as_micros() as i64 && still.contains(it);
