@@ -6,8 +6,8 @@
 mod agents;
 mod approvals;
 mod automation_audit;
-mod automation_upkeep;
 mod automation_retention;
+mod automation_upkeep;
 mod automations;
 mod board;
 mod briefing;

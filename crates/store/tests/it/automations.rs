@@ -507,28 +507,30 @@ both_stores! {
         with(&store, vec![queued("r1", 1), queued("r2", 1)]).await;
         let (due, next, forward, live) = write(&store, |tx| Box::pin(async move {
             let later = Attempt { deliver_at: at(30), ..attempt("r2", "a", 1, 2) };
-            for one in [attempt("r1", "a", 1, 5), attempt("r1", "b", 1, 1), later] {
-                nodes::insert_attempt(tx, &one).await?;
+            for one in [&attempt("r1", "a", 1, 5), &attempt("r1", "b", 1, 1), &later] {
+                nodes::insert_attempt(tx, one).await?;
             }
             let running = Attempt {
                 state: AttemptState::Running, agent_run_id: Some("run1".into()), started_at: Some(at(6)), ..attempt("r1", "b", 1, 1)
             };
             nodes::update_attempt(tx, &running).await?;
             let due = nodes::ordered(tx, at(10), 9).await?;
-            nodes::bring_forward(tx, &"bob".into(), at(3)).await?;
+            nodes::bring_forward(tx, at(3)).await?;
             let next = nodes::ordered(tx, at(29), 9).await?.len();
-            nodes::bring_forward(tx, &"ada".into(), at(3)).await?;
+            nodes::update_attempt(tx, &Attempt { held_reason: Some(HeldReason::Paused), ..later }).await?;
+            nodes::bring_forward(tx, at(3)).await?;
             let forward = nodes::next_ordered(tx).await?;
             Ok((due, next, forward, nodes::live(tx, &"r1".into()).await?))
         })).await;
         assert_eq!(due, [attempt("r1", "a", 1, 5)]);
-        assert_eq!((next, forward), (1, Some(at(3))), "what waits for another agent is left alone");
+        assert_eq!((next, forward), (1, Some(at(3))), "what nothing keeps comes in its own time");
         assert_eq!(live.iter().map(|it| it.node_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         let (locked, left, all) = write(&store, |tx| Box::pin(async move {
             // Only what is under way is carried on.
-            nodes::carry_on(tx, (&"r1".into(), "a", 1), &"run9".into()).await?;
-            nodes::carry_on(tx, (&"r1".into(), "b", 1), &"run2".into()).await?;
+            assert!(!nodes::carry_on(tx, (&"r1".into(), "a", 1), &"run9".into(), (2, 3)).await?);
+            assert!(nodes::carry_on(tx, (&"r1".into(), "b", 1), &"run2".into(), (2, 3)).await?);
             let locked = nodes::lock_attempt(tx, &"r1".into(), "b", 1).await?.unwrap();
+            assert_eq!((locked.tokens, locked.cost_micros), (2, 3));
             let ended = Attempt {
                 state: AttemptState::Ended, ended_at: Some(at(9)), counts: false, stopped: Some("timeout".into()),
                 stop_asked_at: Some(at(8)), record: Some(json!({ "outcome": "failed" })), tokens: 5, cost_micros: 6,
