@@ -147,9 +147,12 @@ fn fail(
         Some(classes) => classes.contains(&class) && class != FailureClass::Stopped,
         None => !class.is_terminal(),
     };
-    // What is tried again because people asked for it has an end as well.
-    let is_lost =
-        !class.consumes_attempt() && !class.consumes_repair() && (!class.is_terminal() || is_wanted);
+    // What is tried again because people asked for it has an end as well. What Bugle itself stopped was no loss: a run that
+    // people paused ten times has lost nothing.
+    let is_lost = !class.consumes_attempt()
+        && !class.consumes_repair()
+        && class != FailureClass::Interrupted
+        && (!class.is_terminal() || is_wanted);
     let tried = Tried {
         attempts: tried.attempts + u32::from(class.consumes_attempt()),
         repairs: tried.repairs + u32::from(class.consumes_repair()),

@@ -9,8 +9,8 @@ use domain::issue::refusal::Kind;
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
 use store::Tx;
-use store::automations::runs;
 use store::automations::runs::AutomationRun;
+use store::automations::{nodes, runs};
 
 use super::definitions::inspect;
 use super::draws::Draws;
@@ -218,6 +218,11 @@ async fn again(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> 
     let reset = reset(&it.definition, &it.node_views(), asked.operation, asked.node.as_deref());
     let reset = reset.map_err(|nothing| refused(&nothing, it))?;
     it.reset(tx, &reset, asked.reason.as_deref(), now).await?;
+    // A person has looked: reviewers may send this work back as often as at first.
+    for node in it.nodes.iter_mut().filter(|node| node.reworks > 0 && reset.nodes.contains(&node.node_id)) {
+        node.reworks = 0;
+        nodes::update(tx, node).await?;
+    }
     let was = it.run.status;
     requeue(&mut it.run, now);
     it.run.resumes = 0;

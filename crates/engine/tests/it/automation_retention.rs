@@ -9,7 +9,7 @@ use domain::automation::{AutomationRunStatus, TriggerType};
 use domain::ids::{AutomationId, AutomationRunId, RunId};
 use engine::{EngineError, LaunchDraft, Settings};
 use serde_json::json;
-use testkit::{World, both_stores};
+use testkit::both_stores;
 
 use crate::automations::{Line, gate, step};
 

@@ -328,7 +328,7 @@ both_stores! {
         line.world.model.obey(&process);
         let view = line.until_status(&run, AutomationRunStatus::Paused).await;
         assert_eq!((view.run.stop_kind, state(&view, "a")), (Some(StopKind::OperatorStopped), NodeState::Pending));
-        assert_eq!((view.nodes[0].attempts, view.nodes[0].lost), (0, 1));
+        assert_eq!((view.nodes[0].attempts, view.nodes[0].lost), (0, 0));
         line.operate(&run, Operation::Resume).await.unwrap();
         line.says(&run, "a", 2, "done").await;
         line.until_status(&run, AutomationRunStatus::Completed).await;
@@ -503,6 +503,27 @@ both_stores! {
         assert_eq!((view.run.cost_micros, view.run.tokens), (50_000, 15));
         assert_eq!((view.attempts[0].cost_micros, view.attempts[0].tokens), (50_000, 15));
         assert_eq!(view.attempts.len(), 1, "it is one attempt");
+        line.engine.leave().await;
+    }
+
+    async fn a_reviewer_may_send_work_back_again_when_a_person_had_it_go_on(world) {
+        let line = Line::new(world).await;
+        let mut review = step("review", &["draft"]);
+        review["kind"] = json!("review");
+        let run = line.started(json!([step("draft", &[]), review])).await;
+        let rejects = "{\"approved\": false, \"feedback\": \"shorter\"}";
+        for attempt in 1..=6 {
+            line.says(&run, "draft", attempt, "a text").await;
+            line.says(&run, "review", attempt, rejects).await;
+        }
+        let view = line.until_status(&run, AutomationRunStatus::Blocked).await;
+        assert_eq!(state(&view, "review"), NodeState::Blocked);
+        let retry = Asked { node: Some("review".to_owned()), ..Asked::new(Operation::Retry) };
+        line.engine.operate(&run, retry, &Line::board()).await.unwrap();
+        line.says(&run, "review", 7, rejects).await;
+        line.says(&run, "draft", 7, "a short text").await;
+        line.says(&run, "review", 8, "{\"approved\": true}").await;
+        line.until_status(&run, AutomationRunStatus::Completed).await;
         line.engine.leave().await;
     }
 }
