@@ -78,5 +78,5 @@ fn a_webhook_is_added_tried_listed_and_removed_by_command() {
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
     assert!(scene.ok(&["webhook", "trigger", "list"]).err.contains("bugle webhook trigger add AUTOMATION"));
     let unknown = scene.bugle(&["--json", "webhook", "trigger", "add", "deploy"]);
-    assert_eq!(unknown.error()["error"], "Automation not found");
+    assert_eq!(unknown.error()["error"], "there is no automation `deploy`");
 }
