@@ -106,13 +106,13 @@ impl Line {
 
     /// The process that works on a node now.
     pub(crate) async fn process(&self, run: &AutomationRunId, node: &str, attempt: i64) -> ProcessId {
-        let what = format!("attempt {attempt} of {node}");
-        let found = self.world.eventually(&what, || async {
-            let view = self.view(run).await;
-            let mut attempts = view.attempts.into_iter();
-            attempts.find(|it| it.node_id == node && it.attempt == attempt)?.agent_run_id
-        });
-        let process = World::first(&found.await);
+        let of = |view: &AutomationRunView| {
+            let mut attempts = view.attempts.iter();
+            attempts.find(|it| it.node_id == node && it.attempt == attempt)?.agent_run_id.clone()
+        };
+        let view =
+            self.until(run, &format!("at attempt {attempt} of {node}"), |view| of(view).is_some()).await;
+        let process = World::first(&of(&view).unwrap());
         self.world.model.until_alive(&process).await;
         process
     }

@@ -220,7 +220,10 @@ async fn a_year(world: World) {
     for (name, automation, count) in [("berlin", nightly, 365), ("monday", weekly, 52)] {
         let slots = office.slots(name).await;
         assert_eq!((slots.len(), fired(&slots)), (count, count), "{name}");
-        assert_eq!(office.runs(&automation).await.len(), count, "{name}");
+        // The runs of the first months are gone by now, and what fired stays on record.
+        let named: BTreeSet<_> = slots.iter().filter_map(|slot| slot.automation_run_id.clone()).collect();
+        assert_eq!(named.len(), count, "{name}");
+        assert!(office.runs(&automation).await.iter().all(|run| named.contains(&run.id)), "{name}");
     }
     let quarters = office.apply("quarters", json!([{ "name": "quarters", "cron": "*/15 * * * *" }])).await;
     for _ in 0..days() * 96 {
