@@ -439,9 +439,8 @@ both_stores! {
         let view = line.until_status(&run, AutomationRunStatus::Paused).await;
         assert_eq!(view.run.stop_kind, Some(StopKind::GuardrailStopped));
         set(1_000).await;
-        line.world.clock.advance(std::time::Duration::from_secs(61));
-        line.engine.nudge();
-        let again = line.process(&run, "a", 2).await;
+        // The second attempt was ordered, and had not begun when the run was paused.
+        let again = line.process(&run, "a", 3).await;
         // Nothing that the budget stopped is left to be taken up: what was taken up is all there is.
         let company = line.company.clone();
         line.world
