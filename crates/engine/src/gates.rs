@@ -11,13 +11,13 @@ use domain::ids::{CompanyId, GateId};
 use domain::issue::refusal::Kind;
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 use store::approvals::{self, Approval};
 use store::interactions::{self, Interaction};
 use store::{StoreError, Tx};
 
 use crate::activity::Author;
 use crate::automations::{GateDecision, GateView, MOST_GATES, views_of_pending};
+use crate::digest;
 use crate::{ApprovalVerdict, Engine, EngineError, Reply, permissions};
 
 /// Approvals in one look, where only some of them are wanted.
@@ -154,9 +154,8 @@ fn has_questions(asked: &Interaction) -> bool {
     asked.kind == "ask_user_questions"
 }
 
-fn digest(id: &str, shown: &Json) -> String {
-    let digest = Sha256::digest(bound(id, shown).as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+fn hash(id: &str, shown: &Json) -> String {
+    digest::sha256(bound(id, shown))
 }
 
 /// Covers what is asked as it is stored, also what nobody is shown of it: another secret in it is another request.
@@ -165,7 +164,7 @@ fn hash_of_approval(approval: &Approval) -> String {
         "type": approval.kind, "payload": approval.payload, "requestedByAgentId": approval.requested_by_agent_id,
         "requestedByUserId": approval.requested_by_user_id,
     });
-    digest(&approval.id, &asked)
+    hash(&approval.id, &asked)
 }
 
 fn hash_of_question(asked: &Interaction) -> String {
@@ -173,7 +172,7 @@ fn hash_of_question(asked: &Interaction) -> String {
         "kind": asked.kind, "issueId": asked.issue_id, "title": asked.title, "summary": asked.summary,
         "payload": asked.payload,
     });
-    digest(&asked.id, &shown)
+    hash(&asked.id, &shown)
 }
 
 fn refusal(refused: Refused, gate: &AnyGate) -> EngineError {

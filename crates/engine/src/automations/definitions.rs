@@ -9,7 +9,6 @@ use domain::automation::{AutomationRunStatus, AutomationStatus, gate};
 use domain::ids::{AgentId, AutomationId, CompanyId, looks_like_id};
 use domain::issue::refusal::{Kind, Refusal};
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 use store::agents::Agent;
 use store::automations::definitions::{self, Automation, Version};
 use store::automations::runs;
@@ -19,7 +18,7 @@ use super::launch::{invalid, read};
 use super::telling;
 use crate::activity::{Author, Scribe};
 use crate::issues::Locks;
-use crate::{Engine, EngineError, schedules};
+use crate::{Engine, EngineError, digest, schedules};
 
 /// The longest list of automations.
 pub const MOST_AUTOMATIONS: i64 = 1_000;
@@ -407,9 +406,5 @@ pub(super) async fn agents_called(
 
 /// The digest of a definition in its one form.
 pub(super) fn hash(definition: &Json) -> String {
-    hex(&Sha256::digest(gate::canonical(definition).as_bytes()))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::sha256(gate::canonical(definition))
 }

@@ -9,7 +9,7 @@ use domain::automation::contract::FoundFile;
 use domain::automation::definition::Contract;
 use sha2::{Digest, Sha256};
 
-use super::definitions::hex;
+use crate::digest::hex;
 
 /// As much of a file is read to look for sections.
 const MOST_TEXT: u64 = 1 << 20;

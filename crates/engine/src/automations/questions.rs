@@ -6,15 +6,14 @@ use domain::automation::{FailureClass, NodeState, template};
 use domain::ids::GateId;
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 use store::automations::gates::{self, GateRow};
 use store::automations::nodes;
 use store::{StoreError, Tx};
 
-use super::definitions::hex;
 use super::endings::NO_SUCH_NODE;
 use super::loaded::Loaded;
 use super::telling::{self, Note};
+use crate::digest;
 
 /// Asks people at a node, under a new id; or says why it cannot be asked.
 pub(super) async fn ask(
@@ -107,5 +106,5 @@ pub(super) fn shown(it: &Loaded, node: &str, title: &str, instructions: Option<&
 
 /// The digest that a decision names.
 pub(super) fn bind(gate: &GateId, shown: &Json) -> String {
-    hex(&Sha256::digest(rule::bound(gate.as_str(), shown).as_bytes()))
+    digest::sha256(rule::bound(gate.as_str(), shown))
 }
