@@ -9,6 +9,7 @@ use engine::{ApprovalDraft, ApprovalVerdict, Author, InteractionDraft, Reply};
 use serde_json::{Value as Json, json};
 use testkit::both_stores;
 
+use crate::automation_audit::{count, records};
 use crate::board::{Board, in_run, refusal, wrong_fields};
 
 use IssueStatus::{Done, Todo};
@@ -65,6 +66,7 @@ both_stores! {
             refusal(reject).1,
             "Only pending or revision requested approvals can be rejected"
         );
+        assert_eq!(count(&records(&world).await, "approval.approved", "user:"), 1, "it is decided once");
     }
 
     async fn a_rejection_wakes_nobody_and_a_revision_may_be_asked_again(world) {
@@ -213,5 +215,6 @@ both_stores! {
             assert_eq!(done.status, "answered");
             assert_eq!(board.reasons(&ada, &issue.id, 0).await, expected, "{status}");
         }
+        assert_eq!(count(&records(&world).await, "issue.thread_interaction_answered", "user:"), 2);
     }
 }

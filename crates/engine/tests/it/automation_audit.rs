@@ -5,12 +5,14 @@ use std::time::Duration;
 use domain::automation::definition::Decision;
 use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, AutomationStatus};
+use domain::budget::ScopeKind;
 use engine::Asked;
 use serde_json::{Value as Json, json};
 use store::audit::{self, StoredAudit};
-use testkit::both_stores;
+use testkit::{World, both_stores};
 
-use crate::automations::{Line, gate};
+use crate::automations::{Line, gate, step};
+use crate::budgets::{cents, say, tokens_of};
 
 fn asking(expiry: Json) -> Json {
     let mut asks = gate("ok", &[]);
@@ -18,10 +20,18 @@ fn asking(expiry: Json) -> Json {
     json!({ "name": "line", "nodes": [asks] })
 }
 
-async fn records(line: &Line) -> Vec<StoredAudit> {
-    let report = line.world.read(|tx| Box::pin(async move { audit::verify(tx, None).await })).await;
+/// The whole chain, which must be whole.
+pub(crate) async fn records(world: &World) -> Vec<StoredAudit> {
+    let report = world.read(|tx| Box::pin(async move { audit::verify(tx, None).await })).await;
     assert!(report.ok, "{report:?}");
-    line.world.read(|tx| Box::pin(async move { audit::page(tx, 0, 1_000).await })).await
+    world.read(|tx| Box::pin(async move { audit::page(tx, 0, 1_000).await })).await
+}
+
+/// How often something was done by somebody.
+pub(crate) fn count(records: &[StoredAudit], action: &str, by: &str) -> usize {
+    let found: Vec<_> = records.iter().filter(|it| it.action == action).collect();
+    assert!(found.iter().all(|it| it.actor.starts_with(by)), "{action}: {found:?}");
+    found.len()
 }
 
 impl Line {
@@ -65,7 +75,7 @@ both_stores! {
         line.until_status(&run, AutomationRunStatus::Cancelled).await;
         line.engine.remove_automation(&automation, &by).await.unwrap();
 
-        let records = records(&line).await;
+        let records = records(&line.world).await;
         let of = |action: &str| records.iter().filter(|it| it.action == action).collect::<Vec<_>>();
         for (action, times) in [
             ("automation.created", 1),
@@ -90,5 +100,64 @@ both_stores! {
         let decided: Json = serde_json::from_str(&of("automation.gate_decided")[0].details).unwrap();
         assert!(decided["hash"].as_str().is_some_and(|hash| hash.len() == 64), "it says what was decided about");
         line.engine.leave().await;
+    }
+
+    async fn what_budgets_limits_and_a_shutdown_do_to_runs_is_in_the_chain(world) {
+        let line = Line::new(world).await;
+        let by = Line::board();
+        let steps = json!([step("a", &[])]);
+        let set = async |amount| {
+            let draft = cents(ScopeKind::Company, line.company.as_str(), amount);
+            line.engine.set_budget(&line.company, draft, &by, true).await.unwrap();
+        };
+        set(5).await;
+        let plain = line.apply(json!({ "name": "plain", "nodes": steps })).await;
+        let first = line.launch(&plain).await;
+        let process = line.process(&first, "a", 1).await;
+        say(&line.world, &process, Some(50_000), 10);
+        line.until_status(&first, AutomationRunStatus::Paused).await;
+        let second = line.launch(&plain).await;
+        line.until_status(&second, AutomationRunStatus::Paused).await;
+        set(1_000).await;
+        for run in [&first, &second] {
+            let view = line.until(run, "woken again", |view| {
+                view.attempts.iter().any(|it| it.agent_run_id.is_some() && it.ended_at.is_none())
+            });
+            let attempt = view.await.nodes[0].attempt;
+            line.says(run, "a", attempt, "done").await;
+            line.until_status(run, AutomationRunStatus::Completed).await;
+        }
+        let limited = line.apply(json!({ "name": "limited", "limits": { "maxTokens": 5 }, "nodes": steps })).await;
+        let run = line.launch(&limited).await;
+        let process = line.process(&run, "a", 1).await;
+        say(&line.world, &process, None, 10);
+        line.world.run_until(&process.run, "charged", |run| tokens_of(run) > 0).await;
+        line.pass(61).await;
+        line.until_status(&run, AutomationRunStatus::Paused).await;
+        let timed = json!({ "name": "timed", "schedules": [{ "name": "often", "every": "15m" }], "nodes": steps });
+        line.apply(timed).await;
+        let schedules = line.engine.schedules(&line.company, None, 10).await.unwrap();
+        let schedule = schedules[0].schedule.id.clone();
+        line.engine.pause_schedule(&schedule, &by).await.unwrap();
+        line.engine.resume_schedule(&schedule, &by).await.unwrap();
+        let policy = json!({ "onRestart": "fail" });
+        let ending = line.apply(json!({ "name": "ending", "policy": policy, "nodes": steps })).await;
+        let run = line.launch(&ending).await;
+        line.process(&run, "a", 1).await;
+        line.engine.leave().await;
+        let records = records(&line.world).await;
+        for (action, times) in [
+            ("spend_paused_run", 1),
+            ("launch_held", 1),
+            ("auto_resumed_guardrail_stopped_run", 2),
+            ("run_limit_reached", 1),
+            ("shutdown_failed_run", 1),
+        ] {
+            let action = format!("automation.internal_sweep.{action}");
+            assert_eq!(count(&records, &action, "system:automation"), times, "{action}");
+        }
+        for action in ["automation.schedule_paused", "automation.schedule_resumed"] {
+            assert_eq!(count(&records, action, "user:"), 1, "{action}");
+        }
     }
 }
