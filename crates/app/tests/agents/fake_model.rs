@@ -78,6 +78,11 @@ impl FakeModel {
         answer.json().await.unwrap()
     }
 
+    /// How often the agent itself asked since, answered or not.
+    pub(crate) async fn asked(&self) -> u64 {
+        self.requests().await.iter().filter(|request| request["side"] != true).count() as u64
+    }
+
     /// What it reported since, as the programs must have heard it.
     pub(crate) async fn billed(&self) -> Billed {
         let mut billed = Billed::default();

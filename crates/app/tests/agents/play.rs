@@ -223,7 +223,8 @@ impl Playing<'_> {
         }
         let made = self.home.work().join(MADE).exists();
         check(made == self.case.prompt.contains(MADE), format!("the tool's file is there: {made}"));
-        if let Some(words) = usage_complaint(&run["usageJson"], &billed, expected.usage, program) {
+        let asked = self.model.asked().await;
+        if let Some(words) = usage_complaint(&run["usageJson"], &billed, asked, expected.usage, program) {
             check(false, words);
         }
         wrong
@@ -262,8 +263,14 @@ fn brief(run: &Json) -> Json {
     brief.into()
 }
 
-/// What is wrong with the usage of a run, given what the model reported.
-fn usage_complaint(usage: &Json, billed: &Billed, reported: Reported, program: Program) -> Option<String> {
+/// What is wrong with the usage of a run, given what the model reported and how often it was asked.
+fn usage_complaint(
+    usage: &Json,
+    billed: &Billed,
+    asked: u64,
+    reported: Reported,
+    program: Program,
+) -> Option<String> {
     // What is written to a cache was not read from one: most programs know no difference to other input.
     let mut truth = [billed.input + billed.cache_write, billed.cache_read, billed.output];
     if program.tells_of_side_requests() {
@@ -282,7 +289,10 @@ fn usage_complaint(usage: &Json, billed: &Billed, reported: Reported, program: P
         Reported::All => said == truth.map(Some),
         Reported::Begun => {
             let [input, cached, output] = said;
-            let begun = [input, cached] == [1_030, 200].map(Some) && output.is_some_and(|count| count <= 7);
+            let begun = (1..=asked).any(|times| {
+                [input, cached] == [1_030, 200].map(|count| Some(count * times))
+                    && output.is_some_and(|count| count <= 7 * times)
+            });
             is_nothing || (billed.answers == 0 && begun)
         }
         Reported::AtMost => {
@@ -338,4 +348,20 @@ async fn follow(wire: &Wire, run: &str, last: &mut Option<u64>) -> bool {
 fn tail(text: &str, most: usize) -> String {
     let start = text.char_indices().rev().nth(most).map_or(0, |(at, _)| at);
     text[start..].to_owned()
+}
+
+/// A program that asks again after a broken answer may have read the beginning of each, and never more than that.
+#[test]
+fn what_broken_answers_said_of_themselves_counts_once_for_each_time_that_was_asked() {
+    let complaint = |input: u64, asked: u64| {
+        let usage =
+            json!({ "inputTokens": input, "cachedInputTokens": input / 1_030 * 200, "outputTokens": 3 });
+        usage_complaint(&usage, &Billed::default(), asked, Reported::Begun, Program::ClaudeNew)
+    };
+    for (input, asked) in [(1_030, 1), (1_030, 2), (2_060, 2)] {
+        assert_eq!(complaint(input, asked), None, "{input} after {asked}");
+    }
+    for (input, asked) in [(2_060, 1), (3_090, 2), (1_031, 2)] {
+        assert!(complaint(input, asked).is_some(), "{input} after {asked}");
+    }
 }

@@ -69,7 +69,7 @@ pub(crate) enum Reported {
     /// The program may be stopped before it says all: unknown, or no more than the model reported.
     AtMost,
     /// The answer broke off: the model bills nothing, and the program may tell what the answer said of itself at its
-    /// beginning. Whether it has read that before the end is chance.
+    /// beginning, once for each time that it asked again. Whether it has read that before the end is chance.
     Begun,
 }
 
