@@ -3,6 +3,7 @@
 //! Counters are of this process: what went over HTTP. Gauges come from the engine and the store when somebody looks; the
 //! ones that cost a query are looked up every five seconds at most.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -11,6 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::account::AccountState;
 use domain::agent::AgentStatus;
+use domain::automation::AutomationRunStatus;
+use domain::hold::HeldReason;
 use domain::run::RunStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -19,7 +22,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use store::StoreError;
+use store::{StoreError, automations};
 use tokio::time::Instant;
 
 use crate::ApiState;
@@ -70,6 +73,8 @@ struct Counts {
     runs: Vec<(RunStatus, i64)>,
     agents: Vec<(AgentStatus, i64)>,
     accounts: Vec<(String, i64)>,
+    automation_runs: Vec<(AutomationRunStatus, Option<HeldReason>, i64)>,
+    gates: i64,
 }
 
 impl Metrics {
@@ -158,7 +163,13 @@ async fn counts(state: &ApiState) -> Option<Counts> {
             Box::pin(async move {
                 let runs = store::runs::count_live(tx).await?;
                 let agents = store::agents::count_by_status(tx).await?;
-                Ok(Counts { runs, agents, accounts: store::accounts::count_by_state(tx).await? })
+                Ok(Counts {
+                    runs,
+                    agents,
+                    accounts: store::accounts::count_by_state(tx).await?,
+                    automation_runs: automations::runs::count_unfinished(tx).await?,
+                    gates: automations::gates::count_all_pending(tx).await?,
+                })
             })
         })
         .await;
@@ -196,6 +207,16 @@ fn gauges(state: &ApiState, counts: Option<&Counts>) -> Registry {
     registry.register("store_waiting", "Writes that wait for their turn", waiting);
     registry.register("store_commits", "Commits that writes shared", ConstCounter::new(load.batches));
     registry.register("store_writes", "Writes that were done", ConstCounter::new(load.jobs));
+    let admissions = state.engine.automation_admissions();
+    let help = "Runs of automations that this server let begin";
+    registry.register("automation_runs_admitted", help, ConstCounter::new(admissions.admitted));
+    if let (Some(mean), Some(p95)) = (admissions.mean_wait, admissions.p95_wait) {
+        let waits = Family::<Kind, Gauge<f64, AtomicU64>>::default();
+        waits.get_or_create(&Kind { kind: "mean" }).set(mean.as_secs_f64());
+        waits.get_or_create(&Kind { kind: "p95" }).set(p95.as_secs_f64());
+        let help = "How long the last thousand of them had waited";
+        registry.register("automation_run_wait_seconds", help, waits);
+    }
     if let Some(counts) = counts {
         let runs = Family::<Word, Gauge>::default();
         for status in [RunStatus::Queued, RunStatus::ScheduledRetry, RunStatus::Running] {
@@ -214,8 +235,33 @@ fn gauges(state: &ApiState, counts: Option<&Counts>) -> Registry {
             accounts.get_or_create(&Kind { kind: state }).set(count);
         }
         registry.register("accounts", "Accounts at providers, by how they stand", accounts);
+        automations_gauges(&mut registry, counts);
     }
     registry
+}
+
+fn automations_gauges(registry: &mut Registry, counts: &Counts) {
+    let runs = Family::<Word, Gauge>::default();
+    let open = AutomationRunStatus::ALL.iter().filter(|status| !status.is_final());
+    for status in open {
+        let of = counts.automation_runs.iter().filter(|(of, ..)| of == status);
+        runs.get_or_create(&Word { status: status.as_str() }).set(of.map(|(.., count)| count).sum());
+    }
+    registry.register("automation_runs", "Runs of automations that are not over", runs);
+    let queued = Family::<Kind, Gauge>::default();
+    for (status, held, count) in &counts.automation_runs {
+        if *status == AutomationRunStatus::Queued {
+            let kind = held.map_or("none", |held| held.as_str());
+            queued.get_or_create(&Kind { kind }).set(*count);
+        }
+    }
+    let help = "Runs of automations that wait to begin, by what they wait for";
+    registry.register("automation_runs_queued", help, queued);
+    registry.register(
+        "gates_pending",
+        "Gates of automations that wait for people",
+        ConstGauge::new(counts.gates),
+    );
 }
 
 fn signed(count: u64) -> i64 {

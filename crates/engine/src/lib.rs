@@ -88,8 +88,9 @@ pub use activity::{ActivityDraft, ActivityFilter, Author, MOST_ACTIVITY};
 pub use agents::{AgentDraft, AgentPatch};
 pub use approvals::{APPROVAL_KINDS, ApprovalDraft, ApprovalVerdict, MOST_APPROVALS};
 pub use automations::{
-    Applied, Asked, AutomationView, Change, GateDecision, GateView, LaunchDraft, MOST_AUTOMATIONS,
-    MOST_GATES, MOST_RUNS, Preview, RunView as AutomationRunView, event_type as automation_event_type,
+    Admissions, Applied, Asked, AutomationView, Change, GateDecision, GateView, LaunchDraft,
+    MOST_AUTOMATIONS, MOST_GATES, MOST_RUNS, Preview, RunView as AutomationRunView,
+    event_type as automation_event_type,
 };
 pub use budgets::{BudgetOverview, CostReport, IncidentSummary, PolicySummary, Shortage, WindowSpend};
 pub use companies::{CompanyPatch, CompanyStats};
@@ -325,6 +326,11 @@ impl Engine {
     /// How many processes this node runs, and how many it may.
     pub fn capacity(&self) -> (u32, u32) {
         self.inner.slots.load()
+    }
+
+    /// What runs of automations this server let begin, and how long they had waited.
+    pub fn automation_admissions(&self) -> automations::Admissions {
+        self.inner.automations.admissions.so_far()
     }
 
     /// Follows the events of a company after a cursor; `None` = from now on.

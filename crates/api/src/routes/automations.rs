@@ -66,6 +66,8 @@ pub(crate) struct ApplyBody {
     definition: Value,
     /// Says what would change, and changes nothing.
     dry_run: Option<bool>,
+    /// A new automation is a draft: only people start it, until it is resumed. One that is there stays what it is.
+    draft: Option<bool>,
 }
 
 /// Saves a definition under its name: a new automation, a new version, or nothing when it is the same. What is wrong
@@ -87,9 +89,13 @@ pub(crate) async fn apply(
         fields.mistake("invalid_type", "definition", "Required");
     }
     let dry_run = fields.boolean("dryRun").unwrap_or(false);
+    let draft = fields.boolean("draft").unwrap_or(false);
     fields.refuse_rest()?;
     let definition = Value::Object(definition.unwrap_or_default());
-    let applied = reach.engine().apply_automation(&company, &definition, dry_run, &by).await?;
+    let applied = match draft {
+        true => reach.engine().draft_automation(&company, &definition, dry_run, &by).await?,
+        false => reach.engine().apply_automation(&company, &definition, dry_run, &by).await?,
+    };
     let status = if applied.is_new && !dry_run { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(AppliedDefinition::from(applied))).into_response())
 }

@@ -100,6 +100,23 @@ impl Line {
     }
 }
 
+#[tokio::test]
+async fn figures_tell_how_many_runs_wait_and_for_what() {
+    let line = Line::new().await;
+    let run = line.started(json!([gate("ok", &[])])).await;
+    let waits = line.gate(&run, "ok").await;
+    line.until_status(&run, "awaiting_approval").await;
+    let text = line.stage.get("/metrics").await.text;
+    let has = |line: &str| assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    has("bugle_automation_runs{status=\"awaiting_approval\"} 1");
+    has("bugle_automation_runs{status=\"running\"} 0");
+    has("bugle_automation_runs_admitted_total 1");
+    has("bugle_gates_pending 1");
+    assert!(text.contains("bugle_automation_run_wait_seconds{kind=\"p95\"} "), "{text}");
+    line.decide(&waits, json!({ "decision": "approve", "hash": waits["hash"] })).await.good();
+    line.until_status(&run, "completed").await;
+}
+
 fn step(id: &str, before: &[&str]) -> Value {
     json!({ "id": id, "agent": "Ada", "objective": format!("do {id}"), "dependsOn": before })
 }
@@ -289,6 +306,27 @@ async fn a_run_is_started_with_inputs_and_once_for_a_key() {
     let on = line.stage.post(&line.path("/notes/resume"), json!({})).await.good();
     assert_eq!((&on["status"], &on["pausedReason"]), (&json!("active"), &json!(null)));
     assert_eq!(line.stage.post(&line.path("/none/runs"), json!({})).await.refusal().0, 404);
+    line.stage.end().await;
+}
+
+#[tokio::test]
+async fn a_draft_is_started_by_people_alone_until_it_is_resumed() {
+    let line = Line::new().await;
+    let definition = json!({
+        "name": "line", "nodes": [gate("ok", &[])], "schedules": [{ "name": "often", "every": "15m" }],
+    });
+    let body = json!({ "definition": definition, "draft": true });
+    let made = line.stage.post(&line.path(""), body.clone()).await.good();
+    assert_eq!((&made["created"], &made["automation"]["status"]), (&json!(true), &json!("draft")));
+    let run = id_of(&line.stage.post(&line.path("/line/runs"), json!({})).await.good());
+    line.until_status(&run, "awaiting_approval").await;
+    let on = line.stage.post(&line.path("/line/resume"), json!({})).await.good();
+    assert_eq!(on["status"], "active");
+    // What is there stays what it is.
+    let again = line.stage.post(&line.path(""), body).await.good();
+    assert_eq!((&again["created"], &again["automation"]["status"]), (&json!(false), &json!("active")));
+    let wrong = line.stage.post(&line.path(""), json!({ "definition": definition, "draft": 1 })).await;
+    assert_eq!(places(&wrong), ["draft"]);
     line.stage.end().await;
 }
 

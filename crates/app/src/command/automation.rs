@@ -53,6 +53,9 @@ pub(crate) struct Apply {
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Save a new automation as a draft: only people start it, until `bugle automation resume`
+    #[arg(long)]
+    draft: bool,
     /// How the file is written, when neither its name nor its text says
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -262,7 +265,7 @@ impl Apply {
         let definition = company_text::read(&text, self.format.or_else(|| Format::of_name(&self.file)))?;
         let client = context.client()?;
         let company = context.company(&client).await?;
-        let body = json!({ "definition": definition, "dryRun": self.dry_run });
+        let body = json!({ "definition": definition, "dryRun": self.dry_run, "draft": self.draft });
         let applied = client.post(&format!("/companies/{company}/automations"), &body).await?;
         if context.global.json {
             context.screen.answer(&applied);
@@ -285,6 +288,10 @@ impl Apply {
         }
         if !self.dry_run {
             context.screen.note(&format!("start it: bugle automation run {name}"));
+        }
+        if applied["automation"]["status"] == "draft" {
+            let words = "it is a draft: nothing but people starts it before";
+            context.screen.note(&format!("{words} `bugle automation resume {name}`"));
         }
         Ok(())
     }

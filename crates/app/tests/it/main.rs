@@ -30,6 +30,7 @@ mod restarts;
 mod restarts_of_automations;
 mod runtime_services;
 mod scene;
+mod scopes_of_steps;
 mod secrets_cli;
 mod stage;
 mod stalls;

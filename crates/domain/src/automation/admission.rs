@@ -3,6 +3,8 @@
 //! The order is priority, then first come first served. A run that cannot have its workspace holds nobody up who wants
 //! another one; but nobody who came later gets into a workspace that it waits for.
 
+use std::collections::BTreeMap;
+
 use crate::hold::HeldReason;
 use crate::ids::AutomationRunId;
 use crate::moment::Moment;
@@ -59,7 +61,10 @@ pub enum Fate {
 pub fn admit(waiting: &[Waiting], taken: &Taken, now: Moment) -> Vec<(AutomationRunId, Fate)> {
     let mut order: Vec<&Waiting> = waiting.iter().collect();
     order.sort_by(|a, b| (a.priority, a.queued_at, &a.id).cmp(&(b.priority, b.queued_at, &b.id)));
-    let mut roots: Vec<(AutomationRunId, String)> = taken.roots.clone();
+    let mut roots = Roots::default();
+    for (_, root) in &taken.roots {
+        roots.add(root);
+    }
     let mut running = taken.running;
     let mut fates = Vec::with_capacity(order.len());
     for run in order {
@@ -69,7 +74,7 @@ pub fn admit(waiting: &[Waiting], taken: &Taken, now: Moment) -> Vec<(Automation
             Fate::Admitted | Fate::Held { reason: HeldReason::WorkspaceLock | HeldReason::Capacity, .. }
         );
         if let Some(root) = run.root.as_ref().filter(|_| waits_for_a_place) {
-            roots.push((run.id.clone(), root.clone()));
+            roots.add(root);
         }
         running += usize::from(fate == Fate::Admitted);
         fates.push((run.id.clone(), fate));
@@ -77,7 +82,7 @@ pub fn admit(waiting: &[Waiting], taken: &Taken, now: Moment) -> Vec<(Automation
     fates
 }
 
-fn fate(run: &Waiting, roots: &[(AutomationRunId, String)], is_full: bool, now: Moment) -> Fate {
+fn fate(run: &Waiting, roots: &Roots, is_full: bool, now: Moment) -> Fate {
     let held = |reason, resource, until| Fate::Held { reason, resource, until };
     if run.is_paused {
         return held(HeldReason::Paused, None, None);
@@ -89,9 +94,9 @@ fn fate(run: &Waiting, roots: &[(AutomationRunId, String)], is_full: bool, now: 
         return held(HeldReason::RateLimit, Some(throttle.account.clone()), throttle.until);
     }
     if let Some(root) = &run.root
-        && let Some((_, other)) = roots.iter().find(|(_, other)| overlap(root, other))
+        && let Some(other) = roots.overlapping(root)
     {
-        return held(HeldReason::WorkspaceLock, Some(other.clone()), None);
+        return held(HeldReason::WorkspaceLock, Some(other.to_owned()), None);
     }
     if is_full {
         return held(HeldReason::Capacity, None, None);
@@ -99,14 +104,25 @@ fn fate(run: &Waiting, roots: &[(AutomationRunId, String)], is_full: bool, now: 
     Fate::Admitted
 }
 
-/// One folder is the other, or lies in it. Both are canonical.
-pub fn overlap(one: &str, other: &str) -> bool {
-    let lies_in = |inner: &str, outer: &str| {
-        inner
-            .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || outer.ends_with('/') || rest.starts_with('/'))
-    };
-    lies_in(one, other) || lies_in(other, one)
+/// Folders that are taken, each with its place in the order in which they were.
+#[derive(Debug, Default)]
+struct Roots(BTreeMap<String, usize>);
+
+impl Roots {
+    fn add(&mut self, root: &str) {
+        let place = self.0.len();
+        self.0.entry(root.to_owned()).or_insert(place);
+    }
+
+    /// The first one taken that overlaps this folder. Looks only at the folders around it and in it: a queue is as long as
+    /// it is.
+    fn overlapping(&self, root: &str) -> Option<&str> {
+        let ends = root.match_indices('/').map(|(at, _)| at.max(1)).chain([root.len()]);
+        let around = ends.filter_map(|end| self.0.get_key_value(&root[..end]));
+        let below = if root.ends_with('/') { root.to_owned() } else { format!("{root}/") };
+        let within = self.0.range(below.clone()..).take_while(|(path, _)| path.starts_with(&below));
+        around.chain(within).min_by_key(|(_, place)| **place).map(|(path, _)| path.as_str())
+    }
 }
 
 #[cfg(test)]
@@ -148,11 +164,43 @@ mod tests {
             ("/a/b", "/a/bc", false),
             ("/a", "/b", false),
             ("/", "/b", true),
+            ("/", "/", true),
             ("/a/b/c", "/a/b/d", false),
         ] {
-            assert_eq!(overlap(one, other), expected, "{one} {other}");
-            assert_eq!(overlap(other, one), expected, "{other} {one}");
+            for (one, other) in [(one, other), (other, one)] {
+                let mut roots = Roots::default();
+                roots.add(one);
+                assert_eq!(roots.overlapping(other), Some(one).filter(|_| expected), "{one} {other}");
+            }
         }
+    }
+
+    #[test]
+    fn of_several_folders_that_overlap_the_first_one_taken_is_named() {
+        let mut roots = Roots::default();
+        for root in ["/a/b/c", "/a/bc", "/a/b", "/d/e", "/a/b/c", "/"] {
+            roots.add(root);
+        }
+        for (root, first) in [
+            ("/a", "/a/b/c"),
+            ("/a/b", "/a/b/c"),
+            ("/a/b/d", "/a/b"),
+            ("/d", "/d/e"),
+            ("/e", "/"),
+            ("/", "/a/b/c"),
+        ] {
+            assert_eq!(roots.overlapping(root), Some(first), "{root}");
+        }
+    }
+
+    /// Each folder of its own, ten thousand of them: what each is compared with does not grow with the queue.
+    #[test]
+    fn a_long_queue_is_gone_through_once() {
+        let runs: Vec<Waiting> =
+            (0..10_000).map(|at| waiting(&format!("{at:05}"), 2, at, &format!("/w/{at}"))).collect();
+        let fates = said(&runs, &taken(0, 8, &[]));
+        assert_eq!(fates.iter().filter(|fate| fate.ends_with("admitted")).count(), 8);
+        assert_eq!(fates.iter().filter(|fate| fate.ends_with("capacity")).count(), 9_992);
     }
 
     #[test]

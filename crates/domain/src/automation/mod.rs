@@ -17,6 +17,7 @@ pub mod graph;
 pub mod hand_over;
 pub mod operation;
 pub mod rework;
+pub mod scope;
 pub mod sweep;
 pub mod template;
 pub mod transition;
@@ -167,6 +168,8 @@ words!(
         Stopped = "stopped",
         AgentGone = "agent_gone",
         Template = "template",
+        /// It changed what its scope leaves out: people look before anything goes on.
+        ScopeViolation = "scope_violation",
     }
 );
 
@@ -190,6 +193,7 @@ impl FailureClass {
                 | FailureClass::Stopped
                 | FailureClass::AgentGone
                 | FailureClass::Template
+                | FailureClass::ScopeViolation
         )
     }
 }
@@ -257,6 +261,7 @@ mod tests {
             (FailureClass::Stopped, false, false, true),
             (FailureClass::AgentGone, false, false, true),
             (FailureClass::Template, false, false, true),
+            (FailureClass::ScopeViolation, false, false, true),
         ];
         assert_eq!(rows.map(|row| row.0), FailureClass::ALL);
         for (class, attempt, repair, terminal) in rows {

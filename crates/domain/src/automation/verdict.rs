@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::contract::{self, FoundFile, json_in};
 use super::definition::{Backoff, BackoffKind, Node, NodeKind};
-use super::{FailureClass, NodeState, Output, OutputFile};
+use super::{FailureClass, NodeState, Output, OutputFile, scope};
 use crate::moment::Moment;
 use crate::run::Outcome;
 
@@ -28,6 +28,8 @@ pub struct Ended {
     pub files: Vec<FoundFile>,
     /// The same, with what they hold as a digest.
     pub left: Vec<OutputFile>,
+    /// What changed in the workspace while it worked, though nobody at work then was allowed to change it.
+    pub outside: Vec<String>,
     /// Why Bugle stopped it, if it did.
     pub stopped: Option<Stopped>,
 }
@@ -76,6 +78,9 @@ pub struct Judged {
 /// Judges the end of an attempt. `chance` is between 0 and 1.
 pub fn judge(node: &Node, ended: &Ended, tried: Tried, now: Moment, chance: f64) -> Judged {
     let mut output = output(ended);
+    if let Some(reason) = scope::complaint(&ended.outside) {
+        return out_of_bounds(output, reason, tried);
+    }
     let Some((class, words)) = failure(node, ended, &output) else {
         return done(node, ended, output, tried, now, chance);
     };
@@ -86,6 +91,21 @@ pub fn judge(node: &Node, ended: &Ended, tried: Tried, now: Moment, chance: f64)
     }
     .to_owned();
     fail(node, (class, words), Vec::new(), output, tried, now, chance)
+}
+
+/// However it ended, it changed what it was not to. Another attempt would hide that, so people look first.
+fn out_of_bounds(output: Output, reason: String, tried: Tried) -> Judged {
+    Judged {
+        state: NodeState::Blocked,
+        class: Some(FailureClass::ScopeViolation),
+        output: Output { status: "blocked".to_owned(), ..output },
+        feedback: None,
+        retry_at: None,
+        reason: Some(format!("{reason}; put it back or let it be, then retry the step")),
+        unmet: Vec::new(),
+        rejects: false,
+        tried,
+    }
 }
 
 /// The attempt ended well as far as its program goes.
@@ -324,6 +344,7 @@ mod tests {
             text: String::new(),
             files: Vec::new(),
             left: Vec::new(),
+            outside: Vec::new(),
             stopped: None,
         }
     }
@@ -378,6 +399,26 @@ mod tests {
         for (end, class, state) in rows {
             let judged = judged(&Node::default(), &end, Tried::default());
             assert_eq!((judged.class, judged.state), (class, state), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn what_its_scope_leaves_out_blocks_a_node_however_it_ended() {
+        let stopped = Ended { stopped: Some(Stopped::Interrupted), ..ended(Outcome::Cancelled, "cancelled") };
+        let lost = ended(Outcome::Failed, "process_lost");
+        let retries = Node {
+            retry: Some(Retry { on: Some(vec![FailureClass::ScopeViolation]), ..Retry::default() }),
+            ..Node::default()
+        };
+        let before = Tried { attempts: 1, repairs: 1, lost: 1, since: None };
+        for end in [says("done"), says("{\"status\": \"skipped\"}"), lost, stopped] {
+            for node in [&Node::default(), &retries] {
+                let judged = judged(node, &Ended { outside: vec!["src/a".into()], ..end.clone() }, before);
+                let class = Some(FailureClass::ScopeViolation);
+                assert_eq!((judged.state, judged.class), (NodeState::Blocked, class), "{end:?}");
+                assert_eq!((judged.tried, judged.feedback), (before, None), "{end:?}");
+                assert!(judged.reason.unwrap().contains("src/a"), "{end:?}");
+            }
         }
     }
 

@@ -67,7 +67,8 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     let admitted = engine.write(context, move |tx, (node, seen, mut draws)| {
         Box::pin(async move { admit_all(tx, (place, &node), &seen, &mut draws, now).await })
     });
-    let Admitted { begun, again, until } = admitted.await?;
+    let Admitted { begun, again, until, waits } = admitted.await?;
+    engine.automations.admissions.add(&waits);
     if begun {
         engine.feed.ring();
         engine.automations.tend.notify_one();
@@ -165,6 +166,8 @@ struct Admitted {
     again: bool,
     /// When somebody may begin whose time has not come.
     until: Option<Moment>,
+    /// How long each one waited that began.
+    waits: Vec<Duration>,
 }
 
 async fn admit_all(
@@ -212,13 +215,18 @@ async fn admit_all(
             throttled: seen.throttled.get(&run.id).cloned(),
         });
     }
+    let by_id: BTreeMap<&AutomationRunId, &AutomationRun> = queued.iter().map(|run| (&run.id, run)).collect();
     for (id, fate) in admit(&waiting, &taken, now) {
-        let Some(run) = queued.iter().find(|run| run.id == id) else { continue };
+        let Some(run) = by_id.get(&id) else { continue };
         match fate {
             Fate::Admitted => {
                 let root = run.root.as_ref().and_then(|root| seen.roots.get(root)).cloned().transpose();
                 match root {
-                    Ok(root) => admitted.begun |= begin(tx, &id, (node, root), now).await?,
+                    Ok(root) => {
+                        let waited = begin(tx, &id, (node, root), now).await?;
+                        admitted.begun |= waited.is_some();
+                        admitted.waits.extend(waited.flatten());
+                    }
                     Err(why) => {
                         fail(tx, &id, &why, draws, now).await?;
                         (admitted.begun, admitted.again) = (true, true);
@@ -267,19 +275,20 @@ async fn hold(
     if is_known { Ok(()) } else { runs::hold(tx, &run.id, Some(reason), resource, until).await }
 }
 
-/// The run begins in its workspace, or is held because a budget keeps one of its agents from work.
+/// The run begins in its workspace, or is held because a budget keeps one of its agents from work. Answers how long it
+/// waited if it began, and nothing at all where nothing was done.
 async fn begin(
     tx: &mut Tx<'_>,
     id: &AutomationRunId,
     (node, root): (&str, Option<String>),
     now: Moment,
-) -> Result<bool, StoreError> {
+) -> Result<Option<Option<Duration>>, StoreError> {
     let Ok(mut it) = Loaded::load(tx, id, true).await? else {
         // Unreadable: the look says so.
         runs::look_by(tx, id, now).await?;
-        return Ok(true);
+        return Ok(Some(None));
     };
-    let Ok(status) = next(it.run.status, RunEvent::Claim) else { return Ok(false) };
+    let Ok(status) = next(it.run.status, RunEvent::Claim) else { return Ok(None) };
     let agents = it.agents(tx).await?;
     let held = held_by_budget(tx, &agents, now).await?;
     if let Some((_, reason)) = held.first() {
@@ -287,7 +296,7 @@ async fn begin(
         let reason = reason.clone();
         let run = &mut it.run;
         if stopping::tell(run, Order::of_budget(reason.clone()), now).is_err() {
-            return Ok(false);
+            return Ok(None);
         }
         run.updated_at = now;
         let note = Note::run("run_launch_held").because(Some(reason)).with(json!({ "agentIds": ids }));
@@ -296,7 +305,7 @@ async fn begin(
         let action = "automation.internal_sweep.launch_held";
         telling::audit(tx, run, &by, action, json!({ "agentIds": ids }), now).await?;
         runs::update(tx, run).await?;
-        return Ok(true);
+        return Ok(Some(None));
     }
     let run = &mut it.run;
     run.status = status;
@@ -311,10 +320,11 @@ async fn begin(
     run.not_before = None;
     run.look_at = Some(now);
     run.updated_at = now;
-    let metadata = json!({ "epoch": run.epoch, "waitedMs": now.since(run.queued_at).as_millis() as u64 });
+    let waited = now.since(run.queued_at);
+    let metadata = json!({ "epoch": run.epoch, "waitedMs": waited.as_millis() as u64 });
     telling::tell(tx, run, Note::run("run_execution_claimed").with(metadata), now).await?;
     runs::update(tx, run).await?;
-    Ok(true)
+    Ok(Some(Some(waited)))
 }
 
 /// The run could begin, and its workspace is not there.

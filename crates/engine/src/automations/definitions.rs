@@ -52,6 +52,28 @@ impl Engine {
         dry_run: bool,
         by: &Author,
     ) -> Result<Applied, EngineError> {
+        self.save_automation(company, definition, (AutomationStatus::Active, dry_run), by).await
+    }
+
+    /// The same, but that a new automation is a draft: only people start it, until somebody has it go on
+    /// ([`Engine::set_automation_status`]). One that is there stays what it is.
+    pub async fn draft_automation(
+        &self,
+        company: &CompanyId,
+        definition: &Json,
+        dry_run: bool,
+        by: &Author,
+    ) -> Result<Applied, EngineError> {
+        self.save_automation(company, definition, (AutomationStatus::Draft, dry_run), by).await
+    }
+
+    async fn save_automation(
+        &self,
+        company: &CompanyId,
+        definition: &Json,
+        (of_new, dry_run): (AutomationStatus, bool),
+        by: &Author,
+    ) -> Result<Applied, EngineError> {
         let read = definition::read(definition).map_err(|problem| invalid(vec![problem]))?;
         let context = (company.clone(), read);
         let applied = self.inner.change(
@@ -59,7 +81,9 @@ impl Engine {
             Locks::default(),
             context,
             move |tx, mut scribe, _, (company, definition)| {
-                Box::pin(async move { apply(tx, &mut scribe, &company, &definition, dry_run).await })
+                Box::pin(
+                    async move { apply(tx, &mut scribe, &company, &definition, (of_new, dry_run)).await },
+                )
             },
         );
         let applied = applied.await?;
@@ -243,7 +267,7 @@ async fn apply(
     scribe: &mut Scribe,
     company: &CompanyId,
     definition: &Definition,
-    is_dry: bool,
+    (of_new, is_dry): (AutomationStatus, bool),
 ) -> Result<Applied, EngineError> {
     board(scribe)?;
     store::companies::get(tx, company).await?.ok_or(EngineError::NotFound("Company"))?;
@@ -257,7 +281,7 @@ async fn apply(
             id: AutomationId(scribe.id()),
             company_id: company.clone(),
             name: definition.name.clone(),
-            status: AutomationStatus::Active,
+            status: of_new,
             paused_reason: None,
             version: 1,
             created_by: by.clone(),
@@ -281,7 +305,8 @@ async fn apply(
             definitions::add_version(tx, &version).await?;
             connect(tx, company, &automation.id, definition).await?;
             schedules::align(tx, scribe, (company, &automation.id), &definition.schedules).await?;
-            tell(tx, scribe, &automation, "automation.created", json!({ "hash": version.hash })).await?;
+            let details = json!({ "hash": version.hash, "status": automation.status });
+            tell(tx, scribe, &automation, "automation.created", details).await?;
         }
         let changes = vec![Change { path: String::new(), before: None, after: Some(data) }];
         let view = AutomationView { automation, version, open: Vec::new() };

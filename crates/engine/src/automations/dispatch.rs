@@ -233,6 +233,10 @@ fn request(it: &Loaded, node: &Node, attempt: &Attempt, key: &AttemptKey) -> Wak
     told["output"] = json!(node.output);
     told["scope"] = json!(node.scope);
     told["kind"] = json!(node.kind);
+    let limits = it.limits();
+    if limits.max_tokens.is_some() || limits.max_cost_cents.is_some() {
+        told["limited"] = json!(true);
+    }
     let context = Map::from_iter([
         ("taskKey".to_owned(), json!(task_key)),
         ("source".to_owned(), json!("automation")),

@@ -111,6 +111,7 @@ fn ended(under: &Under, lies: &found::Found) -> Ended {
             text: String::new(),
             files: lies.files.clone(),
             left: lies.left.clone(),
+            outside: lies.outside.clone(),
             stopped,
         };
     };
@@ -131,6 +132,7 @@ fn ended(under: &Under, lies: &found::Found) -> Ended {
         text: last_words(run),
         files: lies.files.clone(),
         left: lies.left.clone(),
+        outside: lies.outside.clone(),
         stopped,
     }
 }

@@ -1,12 +1,16 @@
 //! What lies in a workspace of what nodes were to leave there. Read outside of transactions.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use domain::automation::OutputFile;
 use domain::automation::contract::FoundFile;
 use domain::automation::definition::Contract;
+use domain::automation::scope::Bounds;
+use domain::moment::Moment;
 use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
@@ -15,12 +19,18 @@ use crate::digest::hex;
 const MOST_TEXT: u64 = 1 << 20;
 /// A larger file is not read for its digest: it is told by its size.
 const MOST_DIGEST: u64 = 256 << 20;
+/// As many files and folders are looked at for what changed.
+const MOST_LOOKED_AT: usize = 1_000_000;
+/// What git keeps for itself; it changes when somebody only looks.
+const OF_GIT: &str = ".git";
 
 /// What was found of one node's files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
     pub(super) files: Vec<FoundFile>,
     pub(super) left: Vec<OutputFile>,
+    /// What changed though it was not to, relative to the workspace.
+    pub(super) outside: Vec<String>,
 }
 
 /// By node and attempt.
@@ -39,6 +49,49 @@ pub(super) fn look(root: Option<&str>, contract: Option<&Contract>) -> Found {
         found.left.extend(file);
     }
     found
+}
+
+/// What changed below a folder since then and is out of bounds. A file is told by the time of its last change that the
+/// file system keeps, which nobody can set back; what was made, renamed or removed, by that of its folder.
+pub(super) fn outside(root: &str, bounds: &Bounds, since: Moment) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut looked_at = 0;
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let whole = Path::new(root).join(&folder);
+        let before = found.len();
+        // Who may not be looked into was so before: a change of that shows in the folder that holds it.
+        for entry in std::fs::read_dir(&whole).into_iter().flatten().flatten() {
+            looked_at += 1;
+            if looked_at > MOST_LOOKED_AT {
+                found.push(format!(
+                    "what is among more than {MOST_LOOKED_AT} files, which are too many to look at"
+                ));
+                return found;
+            }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+            let Ok(metadata) = entry.metadata() else { continue };
+            if name == OF_GIT || bounds.are_open_below(&path) {
+                continue;
+            }
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if changed_since(&metadata, since) && !bounds.allow(&path) {
+                found.push(path);
+            }
+        }
+        let has_changed = std::fs::symlink_metadata(&whole).is_ok_and(|it| changed_since(&it, since));
+        if has_changed && found.len() == before && !bounds.allow_folder(&folder) {
+            found.push(format!("{folder}/ (something in it was made, renamed or removed)"));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn changed_since(metadata: &Metadata, since: Moment) -> bool {
+    metadata.ctime().saturating_mul(1_000_000).saturating_add(metadata.ctime_nsec() / 1_000) >= since.micros()
 }
 
 /// The same files as they are now.
@@ -83,6 +136,76 @@ fn text(whole: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bounds of the only step of an automation.
+    fn bounds(scope: &serde_json::Value) -> Bounds {
+        let node = serde_json::json!({ "id": "a", "agent": "Ada", "objective": "x", "scope": scope });
+        let definition = serde_json::json!({ "name": "n", "nodes": [node] });
+        Bounds::of(&domain::automation::definition::read(&definition).unwrap(), "a").unwrap()
+    }
+
+    /// A moment before which the file system has written all that it was told to.
+    fn a_tick_later(folder: &Path) -> Moment {
+        let changed = |path: &Path| {
+            let it = std::fs::symlink_metadata(path).unwrap();
+            it.ctime() * 1_000_000 + it.ctime_nsec() / 1_000
+        };
+        let first = changed(folder);
+        loop {
+            let file = folder.join("tick");
+            std::fs::write(&file, "").unwrap();
+            let now = changed(&file);
+            std::fs::remove_file(&file).unwrap();
+            if now > first {
+                return Moment::from_micros(now);
+            }
+        }
+    }
+
+    #[test]
+    fn what_changed_out_of_bounds_is_named_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, aside) = (folder.path().join("work"), folder.path().join("aside"));
+        for sub in ["docs/private", "src/deep", "target", ".git"] {
+            std::fs::create_dir_all(root.join(sub)).unwrap();
+        }
+        std::fs::create_dir_all(&aside).unwrap();
+        for file in ["src/a.rs", "src/deep/b.rs", "src/old.rs", "target/gone", "docs/private/key", "README"] {
+            std::fs::write(root.join(file), "one").unwrap();
+        }
+        let name = root.to_str().unwrap();
+        let docs = bounds(&serde_json::json!({ "writable": ["docs"], "denied": ["docs/private"] }));
+        let since = a_tick_later(&aside);
+        let look = || outside(name, &docs, since);
+        assert_eq!(look(), [""; 0]);
+        std::fs::create_dir_all(root.join("docs/new")).unwrap();
+        std::fs::write(root.join("docs/new/a.md"), "two").unwrap();
+        std::fs::write(root.join(".git/index"), "two").unwrap();
+        assert_eq!(look(), [""; 0], "what it may");
+        std::fs::write(root.join("src/deep/b.rs"), "two").unwrap();
+        // An old time that somebody gave it does not hide it.
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        std::fs::File::options()
+            .write(true)
+            .open(root.join("src/deep/b.rs"))
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        std::fs::rename(root.join("src/old.rs"), root.join("docs/old.rs")).unwrap();
+        std::fs::remove_file(root.join("target/gone")).unwrap();
+        std::fs::write(root.join("docs/private/key"), "two").unwrap();
+        std::os::unix::fs::symlink("src", root.join("link")).unwrap();
+        let removed = |folder: &str| format!("{folder}/ (something in it was made, renamed or removed)");
+        let expected = [
+            "docs/private/key".into(),
+            "link".into(),
+            removed("src"),
+            "src/deep/b.rs".into(),
+            removed("target"),
+        ];
+        assert_eq!(look(), expected);
+        assert_eq!(outside(name, &docs, Moment::from_micros(i64::MAX)), [""; 0]);
+    }
 
     #[test]
     fn only_plain_files_below_the_workspace_are_found() {

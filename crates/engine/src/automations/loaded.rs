@@ -289,6 +289,13 @@ impl Loaded {
 }
 
 impl Under {
+    /// When it may have begun to change things; earlier than that, nothing is its doing.
+    pub(super) fn began_at(&self) -> Moment {
+        // A run that carries on for another one says nothing of when that one began.
+        let first = self.agent_run.as_ref().filter(|run| run.retry_of_run_id.is_none());
+        first.and_then(|run| run.started_at).or(self.attempt.started_at).unwrap_or(self.attempt.ordered_at)
+    }
+
     /// The agent's run is over.
     pub(super) fn is_over(&self) -> bool {
         self.attempt.state == AttemptState::Running

@@ -12,6 +12,7 @@ mod definitions;
 mod dispatch;
 mod draws;
 mod endings;
+mod figures;
 mod found;
 mod gates;
 mod going_on;
@@ -45,6 +46,7 @@ use crate::Inner;
 
 pub use definitions::{Applied, AutomationView, MOST_AUTOMATIONS};
 pub use domain::automation::difference::Change;
+pub use figures::Admissions;
 pub(crate) use gates::views_of_pending;
 pub use gates::{GateDecision, GateView, MOST_GATES};
 pub use launch::LaunchDraft;
@@ -77,6 +79,8 @@ pub(crate) struct Bells {
     pub(crate) schedules: Notify,
     /// A budget was raised or a pause lifted since runs were last looked at.
     lifted: AtomicBool,
+    /// What this server let begin.
+    pub(crate) admissions: figures::Waits,
 }
 
 impl Bells {
@@ -154,6 +158,20 @@ pub(crate) async fn agent_run_over(tx: &mut Tx<'_>, run: &Run, now: Moment) -> R
         runs::look_by(tx, &key.run, now).await?;
     }
     Ok(())
+}
+
+/// The limits of tokens and money of its automation run hold for this run.
+pub(crate) fn is_limited(run: &Run) -> bool {
+    run.context["bugleAutomation"]["limited"] == true
+}
+
+/// A run that is under way used something; where that counts towards a limit, its automation run is looked at at once, and
+/// not when it would be anyway. Locks that run's row.
+pub(crate) async fn used(tx: &mut Tx<'_>, run: &Run, now: Moment) -> Result<(), StoreError> {
+    match AttemptKey::parse(&run.task_key).filter(|_| is_limited(run)) {
+        Some(key) => runs::look_by(tx, &key.run, now).await,
+        None => Ok(()),
+    }
 }
 
 /// Another run of the agent does the work of this one from here on; what this one used is charged to the automation run.

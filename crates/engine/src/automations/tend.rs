@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use domain::automation::AutomationRunStatus;
+use domain::automation::scope::Bounds;
 use domain::ids::{AutomationRunId, RunId};
 use domain::moment::Moment;
 use domain::wake::Actor;
@@ -167,18 +168,27 @@ async fn prepare(engine: &Arc<Inner>, id: &AutomationRunId) -> Result<Seen, Stor
         .iter()
         .filter(|under| under.is_over() && under.attempt.counts)
         .map(|under| {
-            let contract =
-                loaded.definition.node(&under.attempt.node_id).and_then(|node| node.output.clone());
-            ((under.attempt.node_id.clone(), under.attempt.attempt), contract)
+            let id = &under.attempt.node_id;
+            let node = loaded.definition.node(id);
+            let key = (id.clone(), under.attempt.attempt);
+            let contract = node.and_then(|node| node.output.clone());
+            let bounds =
+                node.filter(|node| node.scope.is_some()).and_then(|_| Bounds::of(&loaded.definition, id));
+            (key, contract, bounds.map(|bounds| (bounds, under.began_at())))
         })
         .collect();
     let Some(root) = loaded.run.root else {
-        let nothing = |(key, _): (_, Option<_>)| (key, found::Found::default());
-        return Ok(Seen { found: over.into_iter().map(nothing).collect(), is_homeless: false });
+        let nothing = over.into_iter().map(|(key, ..)| (key, found::Found::default()));
+        return Ok(Seen { found: nothing.collect(), is_homeless: false });
     };
     let look = move || {
-        let look = |(key, contract): (_, Option<_>)| (key, found::look(Some(&root), contract.as_ref()));
-        Seen { found: over.into_iter().map(look).collect(), is_homeless: !Path::new(&root).is_dir() }
+        let mut found = FoundBy::new();
+        for (key, contract, bounds) in over {
+            let outside = bounds.map(|(bounds, since)| found::outside(&root, &bounds, since));
+            let looked = found::look(Some(&root), contract.as_ref());
+            found.insert(key, found::Found { outside: outside.unwrap_or_default(), ..looked });
+        }
+        Seen { found, is_homeless: !Path::new(&root).is_dir() }
     };
     Ok(beside(&engine.processes, look).await.unwrap_or_default())
 }

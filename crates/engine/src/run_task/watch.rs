@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Over, Tending, lock};
 use crate::feed::LogPiece;
 use crate::processes::{ExitFacts, Frame, FrameStream, LogSource, ProcessError, Seen, beside};
-use crate::{accounts, budgets, signals};
+use crate::{accounts, automations, budgets, signals};
 
 /// Runs shorter than this save no progress: their end says it all.
 const FIRST_SAVE: Duration = Duration::from_millis(250);
@@ -321,7 +321,10 @@ impl Tending<'_> {
                 }
                 let of_account = if answers { accounts::answered(tx, &run.id, now).await? } else { None };
                 let charged = match to_charge {
-                    Some(used) => budgets::charge(tx, &run, used, now).await?,
+                    Some(used) => {
+                        automations::used(tx, &run, now).await?;
+                        budgets::charge(tx, &run, used, now).await?
+                    }
                     None => budgets::Charged::default(),
                 };
                 if let Some(told) = of_account {
@@ -344,6 +347,9 @@ impl Tending<'_> {
                 self.account.charged = to_charge.or(self.account.charged);
                 self.engine.after_charge(charged);
                 self.engine.feed.ring();
+                if to_charge.is_some() && automations::is_limited(&self.run) {
+                    self.engine.automations_bell();
+                }
                 if answers {
                     self.is_answer_noted = true;
                     self.engine.accounts.notify_one();

@@ -90,6 +90,10 @@ both_stores! {
         assert_eq!(asked_again.payload["title"], "Please");
         engine.decide_approval(&asked.id, ApprovalVerdict::Reject, None, &person).await.unwrap();
         assert_eq!(board.count(&ada).await, 0);
+        let chain = records(&world).await;
+        for action in ["approval.revision_requested", "approval.rejected"] {
+            assert_eq!(count(&chain, action, "user:"), 1, "{action}");
+        }
         let named = ApprovalDraft { requested_by_agent_id: Some(ada.id.clone()), ..ask(&[]) };
         assert_eq!(refusal(engine.create_approval(&board.company, named, &by_bob).await).0, "Forbidden");
         let unknown = ApprovalDraft { kind: "x".into(), ..ask(&[]) };

@@ -145,6 +145,12 @@ pub async fn pending(
     .await
 }
 
+/// Counts the gates of all companies that wait.
+pub async fn count_all_pending(tx: &mut Tx<'_>) -> Result<i64, StoreError> {
+    let row = tx.one(sql!("SELECT COUNT(*) FROM automation_gates WHERE status = 'pending'"), p![]).await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
 /// Counts the gates of a company that wait.
 pub async fn count_pending(tx: &mut Tx<'_>, company: &CompanyId) -> Result<i64, StoreError> {
     let row = tx

@@ -409,7 +409,22 @@ pub async fn charge(
     .await
 }
 
-/// Counts the runs of a company that are in each status and not over.
+/// Counts the runs of all companies that are not over, by status and by what those that wait are held for.
+pub async fn count_unfinished(
+    tx: &mut Tx<'_>,
+) -> Result<Vec<(AutomationRunStatus, Option<HeldReason>, i64)>, StoreError> {
+    tx.rows_as(
+        sql!(
+            "SELECT status, CASE WHEN status = 'queued' THEN held_reason END AS held, COUNT(*) FROM automation_runs \
+             WHERE status IN ('queued', 'running', 'pausing', 'paused', 'awaiting_approval') \
+             GROUP BY status, CASE WHEN status = 'queued' THEN held_reason END ORDER BY 1, 2"
+        ),
+        p![],
+    )
+    .await
+}
+
+/// Counts the runs of an automation that are in each status and not over.
 pub async fn count_open(
     tx: &mut Tx<'_>,
     automation: &AutomationId,

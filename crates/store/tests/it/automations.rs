@@ -415,7 +415,7 @@ both_stores! {
         };
         let pausing = AutomationRun { status: AutomationRunStatus::Pausing, ..queued("p", 1) };
         with(&store, vec![queued("r2", 2), urgent, queued("r1", 1), queued("r1b", 1), working, pausing, over("o", 9)]).await;
-        let (first, rest, at_work, open, counts) = write(&store, |tx| Box::pin(async move {
+        let (first, rest, at_work, open, counts, of_all) = write(&store, |tx| Box::pin(async move {
             runs::hold(tx, &"r2".into(), Some(HeldReason::Capacity), Some("8"), Some(at(50))).await?;
             // What no longer waits is not held.
             runs::hold(tx, &"w".into(), Some(HeldReason::Capacity), None, None).await?;
@@ -425,6 +425,7 @@ both_stores! {
                 runs::at_work(tx).await?,
                 runs::open_of(tx, &"notes".into(), "p", 3).await?,
                 runs::count_open(tx, &"notes".into()).await?,
+                runs::count_unfinished(tx).await?,
             ))
         })).await;
         assert_eq!((ids(&first), ids(&rest)), (vec!["r9", "r1"], vec!["r1b", "r2"]));
@@ -433,6 +434,13 @@ both_stores! {
         assert_eq!(texts(&open), ["r1", "r1b", "r2"]);
         assert_eq!(counts, [
             (AutomationRunStatus::Pausing, 1), (AutomationRunStatus::Queued, 4), (AutomationRunStatus::Running, 1),
+        ]);
+        let (held, waits): (Vec<_>, Vec<_>) =
+            of_all.into_iter().partition(|(status, held, _)| held.is_some() || *status != AutomationRunStatus::Queued);
+        assert_eq!(waits, [(AutomationRunStatus::Queued, None, 3)]);
+        assert_eq!(held, [
+            (AutomationRunStatus::Pausing, None, 1), (AutomationRunStatus::Queued, Some(HeldReason::Capacity), 1),
+            (AutomationRunStatus::Running, None, 1),
         ]);
         let held = store.read(|tx| Box::pin(async move { runs::get(tx, &"w".into()).await })).await.unwrap().unwrap();
         assert_eq!(held.held_reason, None);

@@ -1,6 +1,6 @@
 //! Which waiting run begins (spec/automations.md 2.1).
 
-use domain::automation::admission::{Fate, Taken, Throttle, Waiting, admit, overlap};
+use domain::automation::admission::{Fate, Taken, Throttle, Waiting, admit};
 use domain::ids::AutomationRunId;
 
 use super::{at, seconds};
@@ -134,6 +134,21 @@ fn judge(row: &[&str]) -> Vec<String> {
 
 const COLUMNS: [&str; 4] = ["runs that wait", "at work", "places", "what becomes of them"];
 
+/// A run at work in one folder keeps another one out of the other folder.
+fn shuts_out(one: &str, other: &str) -> bool {
+    let waiting = Waiting {
+        id: AutomationRunId::from("b"),
+        priority: 2,
+        queued_at: at(1),
+        root: Some(other.to_owned()),
+        not_before: None,
+        is_paused: false,
+        throttled: None,
+    };
+    let taken = Taken { running: 1, most: 8, roots: vec![(AutomationRunId::from("a"), one.to_owned())] };
+    admit(&[waiting], &taken, at(NOW)).iter().all(|(_, fate)| *fate != Fate::Admitted)
+}
+
 pub(super) fn tables() -> Vec<Table> {
     let order = "`a 2@10` is a run a of priority 2 (0 is `critical`, 3 is `low`) that has waited since the \
                  second 10. Now is the second 1000. `r /w` is a run at work in the folder `/w`.";
@@ -158,7 +173,7 @@ pub(super) fn tables() -> Vec<Table> {
             ["one folder", "another", "same workspace"],
             2,
             FOLDERS,
-            |row| vec![if overlap(row[0], row[1]) { "yes".to_owned() } else { "no".to_owned() }],
+            |row| vec![if shuts_out(row[0], row[1]) { "yes".to_owned() } else { "no".to_owned() }],
         ),
     ]
 }

@@ -281,6 +281,7 @@ const CLASSES: &[[&str; 2]] = &[
     ["stopped", "ends the node"],
     ["agent_gone", "ends the node"],
     ["template", "ends the node"],
+    ["scope_violation", "ends the node"],
 ];
 
 /// The fields of a node, as a definition has them.
@@ -322,6 +323,7 @@ fn ended(cell: &str, words: &str) -> Ended {
         text: if words == "-" { String::new() } else { words },
         files: Vec::new(),
         left: Vec::new(),
+        outside: Vec::new(),
         stopped: match stopped {
             "interrupted" => Some(Stopped::Interrupted),
             "took too long" => Some(Stopped::Timeout),
