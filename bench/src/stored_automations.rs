@@ -212,7 +212,7 @@ mod tests {
                     let place = (Moment::from_micros(i64::MIN), "");
                     Ok((
                         runs::of_automation(tx, &id, (now(), "~"), 30_000).await?,
-                        runs::queued(tx, (i64::MIN, place.0, ""), 1_000).await?.len(),
+                        runs::queued(tx, (i64::MIN, place.0, ""), now(), 1_000).await?.len(),
                         runs::at_work(tx).await?.len(),
                         gates::pending(tx, &of, place, 1_000).await?.len(),
                     ))

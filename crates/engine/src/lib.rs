@@ -218,9 +218,22 @@ pub(crate) struct Inner {
 }
 
 impl Engine {
-    /// Registers a start of the server and sets its sweeps going. Returns before anything is recovered: the caller
-    /// listens first, and [`Engine::recovery`] says how far it is.
+    /// Registers a start of the server and sets its sweeps going, with nobody to wait for in between.
     pub async fn start(
+        store: Arc<Store>,
+        processes: Arc<dyn Processes>,
+        clock: Arc<dyn Clock>,
+        dice: Arc<dyn Dice>,
+        settings: Settings,
+    ) -> Result<Engine, EngineError> {
+        let engine = Engine::prepare(store, processes, clock, dice, settings).await?;
+        engine.begin();
+        Ok(engine)
+    }
+
+    /// Registers a start of the server, and does nothing by itself before [`Engine::begin`]: the caller listens first, so
+    /// that whoever asks does not wait for what a start finds to do. [`Engine::recovery`] says how far that is.
+    pub async fn prepare(
         store: Arc<Store>,
         processes: Arc<dyn Processes>,
         clock: Arc<dyn Clock>,
@@ -294,8 +307,12 @@ impl Engine {
             tasks: TaskTracker::new(),
             settings,
         });
-        sweeps::start(&inner);
         Ok(Engine { inner })
+    }
+
+    /// Sets going what the engine does by itself: once, behind [`Engine::prepare`].
+    pub fn begin(&self) {
+        sweeps::start(&self.inner);
     }
 
     /// The store, for reading.

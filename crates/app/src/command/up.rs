@@ -131,7 +131,8 @@ impl Server {
             }
         };
         let settings = engine::Settings { agent_door: path, ..settings(&config, node_id, program, listen) };
-        let engine = Engine::start(
+        // It begins when somebody can ask it: what a start finds to do would only keep them waiting.
+        let engine = Engine::prepare(
             Arc::clone(&store),
             Arc::new(keepers),
             Arc::new(SystemClock),
@@ -187,6 +188,7 @@ impl Server {
         });
         let serving = axum::serve(self.listener, app).with_graceful_shutdown(gone.clone().cancelled_owned());
         let mut serving = tokio::spawn(serving.into_future());
+        self.engine.begin();
         tokio::select! {
             ended = &mut serving => {
                 let why = match ended {

@@ -60,7 +60,7 @@ fn a_step_that_changes_what_its_scope_leaves_out_is_blocked_until_a_person_has_l
     assert_eq!((&node["state"], &node["attempt"]), (&"blocked".into(), &1.into()), "{blocked}");
     let reason = node["reason"].as_str().unwrap();
     assert!(reason.contains("src/lib.rs") && !reason.contains("docs"), "{reason}");
-    assert_eq!(blocked["attempts"][0]["record"]["failureClass"], "scope_violation", "{blocked}");
+    assert_eq!(blocked["attempts"][0]["verdict"]["failureClass"], "scope_violation", "{blocked}");
     let shown = scene.ok(&["automation", "show", &run]).out;
     assert!(shown.contains("src/lib.rs"), "{shown}");
 

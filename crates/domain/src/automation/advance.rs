@@ -224,6 +224,14 @@ fn block(view: &View<'_>, graph: &Graph<'_>, plan: &mut Plan) -> BTreeSet<String
 fn begin(view: &View<'_>, graph: &Graph<'_>, blocked: &BTreeSet<String>, plan: &mut Plan) {
     let done: BTreeSet<&str> =
         view.nodes.iter().filter(|node| node.state.is_done()).map(|node| node.id.as_str()).collect();
+    // What an earlier answer made of it still works: two that were never to be at work together would be.
+    let leaves: Vec<&str> = view.nodes.iter().filter(|it| it.leaves).map(|it| it.id.as_str()).collect();
+    let left_over = |id: &str| {
+        !leaves.is_empty() && {
+            let (before, after) = (graph.ancestors(id), graph.descendants([id]));
+            leaves.iter().any(|left| before.contains(left) || after.contains(left))
+        }
+    };
     let mut room =
         view.limits.parallel().saturating_sub(view.nodes.iter().filter(|it| it.live.is_some()).count());
     for node in view.nodes {
@@ -231,6 +239,7 @@ fn begin(view: &View<'_>, graph: &Graph<'_>, blocked: &BTreeSet<String>, plan: &
             && node.live.is_none()
             && !node.leaves
             && !blocked.contains(&node.id)
+            && !left_over(&node.id)
             && graph.dependencies(&node.id).iter().all(|id| done.contains(id));
         if !is_next {
             continue;
@@ -383,7 +392,7 @@ mod tests {
 
     #[test]
     fn steps_begin_when_all_they_depend_on_is_done_and_wait_for_nobody_else() {
-        let rows: [(Edges<'_>, &[&str], &[&str]); 14] = [
+        let rows: [(Edges<'_>, &[&str], &[&str]); 17] = [
             (DIAMOND, &["", "", "", ""], &["start a"]),
             (DIAMOND, &["done", "", "", ""], &["start b", "start c"]),
             (DIAMOND, &["done", "runs", "", ""], &["start c"]),
@@ -398,6 +407,9 @@ mod tests {
             (DIAMOND, &["done", "wait 10061", "wait 10099", ""], &["back off 10061"]),
             (DIAMOND, &["done", "wait 10000", "wait 10099", ""], &["start b"]),
             (DIAMOND, &["left", "", "", ""], &[]),
+            (DIAMOND, &["", "", "left", ""], &[]),
+            (DIAMOND, &["done", "", "left", ""], &["start b"]),
+            (DIAMOND, &["done", "", "", "left"], &[]),
         ];
         for (edges, words, expected) in rows {
             assert_eq!(case(edges, words).said(), expected, "{words:?}");

@@ -32,6 +32,8 @@ pub struct Ended {
     pub outside: Vec<String>,
     /// Why Bugle stopped it, if it did.
     pub stopped: Option<Stopped>,
+    /// Its process was started: it may have done something.
+    pub began: bool,
 }
 
 /// Why Bugle stopped an attempt.
@@ -90,7 +92,21 @@ pub fn judge(node: &Node, ended: &Ended, tried: Tried, now: Moment, chance: f64)
         _ => "failed",
     }
     .to_owned();
-    fail(node, (class, words), Vec::new(), output, tried, now, chance)
+    let failure = Failure { class, half_done: ended.began && is_cut_off(class) };
+    fail(node, (failure, words), Vec::new(), output, tried, now, chance)
+}
+
+/// An attempt that did not do its work.
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    class: FailureClass,
+    /// It was cut off at any point of its work.
+    half_done: bool,
+}
+
+/// Whether attempts that end so were cut off, and did not end by themselves.
+const fn is_cut_off(class: FailureClass) -> bool {
+    matches!(class, FailureClass::ProcessLost | FailureClass::Timeout | FailureClass::Interrupted)
 }
 
 /// However it ended, it changed what it was not to. Another attempt would hide that, so people look first.
@@ -136,7 +152,8 @@ fn done(node: &Node, ended: &Ended, mut output: Output, tried: Tried, now: Momen
     if !unmet.is_empty() {
         output.status = "needs_repair".to_owned();
         let words = format!("the output is not what was asked: {}", unmet.join("; "));
-        return fail(node, (FailureClass::ContractMiss, words), unmet, output, tried, now, chance);
+        let failure = Failure { class: FailureClass::ContractMiss, half_done: false };
+        return fail(node, (failure, words), unmet, output, tried, now, chance);
     }
     let rejects = node.kind == Some(NodeKind::Review)
         && output.json.as_ref().is_some_and(|json| json["approved"] == Json::Bool(false));
@@ -154,13 +171,14 @@ fn reason_in(output: &Output) -> Option<String> {
 
 fn fail(
     node: &Node,
-    (class, words): (FailureClass, String),
+    (failure, words): (Failure, String),
     unmet: Vec<String>,
     output: Output,
     tried: Tried,
     now: Moment,
     chance: f64,
 ) -> Judged {
+    let class = failure.class;
     let is_wanted = match node.retry.as_ref().and_then(|retry| retry.on.as_ref()) {
         // What Bugle itself stopped was not the node's failure.
         Some(_) if class == FailureClass::Interrupted => true,
@@ -179,7 +197,7 @@ fn fail(
         lost: tried.lost + u32::from(is_lost),
         ..tried
     };
-    let asks = class == FailureClass::ProcessLost && node.repeatable == Some(false);
+    let asks = failure.half_done && node.repeatable == Some(false);
     let is_late = match (node.retry.as_ref().and_then(|retry| retry.max_elapsed_sec), tried.since) {
         (Some(most), Some(since)) => now >= since.plus(Duration::from_secs(most)),
         _ => false,
@@ -346,6 +364,7 @@ mod tests {
             left: Vec::new(),
             outside: Vec::new(),
             stopped: None,
+            began: true,
         }
     }
 

@@ -19,23 +19,23 @@ use domain::wake::Actor;
 use serde_json::json;
 use store::agents::Agent;
 use store::automations::definitions;
-use store::automations::runs::{self, AutomationRun};
+use store::automations::runs::{self, QueuedRun};
 use store::{StoreError, Tx};
 
 use super::draws::Draws;
 use super::going_on::held_by_budget;
 use super::launch::{canonical, no_folder};
-use super::loaded::Loaded;
+use super::loaded::{Loaded, Unloadable};
 use super::stopping::{self, Order};
 use super::telling::{self, Note};
-use super::{definitions as names, hand_over};
+use super::{definitions as names, hand_over, unreadable};
 use crate::accounts::{self, Keyring};
 use crate::processes::beside;
 use crate::{Inner, sweeps};
 
 /// Runs that wait are looked at in pages of this size.
 const PAGE: i64 = 200;
-/// And no more of them at once: whoever is further behind begins later in any case.
+/// And no more of them at once: whoever is behind so many that could begin, but for a place or a folder, waits for them.
 const MOST: usize = 10_000;
 
 pub(super) async fn run(engine: Arc<Inner>) {
@@ -95,8 +95,8 @@ async fn look(
     keyring: &Keyring,
     now: Moment,
 ) -> Result<Option<(BTreeSet<String>, BTreeMap<AutomationRunId, Throttle>)>, StoreError> {
-    let queued = queue(tx).await?;
-    if queued.is_empty() {
+    let queued = queue(tx, now).await?;
+    if queued.is_empty() && runs::next_not_before(tx, now).await?.is_none() {
         return Ok(None);
     }
     let roots = queued.iter().filter_map(|run| run.root.clone()).collect();
@@ -185,8 +185,9 @@ async fn admit_all(
         most: usize::try_from(most).unwrap_or(usize::MAX),
         roots: at_work.into_iter().filter_map(|(id, root, _)| Some((id, root?))).collect(),
     };
-    let mut queued = queue(tx).await?;
-    let is_seen = |run: &AutomationRun| run.root.as_ref().is_none_or(|root| seen.roots.contains_key(root));
+    admitted.until = runs::next_not_before(tx, now).await?;
+    let mut queued = queue(tx, now).await?;
+    let is_seen = |run: &QueuedRun| run.root.as_ref().is_none_or(|root| seen.roots.contains_key(root));
     let count = queued.len();
     queued.retain(is_seen);
     admitted.again = queued.len() < count;
@@ -215,7 +216,7 @@ async fn admit_all(
             throttled: seen.throttled.get(&run.id).cloned(),
         });
     }
-    let by_id: BTreeMap<&AutomationRunId, &AutomationRun> = queued.iter().map(|run| (&run.id, run)).collect();
+    let by_id: BTreeMap<&AutomationRunId, &QueuedRun> = queued.iter().map(|run| (&run.id, run)).collect();
     for (id, fate) in admit(&waiting, &taken, now) {
         let Some(run) = by_id.get(&id) else { continue };
         match fate {
@@ -225,6 +226,8 @@ async fn admit_all(
                     Ok(root) => {
                         let waited = begin(tx, &id, (node, root), now).await?;
                         admitted.begun |= waited.is_some();
+                        // Its place and its folder, which were counted as taken, are free for the others.
+                        admitted.again |= !matches!(waited, Some(Some(_)));
                         admitted.waits.extend(waited.flatten());
                     }
                     Err(why) => {
@@ -244,15 +247,15 @@ async fn admit_all(
     Ok(admitted)
 }
 
-async fn queue(tx: &mut Tx<'_>) -> Result<Vec<AutomationRun>, StoreError> {
-    let mut all: Vec<AutomationRun> = Vec::new();
+async fn queue(tx: &mut Tx<'_>, now: Moment) -> Result<Vec<QueuedRun>, StoreError> {
+    let mut all: Vec<QueuedRun> = Vec::new();
     loop {
         let page = match all.last() {
             Some(last) => {
                 let place = (last.priority, last.queued_at, last.id.as_str().to_owned());
-                runs::queued(tx, (place.0, place.1, &place.2), PAGE).await?
+                runs::queued(tx, (place.0, place.1, &place.2), now, PAGE).await?
             }
-            None => runs::queued(tx, (i64::MIN, Moment::from_micros(0), ""), PAGE).await?,
+            None => runs::queued(tx, (i64::MIN, Moment::from_micros(0), ""), now, PAGE).await?,
         };
         let is_last = (page.len() as i64) < PAGE;
         all.extend(page);
@@ -264,7 +267,7 @@ async fn queue(tx: &mut Tx<'_>) -> Result<Vec<AutomationRun>, StoreError> {
 
 async fn hold(
     tx: &mut Tx<'_>,
-    run: &AutomationRun,
+    run: &QueuedRun,
     reason: HeldReason,
     resource: Option<&str>,
     until: Option<Moment>,
@@ -283,10 +286,13 @@ async fn begin(
     (node, root): (&str, Option<String>),
     now: Moment,
 ) -> Result<Option<Option<Duration>>, StoreError> {
-    let Ok(mut it) = Loaded::load(tx, id, true).await? else {
-        // Unreadable: the look says so.
-        runs::look_by(tx, id, now).await?;
-        return Ok(Some(None));
+    let mut it = match Loaded::load(tx, id, true).await? {
+        Ok(it) => it,
+        Err(Unloadable::Gone) => return Ok(None),
+        Err(Unloadable::Unreadable(run, why)) => {
+            unreadable::block(tx, *run, &why, now).await?;
+            return Ok(Some(None));
+        }
     };
     let Ok(status) = next(it.run.status, RunEvent::Claim) else { return Ok(None) };
     let agents = it.agents(tx).await?;
@@ -335,8 +341,13 @@ async fn fail(
     draws: &mut Draws,
     now: Moment,
 ) -> Result<(), StoreError> {
-    let Ok(mut it) = Loaded::load(tx, id, true).await? else {
-        return runs::look_by(tx, id, now).await;
+    let mut it = match Loaded::load(tx, id, true).await? {
+        Ok(it) => it,
+        Err(Unloadable::Gone) => return Ok(()),
+        Err(Unloadable::Unreadable(run, words)) => {
+            unreadable::block(tx, *run, &words, now).await?;
+            return Ok(());
+        }
     };
     let reason = no_folder(why);
     let order = Order::new(StopAt::Failed, StopKind::GuardrailStopped, Some(reason.clone()));

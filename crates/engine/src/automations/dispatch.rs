@@ -40,6 +40,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
 }
 
 async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
+    let mut failed = false;
     loop {
         let now = engine.clock.now();
         let due = engine
@@ -54,11 +55,15 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
                 Box::pin(async move { deliver(tx, attempt, admission).await })
             });
             if let Err(error) = woken.await {
+                // One step's trouble is not another's: it is said, and comes again.
                 tracing::warn!(%run, node = %attempt.node_id, %error, "cannot wake the agent of a step");
-                return Ok(engine.settings.period);
+                failed = true;
             }
             engine.automations.tend.notify_one();
             engine.automations.status.notify_one();
+        }
+        if failed {
+            return Ok(engine.settings.period);
         }
     }
     let next = engine.read((), |tx, ()| Box::pin(nodes::next_ordered(tx))).await?;
@@ -233,6 +238,9 @@ fn request(it: &Loaded, node: &Node, attempt: &Attempt, key: &AttemptKey) -> Wak
     told["output"] = json!(node.output);
     told["scope"] = json!(node.scope);
     told["kind"] = json!(node.kind);
+    if node.repeatable == Some(false) {
+        told["repeatable"] = json!(false);
+    }
     let limits = it.limits();
     if limits.max_tokens.is_some() || limits.max_cost_cents.is_some() {
         told["limited"] = json!(true);

@@ -113,6 +113,8 @@ fn ended(under: &Under, lies: &found::Found) -> Ended {
             left: lies.left.clone(),
             outside: lies.outside.clone(),
             stopped,
+            // Nobody knows.
+            began: true,
         };
     };
     let outcome = match run.status {
@@ -134,6 +136,7 @@ fn ended(under: &Under, lies: &found::Found) -> Ended {
         left: lies.left.clone(),
         outside: lies.outside.clone(),
         stopped,
+        began: run.started_at.is_some(),
     }
 }
 

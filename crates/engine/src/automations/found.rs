@@ -52,12 +52,21 @@ pub(super) fn look(root: Option<&str>, contract: Option<&Contract>) -> Found {
 }
 
 /// What changed below a folder since then and is out of bounds. A file is told by the time of its last change that the
-/// file system keeps, which nobody can set back; what was made, renamed or removed, by that of its folder.
-pub(super) fn outside(root: &str, bounds: &Bounds, since: Moment) -> Vec<String> {
+/// file system keeps, which nobody can set back; what was made, renamed or removed, by that of its folder. Large folders
+/// take their time; nobody reads what is answered after `gives_up`.
+pub(super) fn outside(
+    root: &str,
+    bounds: &Bounds,
+    since: Moment,
+    gives_up: &dyn Fn() -> bool,
+) -> Vec<String> {
     let mut found = Vec::new();
     let mut looked_at = 0;
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
+        if gives_up() {
+            break;
+        }
         let whole = Path::new(root).join(&folder);
         let before = found.len();
         // Who may not be looked into was so before: a change of that shows in the folder that holds it.
@@ -176,7 +185,8 @@ mod tests {
         let name = root.to_str().unwrap();
         let docs = bounds(&serde_json::json!({ "writable": ["docs"], "denied": ["docs/private"] }));
         let since = a_tick_later(&aside);
-        let look = || outside(name, &docs, since);
+        let never = || false;
+        let look = || outside(name, &docs, since, &never);
         assert_eq!(look(), [""; 0]);
         std::fs::create_dir_all(root.join("docs/new")).unwrap();
         std::fs::write(root.join("docs/new/a.md"), "two").unwrap();
@@ -204,7 +214,7 @@ mod tests {
             removed("target"),
         ];
         assert_eq!(look(), expected);
-        assert_eq!(outside(name, &docs, Moment::from_micros(i64::MAX)), [""; 0]);
+        assert_eq!(outside(name, &docs, Moment::from_micros(i64::MAX), &never), [""; 0]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use super::loaded::{Loaded, Unloadable};
 use super::questions::bind;
 use super::stopping::{self, Order};
 use super::telling::{self, Note};
+use super::unreadable;
 use crate::activity::Author;
 use crate::processes::beside;
 use crate::{Engine, EngineError, Inner, sweeps};
@@ -322,6 +323,13 @@ async fn approve(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) 
 /// The run goes on after a decision: at once when it is at work, or as soon as it has a place.
 async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, now: Moment) -> Result<(), StoreError> {
     let was = it.run.status;
+    if was == AutomationRunStatus::Queued {
+        // It waits for a retry of another step, or for its place: what the decision lets begin does not wait for the first.
+        it.run.not_before = None;
+        it.run.held_reason = None;
+        it.run.held_resource = None;
+        it.run.held_until = None;
+    }
     if let Ok(status) = next(was, RunEvent::Decided) {
         if status == AutomationRunStatus::Queued {
             requeue(&mut it.run, now);
@@ -366,6 +374,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
 
 /// What their time does to gates: each by itself, guarded by what was seen.
 async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
+    let mut failed = false;
     loop {
         let now = engine.clock.now();
         let due =
@@ -380,14 +389,19 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
                 Box::pin(async move { act(tx, &run, &gate, &mut draws, now).await })
             });
             if let Err(error) = acted.await {
+                // One gate's trouble is not another's: it is said, and comes again.
                 tracing::warn!(gate = %id, %error, "cannot look after the gate");
-                return Ok(engine.settings.period);
+                failed = true;
             }
         }
+        engine.automations.tend.notify_one();
         engine.automations.admission.notify_one();
         engine.automations.schedules.notify_one();
         engine.automations.status.notify_one();
         engine.feed.ring();
+        if failed {
+            return Ok(engine.settings.period);
+        }
     }
     let next = engine.read((), |tx, ()| Box::pin(gates::next_due(tx))).await?;
     let seldom = sweeps::seldom(engine);
@@ -405,11 +419,19 @@ async fn act(
     let Some(mut gate) = gates::get(tx, id).await?.filter(|gate| gate.status == GateStatus::Pending) else {
         return Ok(());
     };
-    let Ok(mut it) = loaded else {
-        // Nobody can decide for a run that cannot be read; a gate that stays as it is would be due for ever.
-        gate.status = GateStatus::Withdrawn;
-        gate.next_at = None;
-        return gates::update(tx, &gate).await;
+    let mut it = match loaded {
+        Ok(it) => it,
+        Err(Unloadable::Gone) => {
+            // A gate that stays as it is would be due for ever.
+            gate.status = GateStatus::Withdrawn;
+            gate.next_at = None;
+            return gates::update(tx, &gate).await;
+        }
+        // Nobody can decide for it.
+        Err(Unloadable::Unreadable(run, why)) => {
+            unreadable::block(tx, *run, &why, now).await?;
+            return Ok(());
+        }
     };
     let by = Actor { kind: ActorKind::System, id: Some("automation_gate_expiry".to_owned()) };
     let (acts, next_at) = gate::due(&open(&gate), now);

@@ -20,9 +20,13 @@ use super::telling::{self, Note};
 use crate::budgets;
 
 /// A paused run may go on without anybody asking for it.
-fn goes_on_by_itself(run: &AutomationRun) -> bool {
+fn goes_on_by_itself(run: &AutomationRun, now: Moment) -> bool {
     match run.stop_kind {
-        Some(StopKind::StaleReaped) => true,
+        Some(StopKind::StaleReaped) => {
+            let resumes = u32::try_from(run.resumes).unwrap_or(u32::MAX);
+            let stopped_at = run.stopped_at.unwrap_or(now);
+            resumes < sweep::MOST_RESUMES && now <= stopped_at.plus(sweep::RESUME_WINDOW)
+        }
         Some(StopKind::GuardrailStopped) => run.guardrail == Some(Guardrail::SpendPause),
         _ => false,
     }
@@ -30,13 +34,15 @@ fn goes_on_by_itself(run: &AutomationRun) -> bool {
 
 /// When a run that has stopped is looked at if nothing happens to it: rings come first.
 pub(super) fn look_at(run: &AutomationRun, now: Moment) -> Option<Moment> {
-    let waits = run.status == AutomationRunStatus::Paused && goes_on_by_itself(run);
+    let waits = run.status == AutomationRunStatus::Paused && goes_on_by_itself(run, now);
     waits.then(|| now.plus(LOOK_AGAIN))
 }
 
 /// A paused run goes on by itself, when what stopped it is over (spec/automations.md 2.4). True: it waits for a place.
 pub(super) async fn resume(tx: &mut Tx<'_>, it: &mut Loaded, now: Moment) -> Result<bool, StoreError> {
-    it.run.look_at = look_at(&it.run, now);
+    let is_left =
+        it.run.stop_kind == Some(StopKind::StaleReaped) && it.definition.policy.resume_stale == Some(false);
+    it.run.look_at = look_at(&it.run, now).filter(|_| !is_left);
     if it.run.look_at.is_none() {
         return Ok(false);
     }

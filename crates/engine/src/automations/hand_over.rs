@@ -69,7 +69,8 @@ async fn start(
         trigger: TriggerType::After,
         detail: Some(detail),
         inputs,
-        idempotency_key: Some(format!("after:{}:{}", it.run.id, it.run.epoch)),
+        // What is told of it before and after counts on: no two hand-overs share a key, and the same one has the same.
+        idempotency_key: Some(format!("after:{}:{}", it.run.id, it.run.history_seq)),
         body_hash: String::new(),
         priority: None,
         actor: Actor::system("automation"),

@@ -191,10 +191,7 @@ impl Loaded {
 
     /// Time at work is counted up to now; the run leaves its place.
     pub(super) fn leave_work(&mut self, now: Moment) {
-        if let Some(since) = self.run.working_since.take() {
-            let worked = i64::try_from(now.since(since).as_micros()).unwrap_or(i64::MAX);
-            self.run.worked_micros = self.run.worked_micros.saturating_add(worked);
-        }
+        count_work(&mut self.run, now);
     }
 
     /// Has nodes made again: their outputs and what was tried is forgotten, and attempts under way no longer count.
@@ -289,11 +286,21 @@ impl Loaded {
 }
 
 impl Under {
-    /// When it may have begun to change things; earlier than that, nothing is its doing.
-    pub(super) fn began_at(&self) -> Moment {
-        // A run that carries on for another one says nothing of when that one began.
-        let first = self.agent_run.as_ref().filter(|run| run.retry_of_run_id.is_none());
-        first.and_then(|run| run.started_at).or(self.attempt.started_at).unwrap_or(self.attempt.ordered_at)
+    /// When its first process was started, of this run or of those that it carries on for: what changed before is not
+    /// its doing. `None`: there was none, or its record is gone.
+    pub(super) async fn began_at(&self, tx: &mut Tx<'_>) -> Result<Option<Moment>, StoreError> {
+        const MOST: usize = 100;
+        let mut first: Option<Moment> = None;
+        let mut run = self.agent_run.clone();
+        for _ in 0..MOST {
+            let Some(one) = run else { break };
+            first = one.started_at.map_or(first, |at| Some(first.map_or(at, |other| at.min(other))));
+            run = match &one.retry_of_run_id {
+                Some(before) => store::runs::get(tx, before).await?.filter(|it| it.task_key == one.task_key),
+                None => None,
+            };
+        }
+        Ok(first)
     }
 
     /// The agent's run is over.
@@ -308,6 +315,14 @@ impl Under {
         self.attempt.stop_asked_at.is_some()
             && run.is_some_and(|run| run.status.is_live() && run.stop_asked_at.is_none())
             && self.agent_run.as_ref().is_some_and(|run| run.status != RunStatus::Succeeded)
+    }
+}
+
+/// A run is not at work any more: its time there is counted.
+pub(super) fn count_work(run: &mut AutomationRun, now: Moment) {
+    if let Some(since) = run.working_since.take() {
+        let worked = i64::try_from(now.since(since).as_micros()).unwrap_or(i64::MAX);
+        run.worked_micros = run.worked_micros.saturating_add(worked);
     }
 }
 

@@ -28,10 +28,12 @@ mod stopping;
 mod telling;
 mod tend;
 mod turn;
+mod unreadable;
 mod views;
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::automation::StopKind;
@@ -79,6 +81,8 @@ pub(crate) struct Bells {
     pub(crate) schedules: Notify,
     /// A budget was raised or a pause lifted since runs were last looked at.
     lifted: AtomicBool,
+    /// Runs whose workspaces are being looked at, aside from the others.
+    aside: Mutex<HashSet<AutomationRunId>>,
     /// What this server let begin.
     pub(crate) admissions: figures::Waits,
 }
@@ -89,6 +93,10 @@ impl Bells {
         {
             bell.notify_one();
         }
+    }
+
+    fn aside(&self) -> MutexGuard<'_, HashSet<AutomationRunId>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An account was parked, or works again: runs may begin that wait for it.
@@ -108,7 +116,7 @@ pub(crate) fn start(engine: &Arc<Inner>) {
     let tasks = &engine.tasks;
     let (inner, started_at) = (Arc::clone(engine), engine.clock.now());
     tasks.spawn(async move {
-        policies::end_those_that_ask(&inner, StopKind::ServerRestart, started_at).await;
+        policies::at_start(&inner, started_at).await;
     });
     tasks.spawn(tend::run(Arc::clone(engine)));
     tasks.spawn(dispatch::run(Arc::clone(engine)));
@@ -163,6 +171,11 @@ pub(crate) async fn agent_run_over(tx: &mut Tx<'_>, run: &Run, now: Moment) -> R
 /// The limits of tokens and money of its automation run hold for this run.
 pub(crate) fn is_limited(run: &Run) -> bool {
     run.context["bugleAutomation"]["limited"] == true
+}
+
+/// The step that this run works on says that nobody may repeat it without a person (`repeatable = false`).
+pub(crate) fn is_never_repeated(run: &Run) -> bool {
+    run.context["bugleAutomation"]["repeatable"] == false
 }
 
 /// A run that is under way used something; where that counts towards a limit, its automation run is looked at at once, and

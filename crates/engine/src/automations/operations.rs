@@ -14,12 +14,12 @@ use store::automations::{nodes, runs};
 
 use super::definitions::inspect;
 use super::draws::Draws;
-use super::gates;
 use super::going_on::{requeue, stops_at_once};
 use super::launch::{invalid, read};
 use super::loaded::{Loaded, Unloadable};
 use super::stopping::{self, Order};
 use super::telling::{self, Note};
+use super::{gates, unreadable};
 use crate::activity::Author;
 use crate::{Engine, EngineError};
 
@@ -137,7 +137,14 @@ async fn operate(
     if !by.is_board() {
         return Err(domain::issue::refusal::Refusal::BoardRequired.into());
     }
-    let mut it = Loaded::load(tx, id, true).await?.map_err(unloadable)?;
+    let mut it = match Loaded::load(tx, id, true).await? {
+        Ok(it) => it,
+        Err(Unloadable::Unreadable(run, why)) if asked.operation == Operation::Cancel => {
+            // It ends, as what it is; what is left of its work the next look has stopped, or finds over.
+            return end_unreadable(tx, *run, &why, by, now).await;
+        }
+        Err(why) => return Err(unloadable(why)),
+    };
     let cancels = it.run.stop_to == Some(AutomationRunStatus::Cancelled);
     if asked.operation == Operation::Cancel && (it.run.status.is_final() || cancels) {
         // Whoever asks again gets what there is.
@@ -171,6 +178,25 @@ async fn operate(
     it.run.updated_at = now;
     runs::update(tx, &it.run).await?;
     Ok(it.run)
+}
+
+async fn end_unreadable(
+    tx: &mut Tx<'_>,
+    run: AutomationRun,
+    why: &str,
+    by: &Author,
+    now: Moment,
+) -> Result<AutomationRun, EngineError> {
+    if run.status.is_at_work() {
+        // Its next look blocks it and has its work stopped.
+        runs::look_by(tx, &run.id, now).await?;
+        return Ok(run);
+    }
+    let id = run.id.clone();
+    telling::audit(tx, &run, &by.actor(), "automation.run_cancel", json!({ "operation": "cancel" }), now)
+        .await?;
+    unreadable::block(tx, run, why, now).await?;
+    runs::get(tx, &id).await?.ok_or(EngineError::NotFound("Automation run"))
 }
 
 async fn pause(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> Result<(), EngineError> {

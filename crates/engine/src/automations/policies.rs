@@ -18,25 +18,43 @@ use super::stopping::{self, Order};
 use super::telling::{self, Note};
 use crate::Inner;
 
+/// Ends the runs of this server that are to end when it starts; tried until it is done, whatever the store does meanwhile.
+pub(super) async fn at_start(engine: &Arc<Inner>, started_at: Moment) {
+    while !end_those_that_ask(engine, StopKind::ServerRestart, started_at).await {
+        tokio::select! {
+            biased;
+            () = engine.closing.cancelled() => return,
+            () = tokio::time::sleep(engine.settings.period) => {}
+        }
+    }
+}
+
 /// Ends the runs of this server that are to end when it starts or goes; those that began since `before` are of another
-/// life of it.
-pub(super) async fn end_those_that_ask(engine: &Arc<Inner>, kind: StopKind, before: Moment) {
-    if let Err(error) = try_to(engine, kind, before).await {
-        tracing::warn!(%error, %kind, "cannot end the automation runs that are to end now");
+/// life of it. False: some of them could not be.
+pub(super) async fn end_those_that_ask(engine: &Arc<Inner>, kind: StopKind, before: Moment) -> bool {
+    match try_to(engine, kind, before).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, %kind, "cannot end the automation runs that are to end now");
+            false
+        }
     }
 }
 
 async fn try_to(engine: &Arc<Inner>, kind: StopKind, before: Moment) -> Result<(), StoreError> {
     let at_work = engine.read((), |tx, ()| Box::pin(runs::at_work(tx))).await?;
     let own = at_work.into_iter().filter(|(_, _, node)| node.as_deref() == Some(&engine.settings.node_id));
+    let mut outcome = Ok(());
     for (id, _, _) in own {
         let now = engine.clock.now();
-        engine
+        let ended = engine
             .write(id, move |tx, id| Box::pin(async move { end(tx, &id, kind, before, now).await }))
-            .await?;
+            .await;
+        // One run's trouble is not another's.
+        outcome = outcome.and(ended);
     }
     engine.automations.ring();
-    Ok(())
+    outcome
 }
 
 async fn end(
@@ -49,7 +67,9 @@ async fn end(
     let Ok(mut it) = Loaded::load(tx, id, true).await? else { return Ok(()) };
     let is_older = it.run.working_since.is_some_and(|since| since < before);
     let is_asked = at_restart(&it.definition, it.run.status) == AtRestart::Fails;
-    if !is_older || !is_asked || it.run.stop_to == Some(AutomationRunStatus::Failed) {
+    // One that is to be cancelled is: somebody was told so.
+    let ends = matches!(it.run.stop_to, Some(AutomationRunStatus::Failed | AutomationRunStatus::Cancelled));
+    if !is_older || !is_asked || ends {
         return Ok(());
     }
     let (event, action) = match kind {

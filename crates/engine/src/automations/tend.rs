@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use domain::automation::AutomationRunStatus;
+use domain::automation::definition::Contract;
 use domain::automation::scope::Bounds;
 use domain::ids::{AutomationRunId, RunId};
 use domain::moment::Moment;
@@ -21,9 +22,8 @@ use store::{StoreError, Tx};
 use super::draws::Draws;
 use super::found::{self, FoundBy};
 use super::loaded::{Loaded, Unloadable};
-use super::telling::{self, Note};
 use super::turn::Turn;
-use super::{LOOK_AGAIN, endings, going_on};
+use super::{LOOK_AGAIN, endings, going_on, unreadable};
 use crate::processes::beside;
 use crate::{Inner, sweeps};
 
@@ -33,6 +33,8 @@ const BATCH: i64 = 128;
 const WIDTH: usize = 8;
 /// What came while a look was prepared is taken up at once, so often.
 const MOST_LOOKS: u32 = 5;
+/// What is done of one run in one transaction.
+const MOST_STEPS: u32 = 16;
 
 pub(super) async fn run(engine: Arc<Inner>) {
     loop {
@@ -50,6 +52,7 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
         let now = engine.clock.now();
         let due =
             engine.read((), move |tx, ()| Box::pin(async move { runs::due(tx, now, BATCH).await })).await?;
+        let due: Vec<_> = due.into_iter().filter(|id| !engine.automations.aside().contains(id)).collect();
         if due.is_empty() || engine.closing.is_cancelled() {
             break;
         }
@@ -74,7 +77,9 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
     }
     let next = engine.read((), |tx, ()| Box::pin(runs::next_due(tx))).await?;
     let wait = next.map_or(sweeps::seldom(engine), |at| at.since(engine.clock.now()));
-    Ok(wait.clamp(Duration::from_millis(5), sweeps::seldom(engine)))
+    // One that is looked at aside is due until that is done, and rings then.
+    let least = if engine.automations.aside().is_empty() { 5 } else { 250 };
+    Ok(wait.clamp(Duration::from_millis(least), sweeps::seldom(engine)))
 }
 
 /// Something was lifted: whoever waited for it is looked at now. The minute that such runs name finds what a lost ring, or
@@ -129,68 +134,118 @@ const TOOK_TOO_LONG: &str = "Stopped by its automation: it took too long";
 /// Looks at one run.
 pub(super) async fn look_after(engine: &Arc<Inner>, id: &AutomationRunId) -> Result<(), StoreError> {
     for _ in 0..MOST_LOOKS {
-        let seen = prepare(engine, id).await?;
-        let now = engine.clock.now();
-        let context = (id.clone(), seen, Draws::new(engine.dice.bytes()), engine.dice.fraction());
-        let done = engine.write(context, move |tx, (id, seen, mut draws, chance)| {
-            Box::pin(async move { look(tx, &id, &seen, (chance, &mut draws), now).await })
-        });
-        let done = done.await?;
-        engine.feed.ring();
-        engine.automations.status.notify_one();
-        if done.moved {
-            engine.automations.admission.notify_one();
-            engine.automations.schedules.notify_one();
+        let unseen = engine.read(id.clone(), |tx, id| Box::pin(async move { unseen(tx, &id).await })).await?;
+        if unseen.is_long() && !engine.processes.never_blocks() {
+            look_aside(engine, id.clone(), unseen);
+            return Ok(());
         }
-        if done.ordered {
-            engine.automations.dispatch.notify_one();
-        }
-        if done.asked {
-            engine.automations.gates.notify_one();
-        }
-        for (run, words) in done.stops {
-            engine.stop_for_automation(&run, words).await;
-        }
-        if !done.again {
+        let seen = beside(&engine.processes, move || unseen.look(&|| false)).await.unwrap_or_default();
+        if !look_with(engine, id, seen).await? {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// Looks at the workspace: whether it is there, and what lies there of what ended.
-async fn prepare(engine: &Arc<Inner>, id: &AutomationRunId) -> Result<Seen, StoreError> {
-    let loaded =
-        engine.read(id.clone(), |tx, id| Box::pin(async move { Loaded::load(tx, &id, false).await }));
-    let Ok(loaded) = loaded.await? else { return Ok(Seen::default()) };
-    let over: Vec<_> = loaded
-        .live
-        .iter()
-        .filter(|under| under.is_over() && under.attempt.counts)
-        .map(|under| {
-            let id = &under.attempt.node_id;
-            let node = loaded.definition.node(id);
-            let key = (id.clone(), under.attempt.attempt);
-            let contract = node.and_then(|node| node.output.clone());
-            let bounds =
-                node.filter(|node| node.scope.is_some()).and_then(|_| Bounds::of(&loaded.definition, id));
-            (key, contract, bounds.map(|bounds| (bounds, under.began_at())))
-        })
-        .collect();
-    let Some(root) = loaded.run.root else {
-        let nothing = over.into_iter().map(|(key, ..)| (key, found::Found::default()));
-        return Ok(Seen { found: nothing.collect(), is_homeless: false });
-    };
-    let look = move || {
+/// Looks at one run whose workspace takes its time, while the others go on. It is left out until that is done.
+fn look_aside(engine: &Arc<Inner>, id: AutomationRunId, unseen: Unseen) {
+    if !engine.automations.aside().insert(id.clone()) {
+        return;
+    }
+    let inner = Arc::clone(engine);
+    engine.tasks.spawn(async move {
+        let closing = inner.closing.clone();
+        let looked = beside(&inner.processes, move || unseen.look(&|| closing.is_cancelled())).await;
+        if inner.closing.is_cancelled() {
+            return;
+        }
+        let seen = looked.unwrap_or_default();
+        if let Err(error) = look_with(&inner, &id, seen).await {
+            tracing::warn!(run = %id, %error, "cannot look after the automation run");
+        }
+        inner.automations.aside().remove(&id);
+        inner.automations.tend.notify_one();
+    });
+}
+
+/// Looks at a run of which this was seen. True: something ended meanwhile, and is to be looked at.
+async fn look_with(engine: &Arc<Inner>, id: &AutomationRunId, seen: Seen) -> Result<bool, StoreError> {
+    let now = engine.clock.now();
+    let context = (id.clone(), seen, Draws::new(engine.dice.bytes()), engine.dice.fraction());
+    let done = engine.write(context, move |tx, (id, seen, mut draws, chance)| {
+        Box::pin(async move { look(tx, &id, &seen, (chance, &mut draws), now).await })
+    });
+    let done = done.await?;
+    engine.feed.ring();
+    engine.automations.status.notify_one();
+    if done.moved {
+        engine.automations.admission.notify_one();
+        engine.automations.schedules.notify_one();
+    }
+    if done.ordered {
+        engine.automations.dispatch.notify_one();
+    }
+    if done.asked {
+        engine.automations.gates.notify_one();
+    }
+    for (run, words) in done.stops {
+        engine.stop_for_automation(&run, words).await;
+    }
+    Ok(done.again)
+}
+
+/// What is to be looked at of an attempt that is over.
+struct Over {
+    key: (String, i64),
+    contract: Option<Contract>,
+    /// What it may change, and since when; `None` = whatever it changed is not held against it.
+    bounds: Option<(Bounds, Moment)>,
+}
+
+/// What is to be looked at of a run before its transaction.
+#[derive(Default)]
+struct Unseen {
+    root: Option<String>,
+    over: Vec<Over>,
+}
+
+impl Unseen {
+    /// It takes as long as its workspace is large.
+    fn is_long(&self) -> bool {
+        self.root.is_some() && self.over.iter().any(|it| it.bounds.is_some())
+    }
+
+    /// Whether the workspace is there, and what lies there of what ended.
+    fn look(self, gives_up: &dyn Fn() -> bool) -> Seen {
         let mut found = FoundBy::new();
-        for (key, contract, bounds) in over {
-            let outside = bounds.map(|(bounds, since)| found::outside(&root, &bounds, since));
-            let looked = found::look(Some(&root), contract.as_ref());
+        for Over { key, contract, bounds } in self.over {
+            let root = self.root.as_deref();
+            let outside = root
+                .zip(bounds)
+                .map(|(root, (bounds, since))| found::outside(root, &bounds, since, gives_up));
+            let looked = found::look(root, contract.as_ref());
             found.insert(key, found::Found { outside: outside.unwrap_or_default(), ..looked });
         }
-        Seen { found, is_homeless: !Path::new(&root).is_dir() }
-    };
-    Ok(beside(&engine.processes, look).await.unwrap_or_default())
+        Seen { found, is_homeless: self.root.is_some_and(|root| !Path::new(&root).is_dir()) }
+    }
+}
+
+/// What is to be looked at of a run; nothing of one that cannot be loaded.
+async fn unseen(tx: &mut Tx<'_>, id: &AutomationRunId) -> Result<Unseen, StoreError> {
+    let Ok(it) = Loaded::load(tx, id, false).await? else { return Ok(Unseen::default()) };
+    let mut over = Vec::new();
+    for under in it.live.iter().filter(|under| under.is_over() && under.attempt.counts) {
+        let id = &under.attempt.node_id;
+        let node = it.definition.node(id);
+        let bounds = node.filter(|node| node.scope.is_some()).and_then(|_| Bounds::of(&it.definition, id));
+        let since = if bounds.is_some() { under.began_at(tx).await? } else { None };
+        over.push(Over {
+            key: (id.clone(), under.attempt.attempt),
+            contract: node.and_then(|node| node.output.clone()),
+            bounds: bounds.zip(since),
+        });
+    }
+    Ok(Unseen { root: it.run.root, over })
 }
 
 impl Inner {
@@ -215,34 +270,33 @@ async fn look(
     let mut it = match Loaded::load(tx, id, true).await? {
         Ok(loaded) => loaded,
         Err(Unloadable::Gone) => return Ok(done),
-        Err(Unloadable::Unreadable(mut run, why)) => {
-            // One broken run is one blocked run, and says so.
-            if !run.status.is_final() {
-                run.status = AutomationRunStatus::Blocked;
-                run.detail = Some(format!("its definition cannot be read: {why}"));
-                run.finished_at = Some(now);
-                let note = Note::run("run_blocked_corrupt_checkpoint").because(run.detail.clone());
-                telling::tell(tx, &mut run, note, now).await?;
-                done.moved = true;
-            }
-            run.look_at = None;
-            run.updated_at = now;
-            runs::update(tx, &run).await?;
+        Err(Unloadable::Unreadable(run, why)) => {
+            let left = unreadable::block(tx, *run, &why, now).await?;
+            done.stops.extend(left.into_iter().map(|run| (run, INTERRUPTED)));
+            done.moved = true;
             return Ok(done);
         }
     };
     if it.run.status == AutomationRunStatus::Paused {
         done.moved = going_on::resume(tx, &mut it, now).await?;
-        it.run.updated_at = now;
-        runs::update(tx, &it.run).await?;
+        if done.moved {
+            it.run.updated_at = now;
+            runs::update(tx, &it.run).await?;
+        } else {
+            // Nothing has changed but when it is looked at again.
+            runs::look_again(tx, &it.run.id, it.run.look_at).await?;
+        }
         return Ok(done);
     }
     done.again = endings::collect(tx, &mut it, &seen.found, chance, now).await?;
     let is_homeless = seen.is_homeless;
     let mut turn = Turn { it: &mut it, done: &mut done, draws, is_homeless, now, look_at: None };
-    // Some steps lead to the next one at once; each of them changes the run, so this ends.
-    for _ in 0..16 {
-        if !turn.step(tx).await? {
+    // Some steps lead to the next one at once; each of them changes the run, so this ends. What is left comes next.
+    let mut steps = 0;
+    while turn.step(tx).await? {
+        steps += 1;
+        if steps == MOST_STEPS {
+            turn.look_at = Some(now);
             break;
         }
     }
@@ -254,7 +308,8 @@ async fn look(
         }
     }
     it.run.look_at = if it.run.status.is_at_work() {
-        let level = now.plus(LOOK_AGAIN);
+        // What was not looked at before is looked at by the next pass, if nobody comes back to it at once.
+        let level = if done.again { now } else { now.plus(LOOK_AGAIN) };
         Some(look_at.map_or(level, |at| at.min(level)))
     } else {
         going_on::look_at(&it.run, now)

@@ -316,15 +316,16 @@ impl Tending<'_> {
         let answers = self.is_answered() && !self.is_answer_noted;
         let saved = self.engine.write(context, move |tx, (lease, run, progress, events)| {
             Box::pin(async move {
+                // The automation run comes before the agent's, as everywhere.
+                if to_charge.is_some() {
+                    automations::used(tx, &run, now).await?;
+                }
                 if !leases::progress(tx, &lease, &progress, now).await? {
                     return Ok(None);
                 }
                 let of_account = if answers { accounts::answered(tx, &run.id, now).await? } else { None };
                 let charged = match to_charge {
-                    Some(used) => {
-                        automations::used(tx, &run, now).await?;
-                        budgets::charge(tx, &run, used, now).await?
-                    }
+                    Some(used) => budgets::charge(tx, &run, used, now).await?,
                     None => budgets::Charged::default(),
                 };
                 if let Some(told) = of_account {

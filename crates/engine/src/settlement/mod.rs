@@ -120,7 +120,8 @@ pub(crate) async fn settle(task: &mut Tending<'_>, process: ProcessEnd, exit: Op
         fresh_start_used: task.run.fresh_start_used,
         stop_asked,
         done_before_stop: task.account.done_before_stop,
-        repeatable: adapter.is_some_and(|adapter| adapter.is_repeatable(&task.agent.adapter_config)),
+        repeatable: adapter.is_some_and(|adapter| adapter.is_repeatable(&task.agent.adapter_config))
+            && !automations::is_never_repeated(&task.run),
         process_loss_retries: task.run.process_loss_retries,
     };
     let gone = task.run.session_before.clone().filter(|_| ending.found_session_gone());

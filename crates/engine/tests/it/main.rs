@@ -6,6 +6,7 @@
 mod agents;
 mod approvals;
 mod automation_audit;
+mod automation_edges;
 mod automation_retention;
 mod automation_upkeep;
 mod automations;

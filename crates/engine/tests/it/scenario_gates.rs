@@ -494,8 +494,14 @@ impl Round {
         self.world
             .read(move |tx| {
                 Box::pin(async move {
-                    let queued =
-                        runs::queued(tx, (i64::MIN, Moment::from_micros(0), ""), 10_000).await?.len();
+                    let queued = runs::queued(
+                        tx,
+                        (i64::MIN, Moment::from_micros(0), ""),
+                        Moment::from_micros(i64::MAX),
+                        10_000,
+                    )
+                    .await?
+                    .len();
                     let due = gates::due(tx, now, 10_000).await?.len();
                     Ok(queued + due + runs::at_work(tx).await?.len())
                 })

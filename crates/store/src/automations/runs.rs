@@ -266,22 +266,64 @@ pub async fn open_of(
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Returns runs that wait to begin, in their order, behind a place.
+/// A run that waits to begin, as far as that is decided by: inputs may be large, and queues long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedRun {
+    pub id: AutomationRunId,
+    pub automation_id: AutomationId,
+    pub priority: i64,
+    pub queued_at: Moment,
+    pub root: Option<String>,
+    pub not_before: Option<Moment>,
+    pub held_reason: Option<HeldReason>,
+    pub held_resource: Option<String>,
+    pub held_until: Option<Moment>,
+}
+
+from_row!(QueuedRun {
+    id,
+    automation_id,
+    priority,
+    queued_at,
+    root,
+    not_before,
+    held_reason,
+    held_resource,
+    held_until
+});
+
+/// Returns runs that wait to begin, in their order, behind a place. Left out are those that are on record as held and
+/// cannot begin at `now`, whatever is free: of automations that are paused, and before their time
+/// ([`next_not_before`]).
 pub async fn queued(
     tx: &mut Tx<'_>,
     after: (i64, Moment, &str),
+    now: Moment,
     limit: i64,
-) -> Result<Vec<AutomationRun>, StoreError> {
+) -> Result<Vec<QueuedRun>, StoreError> {
     tx.rows_as(
-        sql!(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM automation_runs WHERE status = 'queued' AND (priority, queued_at, id) > ($1, $2, $3) \
-             ORDER BY priority, queued_at, id LIMIT $4"
-        )),
-        p![after.0, after.1, after.2, limit],
+        sql!(
+            "SELECT id, automation_id, priority, queued_at, root, not_before, held_reason, held_resource, held_until \
+             FROM automation_runs WHERE status = 'queued' AND (priority, queued_at, id) > ($1, $2, $3) \
+             AND NOT (COALESCE(held_reason, '') = 'retry_backoff' AND COALESCE(not_before, $4) > $4) \
+             AND NOT (COALESCE(held_reason, '') = 'paused' AND EXISTS (SELECT 1 FROM automations AS a \
+             WHERE a.id = automation_runs.automation_id AND a.status = 'paused')) \
+             ORDER BY priority, queued_at, id LIMIT $5"
+        ),
+        p![after.0, after.1, after.2, now, limit],
     )
     .await
+}
+
+/// Returns the first time that a run waits for.
+pub async fn next_not_before(tx: &mut Tx<'_>, now: Moment) -> Result<Option<Moment>, StoreError> {
+    let row = tx
+        .one(
+            sql!("SELECT MIN(not_before) FROM automation_runs WHERE status = 'queued' AND not_before > $1"),
+            p![now],
+        )
+        .await?;
+    row.map_or(Ok(None), |row| row.get(0))
 }
 
 /// Returns the runs that are at work, each with its workspace and the server that let it begin.
@@ -341,6 +383,19 @@ pub async fn look_by(tx: &mut Tx<'_>, id: &AutomationRunId, at: Moment) -> Resul
              ELSE look_at END WHERE id = $1"
         ),
         p![id, at],
+    )
+    .await
+}
+
+/// Writes when a paused run is looked at next, and nothing else of it.
+pub async fn look_again(
+    tx: &mut Tx<'_>,
+    id: &AutomationRunId,
+    look_at: Option<Moment>,
+) -> Result<(), StoreError> {
+    tx.run(
+        sql!("UPDATE automation_runs SET look_at = $2 WHERE id = $1 AND status = 'paused'"),
+        p![id, look_at],
     )
     .await
 }

@@ -18,7 +18,7 @@ use store::automations::gates::{self, GateRow};
 use store::automations::history::{self, Entry};
 use store::automations::nodes::{self, Attempt, NodeRow};
 use store::automations::retention;
-use store::automations::runs::{self, AutomationRun};
+use store::automations::runs::{self, AutomationRun, QueuedRun};
 use store::companies::{self, Company};
 use store::{Rule, Settings, Store, StoreError, Target, Tx, statement};
 
@@ -420,15 +420,16 @@ both_stores! {
             // What no longer waits is not held.
             runs::hold(tx, &"w".into(), Some(HeldReason::Capacity), None, None).await?;
             Ok((
-                runs::queued(tx, (i64::MIN, START, ""), 2).await?,
-                runs::queued(tx, (2, at(1), "r1"), 9).await?,
+                runs::queued(tx, (i64::MIN, START, ""), at(60), 2).await?,
+                runs::queued(tx, (2, at(1), "r1"), at(60), 9).await?,
                 runs::at_work(tx).await?,
                 runs::open_of(tx, &"notes".into(), "p", 3).await?,
                 runs::count_open(tx, &"notes".into()).await?,
                 runs::count_unfinished(tx).await?,
             ))
         })).await;
-        assert_eq!((ids(&first), ids(&rest)), (vec!["r9", "r1"], vec!["r1b", "r2"]));
+        let of = |runs: &[QueuedRun]| texts(&runs.iter().map(|run| run.id.clone()).collect::<Vec<_>>()).join(" ");
+        assert_eq!((of(&first), of(&rest)), ("r9 r1".to_owned(), "r1b r2".to_owned()));
         assert_eq!((rest[1].held_reason, rest[1].held_until), (Some(HeldReason::Capacity), Some(at(50))));
         assert_eq!(at_work, [("p".into(), None, None), ("w".into(), Some("/srv".into()), Some("n1".into()))]);
         assert_eq!(texts(&open), ["r1", "r1b", "r2"]);

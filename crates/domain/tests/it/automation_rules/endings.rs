@@ -176,6 +176,10 @@ const COUNTS: &[[&str; 5]] = &[
     ["failed process_lost", "0 0 0", "{\"repeatable\":false}", "blocked", "0 0 1"],
     ["failed process_lost", "0 0 0", "{\"repeatable\":true}", "pending", "0 0 1"],
     ["failed adapter_failed", "0 0 0", "{\"repeatable\":false}", "pending", "1 0 0"],
+    ["timed_out timeout", "0 0 0", "{\"repeatable\":false}", "blocked", "1 0 0"],
+    ["cancelled, took too long", "0 0 0", "{\"repeatable\":false}", "blocked", "1 0 0"],
+    ["cancelled, interrupted", "0 0 0", "{\"repeatable\":false}", "blocked", "0 0 0"],
+    ["cancelled, interrupted before it began", "0 0 0", "{\"repeatable\":false}", "pending", "0 0 0"],
     ["cancelled, interrupted", "2 2 10", "{}", "pending", "2 2 10"],
     ["cancelled, interrupted", "0 0 99", "{}", "pending", "0 0 99"],
     ["cancelled by a person", "0 0 0", "{}", "failed", "0 0 0"],
@@ -325,10 +329,11 @@ fn ended(cell: &str, words: &str) -> Ended {
         left: Vec::new(),
         outside: Vec::new(),
         stopped: match stopped {
-            "interrupted" => Some(Stopped::Interrupted),
+            "interrupted" | "interrupted before it began" => Some(Stopped::Interrupted),
             "took too long" => Some(Stopped::Timeout),
             _ => None,
         },
+        began: !cell.ends_with("before it began"),
     }
 }
 
