@@ -1,7 +1,9 @@
 //! A company file as text: TOML, YAML or JSON, whichever a person likes best. What it says is the server's to judge.
 
+use std::fmt;
 use std::path::Path;
 
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
 use crate::failure::Failure;
@@ -61,10 +63,14 @@ pub(crate) fn read(text: &str, format: Option<Format>) -> Result<Json, Failure> 
     let format = format.unwrap_or_else(|| Format::of_text(text));
     let read = match format {
         Format::Toml => toml::from_str::<toml::Table>(text)
-            .map(|table| of_toml(toml::Value::Table(table)))
-            .map_err(|error| error.to_string()),
-        Format::Yaml => serde_saphyr::from_str::<Json>(text).map_err(|error| error.to_string()),
-        Format::Json => serde_json::from_str::<Json>(text).map_err(|error| error.to_string()),
+            .map_err(|error| error.to_string())
+            .and_then(|table| of_toml(toml::Value::Table(table))),
+        Format::Yaml => {
+            serde_saphyr::from_str::<Clear>(text).map(|read| read.0).map_err(|error| error.to_string())
+        }
+        Format::Json => {
+            serde_json::from_str::<Clear>(text).map(|read| read.0).map_err(|error| error.to_string())
+        }
     };
     read.map_err(|error| {
         let message = format!("the file is not {}: {}", format.name(), error.trim());
@@ -92,18 +98,102 @@ pub(crate) fn write(document: &Json, format: Format) -> Result<String, Failure> 
     Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
 }
 
+/// A number that a document can hold.
+fn number(number: f64) -> Result<Json, String> {
+    serde_json::Number::from_f64(number)
+        .map(Json::Number)
+        .ok_or_else(|| format!("{number:?} is a number that no company file can hold"))
+}
+
 /// What TOML knows beside what JSON does is a time, and a time is a text.
-fn of_toml(value: toml::Value) -> Json {
-    match value {
+fn of_toml(value: toml::Value) -> Result<Json, String> {
+    Ok(match value {
         toml::Value::String(text) => Json::String(text),
         toml::Value::Integer(number) => Json::from(number),
-        toml::Value::Float(number) => Json::from(number),
+        toml::Value::Float(float) => number(float)?,
         toml::Value::Boolean(value) => Json::Bool(value),
         toml::Value::Datetime(time) => Json::String(time.to_string()),
-        toml::Value::Array(items) => Json::Array(items.into_iter().map(of_toml).collect()),
-        toml::Value::Table(table) => {
-            Json::Object(table.into_iter().map(|(key, value)| (key, of_toml(value))).collect())
+        toml::Value::Array(items) => {
+            Json::Array(items.into_iter().map(of_toml).collect::<Result<_, String>>()?)
         }
+        toml::Value::Table(table) => {
+            let read = table.into_iter().map(|(key, value)| {
+                let value = of_toml(value).map_err(|error| format!("{key}: {error}"))?;
+                Ok((key, value))
+            });
+            Json::Object(read.collect::<Result<_, String>>()?)
+        }
+    })
+}
+
+/// A document in which no key stands twice in one table and every number is one: what is read is what people see.
+struct Clear(Json);
+
+impl<'de> Deserialize<'de> for Clear {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Clear, D::Error> {
+        deserializer.deserialize_any(Reader).map(Clear)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Json;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a text, a number, true or false, nothing, a list or a table")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::from(value))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::from(value))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json, E> {
+        number(value).map_err(E::custom)
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Json, E> {
+        Ok(Json::from(value))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(Reader)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut read = Vec::new();
+        while let Some(Clear(item)) = items.next_element()? {
+            read.push(item);
+        }
+        Ok(Json::Array(read))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Json, A::Error> {
+        let mut read = Map::new();
+        while let Some(key) = fields.next_key::<String>()? {
+            if read.contains_key(&key) {
+                return Err(de::Error::custom(format!("`{key}` stands twice in one table")));
+            }
+            let Clear(value) = fields.next_value()?;
+            read.insert(key, value);
+        }
+        Ok(Json::Object(read))
     }
 }
 
@@ -257,6 +347,23 @@ mod tests {
             let failure = read(text, None).unwrap_err();
             assert!(failure.message.starts_with(&format!("the file is not {format}")), "{failure}");
             assert!(failure.message.contains(line), "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_one_of_two_would_hide_and_numbers_that_are_none_are_refused() {
+        for (text, words) in [
+            ("{\"version\": 1, \"agents\": [{\"name\": \"a\", \"name\": \"b\"}]}", "name"),
+            ("version: 1\nagents: []\nagents: []", "agents"),
+            ("version = 1\nversion = 2", "version"),
+            ("version = 1\n[a]\nb = nan", "b: NaN"),
+            ("version = 1\n[a]\nb = [1.5, -inf]", "-inf"),
+            ("version: 1\na: .nan", ".nan"),
+            ("version: 1\na: -.inf", "-.inf"),
+        ] {
+            let failure = read(text, None).unwrap_err();
+            assert_eq!(failure.code, "company_file.malformed", "{text}");
+            assert!(failure.message.contains(words), "{text}: {failure}");
         }
     }
 

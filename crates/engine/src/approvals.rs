@@ -365,7 +365,8 @@ async fn ask(
     Ok(approval)
 }
 
-async fn decide(
+/// Decides a request, with all that follows from it.
+pub(crate) async fn decide(
     tx: &mut Tx<'_>,
     scribe: &mut Scribe,
     locks: &Locks,

@@ -65,6 +65,14 @@ impl EngineError {
     pub(crate) fn refused_with(kind: Kind, message: impl Into<String>, details: Json) -> EngineError {
         EngineError::Refused { kind, message: message.into(), details: Some(details) }
     }
+
+    /// A name that is given once is given.
+    pub(crate) fn taken(thing: &str, name: &str) -> EngineError {
+        EngineError::Conflict {
+            message: format!("the company has the {thing} `{name}` by now"),
+            details: None,
+        }
+    }
 }
 
 impl From<Refusal> for EngineError {

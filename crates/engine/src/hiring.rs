@@ -4,11 +4,11 @@
 //! configuration may hold is `agents`.
 
 use domain::access::{Grant, guard};
-use domain::agent::AgentStatus;
+use domain::agent::{AgentStatus, url_key};
 use domain::budget::policy::Draft as BudgetDraft;
 use domain::budget::{Scope, ScopeKind, WindowKind};
 use domain::ids::{AgentId, CompanyId, IssueId};
-use domain::issue::refusal::Kind;
+use domain::issue::refusal::{Kind, Refusal};
 use serde_json::{Value as Json, json};
 use store::agents::{self, Agent};
 use store::approvals::{self, Approval, Linker};
@@ -17,7 +17,7 @@ use store::{StoreError, Tx, audit, companies};
 
 use crate::activity::{Author, Scribe};
 use crate::agents::{AgentDraft, ENV, acting_agent, drafted, insert_numbered};
-use crate::approvals::ApprovalVerdict;
+use crate::approvals::{ApprovalVerdict, decide};
 use crate::issues::{Locks, of_company};
 use crate::secrets::bindings;
 use crate::{Engine, EngineError, agent_defaults, budgets, stops};
@@ -79,6 +79,43 @@ impl Engine {
         let hired = hired.await?;
         self.inner.timers.notify_one();
         Ok(hired)
+    }
+
+    /// Takes an agent on that a person has decided on: in a company that decides on each, the request and its approval are
+    /// one transaction with the hire. A name that is taken gets no number, it is refused.
+    pub(crate) async fn hire_decided(
+        &self,
+        company: &CompanyId,
+        draft: AgentDraft,
+        by: &Author,
+    ) -> Result<Agent, EngineError> {
+        if !by.is_board() {
+            return Err(Refusal::BoardRequired.into());
+        }
+        self.inner.refuse_bare_secrets(ENV, bindings::env_of(&draft.adapter_config))?;
+        let seed = agent_defaults::seed(&*self.inner.dice);
+        let agent = drafted(AgentId(self.new_id()), company, draft, self.now(), seed)?;
+        let hired =
+            self.inner.change_widely(by, Locks::default(), agent, move |tx, mut scribe, locks, agent| {
+                Box::pin(async move {
+                    let (company, name) = (agent.company_id.clone(), agent.name.clone());
+                    companies::lock(tx, &company).await?.ok_or(EngineError::NotFound("Company"))?;
+                    let taken = agents::named(tx, &company, &name, &url_key(&name)).await?;
+                    let (agent, asked) = hire(tx, &mut scribe, agent, &[]).await?;
+                    if !taken.is_empty() || agent.name != name {
+                        return Err(EngineError::taken("agent", &name).into());
+                    }
+                    let Some(asked) = asked else { return Ok(agent) };
+                    let own = Locks { agents: [agent.id.clone()].into(), ..Locks::default() };
+                    let verdict = (ApprovalVerdict::Approve, None, None);
+                    decide(tx, &mut scribe, &locks.with(&own), &asked.id, verdict, seed).await?;
+                    Ok(agents::get(tx, &agent.id).await?.ok_or(EngineError::NotFound("Agent"))?)
+                })
+            });
+        let agent = hired.await?;
+        self.inner.timers.notify_one();
+        self.inner.doorbell.ring(&agent.id);
+        Ok(agent)
     }
 
     /// Lets an agent in that waits for its approval; the request that it waits with is approved.

@@ -63,6 +63,7 @@ mod sweeps;
 mod task_scope;
 mod transcript;
 mod tree;
+mod turns;
 mod unwritten;
 mod wakes;
 mod watchdog;
@@ -169,6 +170,8 @@ pub(crate) struct Inner {
     pub(crate) transcripts: transcript::Sittings,
     /// One change at a time for each git repository.
     pub(crate) repositories: workspaces::Repositories,
+    /// One file at a time is applied to a company.
+    pub(crate) company_files: turns::Turns<domain::ids::CompanyId>,
     /// Places for processes on this node.
     pub(crate) slots: Arc<Slots>,
     /// Runs that this engine tends: handles, not truth.
@@ -277,6 +280,7 @@ impl Engine {
             feed: Feed::new(),
             transcripts: transcript::Sittings::default(),
             repositories: workspaces::Repositories::default(),
+            company_files: turns::Turns::default(),
             slots: Arc::new(Slots::new(settings.max_runs, going_on)),
             tended: Mutex::default(),
             timers: Notify::new(),

@@ -113,6 +113,14 @@ pub async fn list(
     .await
 }
 
+/// Whether a company has a goal of this title.
+pub async fn is_titled(tx: &mut Tx<'_>, company: &CompanyId, title: &str) -> Result<bool, StoreError> {
+    let found = tx
+        .one(sql!("SELECT 1 FROM goals WHERE company_id = $1 AND title = $2 LIMIT 1"), p![company, title])
+        .await?;
+    Ok(found.is_some())
+}
+
 /// Returns the goal that everything of a company serves by default: the oldest active root at company level, else the
 /// oldest root there, else the oldest there.
 pub async fn default_of(tx: &mut Tx<'_>, company: &CompanyId) -> Result<Option<Goal>, StoreError> {

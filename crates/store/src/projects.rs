@@ -70,6 +70,14 @@ pub async fn insert(tx: &mut Tx<'_>, project: &Project) -> Result<bool, StoreErr
     Ok(added == 1)
 }
 
+/// Whether a company has a project of this very name.
+pub async fn is_named(tx: &mut Tx<'_>, company: &CompanyId, name: &str) -> Result<bool, StoreError> {
+    let found = tx
+        .one(sql!("SELECT 1 FROM projects WHERE company_id = $1 AND name = $2 LIMIT 1"), p![company, name])
+        .await?;
+    Ok(found.is_some())
+}
+
 /// Writes everything that a patch may change; returns false when the short name is taken by another project.
 pub async fn update(tx: &mut Tx<'_>, project: &Project) -> Result<bool, StoreError> {
     let taken = tx

@@ -127,6 +127,11 @@ impl Entry {
         self.fields.get(field).filter(|value| value.is_object()).cloned()
     }
 
+    /// Whether a field says something else than it did before.
+    pub fn is_other(&self, before: &Entry, field: &str) -> bool {
+        self.fields.get(field) != before.fields.get(field)
+    }
+
     /// What a field holds, or its default.
     fn value(&self, field: &str) -> Option<Json> {
         self.fields.get(field).cloned().or_else(|| schema::default_of(self.section, field))
@@ -172,11 +177,14 @@ impl Mistake {
 }
 
 /// The key of a name: agents and projects are the same whatever the case and the signs of their names, as everywhere in
-/// the program; the names of others are compared as they are.
+/// the program; the names of others are compared as they are. For agents each letter that is not one of a to z is a sign,
+/// too: `Müller` and `Möller` have one short name, and a company has one of them. Projects may differ in such letters, as
+/// their short names then have digits of their ids.
 pub fn key_of(section: Section, name: &str) -> String {
     let name = name.trim();
     match section {
-        Section::Agents | Section::Projects if name.is_ascii() && !url_key(name).is_empty() => url_key(name),
+        Section::Agents if !url_key(name).is_empty() => url_key(name),
+        Section::Projects if name.is_ascii() && !url_key(name).is_empty() => url_key(name),
         // Values in an address are told to nobody: it is the same one without them.
         Section::Webhooks => place::shown(name),
         _ => name.to_owned(),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use super::schema::{Absent, ENVIRONMENT, Field, Holds, default_of, derived, fields};
 use super::{Document, Entry, MARK, Mistake, Section, key_of};
+use crate::instructions::{ENTRY, ENTRY_KEY, FILE_KEY, MODE_KEY, ROOT_KEY};
 use crate::words;
 
 words!(
@@ -109,8 +110,7 @@ impl Planner<'_> {
             self.wrong(&entry.place, message, "give them different names first, then apply again");
             return None;
         }
-        let waits = |name: &String| key_of(section, name) == entry.key;
-        if section == Section::Agents && there.is_empty() && self.wish.waiting.iter().any(waits) {
+        if section == Section::Agents && there.is_empty() && self.waits(&entry.key) {
             let message = format!("the agent `{}` waits for its approval", entry.name);
             self.wrong(&entry.place, message, "decide it first: bugle approval list");
             return None;
@@ -124,6 +124,7 @@ impl Planner<'_> {
                 self.keep_parts(&mut after, before);
             }
         }
+        self.look_at_entry(before.as_ref(), &after);
         let changed = differences(section, before.as_ref(), &after);
         if before.is_some() && changed.is_empty() {
             return None;
@@ -187,8 +188,7 @@ impl Planner<'_> {
             self.wrong(path, message, "give them different names first, then apply again");
         }
         let Some(found) = found else {
-            let waits = |waiting: &String| key_of(section, waiting) == key;
-            let is_waiting = section == Section::Agents && self.wish.waiting.iter().any(waits);
+            let is_waiting = section == Section::Agents && self.waits(&key);
             if is_wanted && !is_waiting {
                 let thing = section.thing();
                 let hint = format!("name one that the file or the company has: bugle {thing} list");
@@ -200,6 +200,32 @@ impl Planner<'_> {
         Json::from(named.name.as_str())
     }
 
+    /// An agent of this key waits for its approval.
+    fn waits(&self, key: &str) -> bool {
+        self.wish.waiting.iter().any(|name| key_of(Section::Agents, name) == key)
+    }
+
+    /// Whether a thing can be removed at all. What limits an agent that nobody has decided on stays: no file has the agent.
+    fn may_go(&self, entry: &Entry) -> bool {
+        let limits_waiting =
+            || entry.text("agent").is_some_and(|agent| self.waits(&key_of(Section::Agents, &agent)));
+        may_go(entry) && !(entry.section == Section::Budgets && limits_waiting())
+    }
+
+    /// What an agent is told first is one of its texts, unless it was not before.
+    fn look_at_entry(&mut self, before: Option<&Entry>, after: &Entry) {
+        let Some(told) = after.fields.get("instructions") else { return };
+        if before.and_then(|before| before.fields.get("instructions")) == Some(told) {
+            return;
+        }
+        let entry = told.get("entry").and_then(Json::as_str).unwrap_or(ENTRY);
+        if told.get("files").is_none_or(|files| files.get(entry).is_none()) {
+            let path = format!("{}.instructions.entry", after.place);
+            let hint = "write that file, too, or name one that is there: entry = \"FILE\"";
+            self.wrong(&path, format!("`{entry}`, which is told first, is none of its files"), hint);
+        }
+    }
+
     /// A thing of the company is there when all is done.
     fn stays(&self, entry: &Entry) -> bool {
         !self.goes(entry) || self.wanted.find(entry.section, &entry.key).is_some()
@@ -208,10 +234,11 @@ impl Planner<'_> {
     /// A thing of the company that the file does not have is removed.
     fn goes(&self, entry: &Entry) -> bool {
         let is_spoken_of = self.wanted.sections.contains_key(&entry.section);
-        self.wish.prune && is_spoken_of && may_go(entry)
+        self.wish.prune && is_spoken_of && self.may_go(entry)
     }
 
-    /// Keeps workspaces and files of instructions that the file does not have: they are things, too.
+    /// Keeps workspaces and files of instructions that the file does not have: they are things, too. Files in a folder that
+    /// the file names take the place of those that are kept here.
     fn keep_parts(&mut self, after: &mut Entry, before: &Entry) {
         for (field, inner) in [("workspaces", None), ("instructions", Some("files"))] {
             let part = |fields: &Map<String, Json>| {
@@ -219,8 +246,15 @@ impl Planner<'_> {
                 let found = inner.map_or(Some(outer), |inner| outer.get(inner));
                 found.and_then(Json::as_object).cloned()
             };
+            if inner.is_some() && names_place(after) {
+                continue;
+            }
             let (Some(there), Some(shown)) = (part(&before.fields), part(&before.shown)) else { continue };
             let wanted = part(&after.fields).unwrap_or_default();
+            if inner.is_some() && !after.fields.contains_key(field) {
+                // With the one that is told first.
+                keep_field(after, before, field);
+            }
             let has_primary = wanted.values().any(|workspace| workspace["primary"] == true);
             for (name, mut value) in there.into_iter().filter(|(name, _)| !wanted.contains_key(name)) {
                 let mut shown = shown.get(&name).cloned().unwrap_or(Json::from(MARK));
@@ -248,20 +282,40 @@ impl Planner<'_> {
             named.insert(&entry.key, names_in(entry, field));
         }
         let mut order: BTreeMap<String, usize> = BTreeMap::new();
+        let mut circles: BTreeSet<&str> = BTreeSet::new();
         loop {
             let is_ready = |key: &&str| {
                 let waits = |name: &String| named.contains_key(name.as_str()) && !order.contains_key(name);
                 !order.contains_key(*key) && !named.get(*key).is_some_and(|names| names.iter().any(waits))
             };
             let ready: Vec<&str> = named.keys().copied().filter(is_ready).collect();
+            let circle = |key: &&str| !order.contains_key(*key) && leads_back(&named, key);
+            let ready = if ready.is_empty() {
+                let stuck: Vec<&str> = named.keys().copied().filter(circle).collect();
+                circles.extend(&stuck);
+                stuck
+            } else {
+                ready
+            };
             if ready.is_empty() {
                 break;
             }
             let at = order.len();
             order.extend(ready.into_iter().map(|key| (key.to_owned(), at)));
         }
-        let left = |entry: &&Entry| !order.contains_key(&entry.key) && leads_back(&named, &entry.key);
-        for entry in self.wanted.of(section).iter().filter(left) {
+        // What led in a circle before is no mistake of a file that leaves it alone.
+        let was: BTreeMap<&str, Vec<String>> = self
+            .current
+            .of(section)
+            .iter()
+            .filter(|_| !circles.is_empty())
+            .map(|entry| (entry.key.as_str(), names_in(entry, field)))
+            .collect();
+        let is_left = |entry: &Entry| {
+            was.get(entry.key.as_str()) == named.get(entry.key.as_str()) && leads_back(&was, &entry.key)
+        };
+        let is_wrong = |entry: &&Entry| circles.contains(entry.key.as_str()) && !is_left(entry);
+        for entry in self.wanted.of(section).iter().filter(is_wrong) {
             let message = format!("leads back to `{}` itself", entry.name);
             let hint = "name another one, or leave it out";
             self.mistakes.push(Mistake::new(format!("{}.{field}", entry.place), message, hint));
@@ -274,7 +328,7 @@ impl Planner<'_> {
         let mut going = Vec::new();
         for section in self.wanted.sections.keys().rev() {
             for entry in self.current.of(*section) {
-                if self.wanted.find(*section, &entry.key).is_some() || !may_go(entry) {
+                if self.wanted.find(*section, &entry.key).is_some() || !self.may_go(entry) {
                     continue;
                 }
                 if !self.goes(entry) {
@@ -356,15 +410,28 @@ fn may_go(entry: &Entry) -> bool {
     }
 }
 
-/// Keeps what a file need not say.
+/// The file says where in the machine the instructions of an agent are.
+fn names_place(entry: &Entry) -> bool {
+    let config = entry.object("adapterConfig");
+    [MODE_KEY, ROOT_KEY, ENTRY_KEY, FILE_KEY].into_iter().any(|key| config.contains_key(key))
+}
+
+/// Makes a field what it was.
+fn keep_field(after: &mut Entry, before: &Entry, name: &str) {
+    for (to, from) in [(&mut after.fields, &before.fields), (&mut after.shown, &before.shown)] {
+        match from.get(name) {
+            Some(value) => drop(to.insert(name.to_owned(), value.clone())),
+            None => drop(to.shift_remove(name)),
+        }
+    }
+}
+
+/// Keeps what a file need not say, and what it says of new things alone.
 fn keep(after: &mut Entry, before: &Entry) {
-    for field in fields(after.section).iter().filter(|field| field.absent == Absent::Stays) {
-        if !after.fields.contains_key(field.name) {
-            for (to, from) in [(&mut after.fields, &before.fields), (&mut after.shown, &before.shown)] {
-                if let Some(value) = from.get(field.name) {
-                    to.insert(field.name.to_owned(), value.clone());
-                }
-            }
+    for field in fields(after.section) {
+        let is_unsaid = field.absent == Absent::Stays && !after.fields.contains_key(field.name);
+        if is_unsaid || matches!(field.absent, Absent::Born(_)) {
+            keep_field(after, before, field.name);
         }
     }
     if after.name.is_empty() {
@@ -697,6 +764,109 @@ mod tests {
             "remove agent Bob",
         ];
         assert_eq!((told(&pruned), pruned.left.len()), (expected.map(str::to_owned).to_vec(), 0));
+    }
+
+    #[test]
+    fn texts_in_a_folder_that_the_file_names_take_the_place_of_those_that_are_kept() {
+        let there = json!({"agents": [{"name": "Ada", "adapterType": "process", "adapterConfig": {"model": "x"},
+            "instructions": {"entry": "a.md", "files": {"a.md": "Lead.", "b.md": "Kind."}}}]});
+        let quiet =
+            json!({"agents": [{"name": "Ada", "adapterType": "process", "adapterConfig": {"model": "x"}}]});
+        let kept = planned(there.clone(), quiet.clone(), false).unwrap();
+        assert_eq!(told(&kept), Vec::<String>::new(), "what is told first stays what it is");
+        assert_eq!(kept.left.len(), 2);
+        let mut outside = quiet;
+        outside["agents"][0]["adapterConfig"]["instructionsFilePath"] = json!("/srv/a.md");
+        for prune in [false, true] {
+            let moved = planned(there.clone(), outside.clone(), prune).unwrap();
+            let after = moved.changes[0].after.as_ref().unwrap();
+            assert!(!after.fields.contains_key("instructions"), "{after:?}");
+            assert_eq!(moved.left, []);
+        }
+    }
+
+    #[test]
+    fn what_is_told_first_is_one_of_the_texts() {
+        let agent = |instructions: Json| json!({"agents": [{"name": "Ada", "adapterType": "process", "instructions": instructions}]});
+        let there = agent(json!({"entry": "gone.md"}));
+        let texts = agent(json!({"entry": "a.md", "files": {"a.md": "x"}}));
+        for (there, file, is_right) in [
+            (json!({}), json!({"files": {"AGENTS.md": "x"}}), true),
+            (json!({}), json!({"entry": "a.md", "files": {"a.md": "x"}}), true),
+            (json!({}), json!({"entry": "b.md", "files": {"a.md": "x"}}), false),
+            (json!({}), json!({"files": {"a.md": "x"}}), false),
+            (json!({}), json!({"entry": "a.md"}), false),
+            // The company has it.
+            (texts.clone(), json!({"entry": "a.md", "files": {"b.md": "y"}}), true),
+            (texts, json!({"files": {"b.md": "y"}}), false),
+            // It was so before.
+            (there, json!({"entry": "gone.md"}), true),
+        ] {
+            let found = planned(there, agent(file.clone()), false).err().unwrap_or_default();
+            let paths: Vec<&str> = found.iter().map(|mistake| mistake.path.as_str()).collect();
+            assert_eq!(paths, if is_right { &[][..] } else { &["agents[0].instructions.entry"] }, "{file}");
+        }
+    }
+
+    #[test]
+    fn the_budget_of_an_agent_that_waits_stays() {
+        let there = json!({"budgets": [{"agent": "Waiting", "amount": 5}, {"amount": 7}]});
+        let planned = planned(there, json!({"budgets": []}), true).unwrap();
+        assert_eq!(told(&planned), ["remove budget company, billed_cents, calendar_month_utc"]);
+        assert_eq!(planned.left, []);
+    }
+
+    #[test]
+    fn a_circle_that_the_company_has_is_no_mistake_of_a_file_that_leaves_it() {
+        let there = json!({"goals": [
+            {"title": "A", "parent": "B"}, {"title": "B", "parent": "A"}, {"title": "C"},
+        ]});
+        assert_eq!(planned(there.clone(), there.clone(), true).unwrap(), Plan::default());
+        let mut more = there.clone();
+        more["goals"]
+            .as_array_mut()
+            .unwrap()
+            .extend([json!({"title": "Z", "parent": "Y"}), json!({"title": "Y", "parent": "A"})]);
+        more["goals"][0]["description"] = json!("x");
+        let made = planned(there.clone(), more, false).unwrap();
+        let names: Vec<&str> = made.changes.iter().map(|change| change.name.as_str()).collect();
+        assert_eq!(names, ["A", "Y", "Z"]);
+        let mut wider = there;
+        wider["goals"][1]["parent"] = json!("C");
+        wider["goals"][2]["parent"] = json!("A");
+        let found = planned(json!({"goals": wider["goals"]}), wider.clone(), false);
+        assert!(found.is_ok(), "{found:?}");
+        let two = json!({"goals": [{"title": "A", "parent": "B"}, {"title": "B"}]});
+        let found = planned(
+            two,
+            json!({"goals": [{"title": "A", "parent": "B"}, {"title": "B", "parent": "A"}]}),
+            false,
+        );
+        let paths: Vec<String> = found.unwrap_err().into_iter().map(|mistake| mistake.path).collect();
+        assert_eq!(paths, ["goals[0].parent", "goals[1].parent"]);
+    }
+
+    #[test]
+    fn whether_an_automation_is_paused_is_said_of_a_new_one_alone() {
+        let file = |status: Json| json!({"automations": [{"name": "ship", "status": status, "nodes": [{"id": "a"}]}]});
+        for (there, wanted, expected) in [
+            (json!({"automations": []}), json!("paused"), Some(json!("paused"))),
+            (json!({"automations": []}), json!("draft"), Some(json!("draft"))),
+            (json!({"automations": []}), json!("active"), None),
+        ] {
+            let made = planned(there, file(wanted), false).unwrap();
+            assert_eq!(made.changes[0].after.as_ref().unwrap().fields.get("status"), expected.as_ref());
+        }
+        for (there, wanted) in [
+            ("paused", json!(null)),
+            ("active", json!("paused")),
+            ("draft", json!("paused")),
+            ("paused", json!("active")),
+        ] {
+            assert_eq!(planned(file(json!(there)), file(wanted), true).unwrap(), Plan::default(), "{there}");
+        }
+        let wrong = read(&with_version(file(json!("off")))).unwrap_err();
+        assert_eq!(wrong[0].path, "automations[0].status");
     }
 
     #[test]

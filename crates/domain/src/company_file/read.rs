@@ -232,8 +232,9 @@ impl Reader {
 
     fn line(&mut self, path: &str, value: &Json) -> Option<String> {
         let text = self.text(path, value)?.trim();
-        if text.is_empty() || text.chars().any(char::is_control) || text.chars().count() > LONGEST {
-            let message = format!("must be one line of 1 to {LONGEST} characters");
+        // What may be in it beside is for the rules of the thing to say.
+        if text.is_empty() || text.chars().count() > LONGEST {
+            let message = format!("must be a text of 1 to {LONGEST} characters");
             self.wrong(path, message, "give it a name");
             return None;
         }
@@ -278,6 +279,11 @@ impl Reader {
                     for (name, text) in given {
                         let place = format!("{place}.{name}");
                         let name = self.file_name(&place, Some(name))?;
+                        if name == instructions::LEGACY_PROMPT {
+                            let hint = "write it there: promptTemplate = \"TEXT\"";
+                            self.wrong(&place, "is what promptTemplate of adapterConfig is shown as", hint);
+                            continue;
+                        }
                         let text = self.text(&place, text)?;
                         files.insert(name, Json::from(text));
                     }
@@ -402,7 +408,7 @@ mod tests {
         let expected = [
             ("version", "2 is not a version that is read here"),
             ("colour", "is not known"),
-            ("company.name", "must be one line of 1 to 255 characters"),
+            ("company.name", "must be a text of 1 to 255 characters"),
             ("company.requireBoardApprovalForNewAgents", "must be true or false, not a text"),
             ("labels[0].color", "must be there"),
             ("labels[1]", "must be a table, not a text"),
@@ -436,6 +442,14 @@ mod tests {
         let document = json!({"version": 1, "agents": [agent("Release Notes"), agent("release-notes")]});
         let expected = [("agents[1]".to_owned(), "a second agent `release-notes`".to_owned())];
         assert_eq!(mistakes(document), expected);
+        // Letters that a short name has none for are signs; names without any other letter differ as they are.
+        let document =
+            json!({"version": 1, "agents": [agent("Müller"), agent("東京"), agent("Möller"), agent("大阪")]});
+        assert_eq!(mistakes(document), [("agents[2]".to_owned(), "a second agent `Möller`".to_owned())]);
+        let projects =
+            json!([{"name": "Büro"}, {"name": "Böro"}, {"name": "Web site"}, {"name": "web-site"}]);
+        let expected = [("projects[3]".to_owned(), "a second project `web-site`".to_owned())];
+        assert_eq!(mistakes(json!({"version": 1, "projects": projects})), expected);
         // Goals may differ in as little as that.
         let goals = json!([{"title": "Grow"}, {"title": "grow"}]);
         assert_eq!(read(&json!({"version": 1, "goals": goals})).unwrap().of(Section::Goals).len(), 2);
@@ -461,6 +475,20 @@ mod tests {
             Json::Object(budget.fields.clone()),
             json!({"project": "Web", "window": "lifetime", "amount": 0})
         );
+    }
+
+    #[test]
+    fn what_a_prompt_is_shown_as_is_no_file_and_a_title_may_have_lines() {
+        let document = json!({"version": 1, "agents": [{"name": "Ada", "adapterType": "process",
+            "instructions": {"entry": "promptTemplate.legacy.md", "files": {"promptTemplate.legacy.md": "x"}}}]});
+        let places: Vec<String> = mistakes(document).into_iter().map(|(path, _)| path).collect();
+        assert!(
+            places.contains(&"agents[0].instructions.files.promptTemplate.legacy.md".to_owned()),
+            "{places:?}"
+        );
+        let goals =
+            json!({"version": 1, "goals": [{"title": "one\ntwo"}, {"title": "x", "parent": "one\ntwo"}]});
+        assert_eq!(read(&goals).unwrap().of(Section::Goals)[0].name, "one\ntwo");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Section;
 use crate::agent::Role;
+use crate::automation::AutomationStatus;
 use crate::automation::definition::Priority;
 use crate::budget::{DEFAULT_WARN_PERCENT, Metric, WindowKind};
 
@@ -13,7 +14,7 @@ pub const ENVIRONMENT: &str = "environment";
 /// What a field may hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Holds {
-    /// A line that must say something.
+    /// A name: a short text that must say something.
     Line,
     Text,
     Flag,
@@ -50,6 +51,8 @@ pub(super) enum Absent {
     Word(&'static str),
     /// It follows from other fields.
     Derived,
+    /// This word. What is said is for a new thing alone: one that is there keeps what it has.
+    Born(&'static str),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -141,9 +144,10 @@ const BUDGETS: &[Field] = &[
     field("active", Holds::Flag, Absent::Flag(true)),
 ];
 
-/// What they hold is `domain::automation`'s to understand.
+/// What they hold is `domain::automation`'s to understand, but for the status, which no definition has.
 const AUTOMATIONS: &[Field] = &[
     field("name", Holds::Line, Absent::Refused),
+    field("status", Holds::Word(statuses), Absent::Born(AutomationStatus::Active.as_str())),
     field("description", Holds::Text, Absent::Nothing),
     field("workspace", Holds::Text, Absent::Nothing),
     field("priority", Holds::Word(priorities), Absent::Word("medium")),
@@ -200,6 +204,10 @@ fn priorities() -> Vec<&'static str> {
     Priority::ALL.iter().map(|priority| priority.as_str()).collect()
 }
 
+fn statuses() -> Vec<&'static str> {
+    AutomationStatus::ALL.iter().map(|status| status.as_str()).collect()
+}
+
 fn sources() -> Vec<&'static str> {
     vec!["local_path", "git_repo", "remote_managed", "non_git_path"]
 }
@@ -228,7 +236,7 @@ fn constant(absent: Absent) -> Option<Json> {
     match absent {
         Absent::Flag(value) => Some(json!(value)),
         Absent::Count(value) => Some(json!(value)),
-        Absent::Word(value) => Some(json!(value)),
+        Absent::Word(value) | Absent::Born(value) => Some(json!(value)),
         Absent::Refused | Absent::Nothing | Absent::Stays | Absent::Derived => None,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A file is applied by a person, so that in a company that wants to decide on each agent the hire is approved at once.
 
-use domain::agent::Role;
+use domain::agent::{AgentStatus, Role};
 use domain::company_file::{Entry, Mistake, Section, key_of, without_nulls};
 use domain::ids::AgentId;
 use domain::instructions::{
@@ -12,11 +12,12 @@ use domain::instructions::{
 use domain::skill;
 use serde_json::{Map, Value as Json, json};
 use store::BoxFuture;
-use store::agents::Agent;
+use store::agents::{self, Agent};
+use store::instructions::{self, InstructionFile};
 
 use super::kind::{Bench, Hand, Kind};
 use super::references::{env_to_file, env_to_store, hidden, marked_env};
-use super::there::There;
+use super::there::{There, may_assign};
 use super::{check_length, object};
 use crate::agents::{ENV, check_agent, with_heartbeat_defaults};
 use crate::secrets::bindings;
@@ -66,14 +67,13 @@ fn runtime_to_file(config: &Json) -> Json {
     config
 }
 
-fn instructions_to_file(agent: &Agent, there: &There) -> Json {
+fn instructions_to_file(agent: &Agent, files: &[InstructionFile]) -> Json {
     let bundle = Bundle::read(&agent.adapter_config);
     if !matches!(bundle.place, Place::Managed { .. }) {
         return Json::Null;
     }
-    let files = there.instructions.get(&agent.id).into_iter().flatten();
     let files: Map<String, Json> =
-        files.map(|file| (file.path.clone(), Json::from(file.content.as_str()))).collect();
+        files.iter().map(|file| (file.path.clone(), Json::from(file.content.as_str()))).collect();
     let mut said = Map::new();
     if bundle.entry() != ENTRY {
         said.insert("entry".to_owned(), Json::from(bundle.entry()));
@@ -84,7 +84,7 @@ fn instructions_to_file(agent: &Agent, there: &There) -> Json {
     Json::Object(said)
 }
 
-fn entry(agent: &Agent, there: &There) -> Entry {
+fn entry(agent: &Agent, files: &[InstructionFile], may_assign: bool, there: &There) -> Entry {
     let manager = agent.reports_to.as_ref().and_then(|id| there.agent_name(id.as_str()));
     let environment = agent.default_environment_id.as_ref().and_then(|id| there.environment_name(id));
     let may_create = agent.permissions.get("canCreateAgents").and_then(Json::as_bool).unwrap_or(false);
@@ -92,12 +92,12 @@ fn entry(agent: &Agent, there: &There) -> Entry {
         "name": agent.name, "role": agent.role, "title": agent.title, "icon": agent.icon,
         "reportsTo": manager, "capabilities": agent.capabilities, "adapterType": agent.adapter_type,
         "defaultEnvironment": environment, "canCreateAgents": may_create,
-        "canAssignTasks": there.assigning.contains(&agent.id),
+        "canAssignTasks": may_assign,
         "skills": skill::desired(&agent.adapter_config),
         "adapterConfig": config_to_file(&agent.adapter_config, is_managed(agent), there),
         "runtimeConfig": runtime_to_file(&agent.runtime_config),
         "metadata": agent.metadata.clone().map(without_nulls),
-        "instructions": instructions_to_file(agent, there),
+        "instructions": instructions_to_file(agent, files),
     }));
     hidden(Entry::new(Section::Agents, Some(agent.id.0.clone()), fields))
 }
@@ -151,7 +151,11 @@ impl Kind for Agents {
     }
 
     fn entries(&self, there: &There) -> Vec<Entry> {
-        there.agents.iter().map(|agent| entry(agent, there)).collect()
+        let one = |agent: &Agent| {
+            let files = there.instructions.get(&agent.id).map_or(&[][..], Vec::as_slice);
+            entry(agent, files, there.assigning.contains(&agent.id), there)
+        };
+        there.agents.iter().map(one).collect()
     }
 
     fn ready(&self, bench: &Bench<'_>, entry: Entry, found: &mut Vec<Mistake>) -> Entry {
@@ -181,6 +185,25 @@ impl Kind for Agents {
         entry
     }
 
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found = hand.look(id, |tx, id| {
+                Box::pin(async move {
+                    let id = AgentId(id);
+                    let Some(agent) = agents::get(tx, &id).await? else { return Ok(None) };
+                    let may_assign = may_assign(tx, &agent.company_id, &id).await?;
+                    Ok(Some((agent, instructions::of_agent(tx, &id, MOST_FILES as i64).await?, may_assign)))
+                })
+            });
+            let found = found.await?.filter(|(agent, _, _)| agent.status != AgentStatus::Terminated);
+            Ok(found.map(|(agent, files, may_assign)| entry(&agent, &files, may_assign, hand.there)))
+        })
+    }
+
     fn make<'a>(
         &'a self,
         hand: &'a Hand<'a>,
@@ -203,10 +226,7 @@ impl Kind for Agents {
                 metadata: entry.said_object("metadata"),
             };
             let company = &hand.there.company.id;
-            let (agent, asked) = hand.engine.hire_agent(company, draft, Vec::new(), hand.by).await?;
-            if asked.is_some() {
-                hand.engine.approve_agent(&agent.id, hand.by).await?;
-            }
+            let agent = hand.engine.hire_decided(company, draft, hand.by).await?;
             if !entry.flag("canAssignTasks") {
                 permit(hand, &agent.id, entry).await?;
             }
@@ -224,7 +244,7 @@ impl Kind for Agents {
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
             let agent = AgentId(id.to_owned());
-            let is_new = |field: &str| before.fields.get(field) != after.fields.get(field);
+            let is_new = |field: &str| after.is_other(before, field);
             let goes =
                 before.fields.contains_key("instructions") && !after.fields.contains_key("instructions");
             let is_configured = ["adapterConfig", "adapterType", "skills"].into_iter().any(is_new) || goes;

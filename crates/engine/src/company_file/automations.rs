@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use domain::automation::Problem;
 use domain::automation::check::{Known, check};
 use domain::automation::definition::{self, Definition};
+use domain::automation::{AutomationStatus, Problem};
 use domain::company_file::{Entry, Mistake, Section, key_of, without_nulls};
 use domain::ids::{AutomationId, looks_like_id};
 use serde_json::Value as Json;
@@ -17,6 +17,9 @@ use crate::{AutomationView, EngineError};
 
 pub(super) struct Automations;
 
+/// Beside the definition: whether a new one starts.
+const STATUS: &str = "status";
+
 fn entry(view: &AutomationView, there: &There) -> Entry {
     let mut definition = view.version.definition.clone();
     for node in definition["nodes"].as_array_mut().into_iter().flatten() {
@@ -26,18 +29,33 @@ fn entry(view: &AutomationView, there: &There) -> Entry {
         }
     }
     let id = Some(view.automation.id.0.clone());
-    Entry::new(Section::Automations, id, object(without_nulls(definition)))
+    let mut fields = object(without_nulls(definition));
+    fields.insert(STATUS.to_owned(), Json::from(view.automation.status.as_str()));
+    Entry::new(Section::Automations, id, fields)
+}
+
+/// What an entry says of the automation itself.
+fn said(entry: &Entry) -> Json {
+    let mut fields = entry.fields.clone();
+    fields.shift_remove(STATUS);
+    Json::Object(fields)
 }
 
 /// The definition that an entry is.
 fn definition_of(entry: &Entry) -> Result<Definition, Problem> {
-    definition::read(&Json::Object(entry.fields.clone()))
+    definition::read(&said(entry))
 }
 
-async fn save(hand: &Hand<'_>, entry: &Entry) -> Result<String, EngineError> {
-    let definition = Json::Object(entry.fields.clone());
-    let saved = hand.engine.apply_automation(&hand.there.company.id, &definition, false, hand.by).await?;
-    Ok(saved.view.automation.id.0)
+/// What a stored automation names may be gone by now: that is no mistake of a file that leaves it as it is. What is still
+/// there is not meant: it may be this very file that removes it.
+fn is_gone(there: &There, section: Section, name: &str) -> bool {
+    let key = key_of(section, name);
+    let is_it = |name: &str| key_of(section, name) == key;
+    if section == Section::Agents {
+        !there.agents.iter().chain(&there.waiting).any(|agent| is_it(&agent.name))
+    } else {
+        !there.automations.iter().any(|view| is_it(&view.automation.name))
+    }
 }
 
 impl Kind for Automations {
@@ -61,7 +79,20 @@ impl Kind for Automations {
                 return entry;
             }
         };
-        let is_there = |section: Section, name: &str| bench.stays.contains(&(section, key_of(section, name)));
+        // In the one form in which it is kept.
+        let mut kept = entry.clone();
+        if let Ok(fields @ Json::Object(_)) = serde_json::to_value(&definition) {
+            kept.fields = object(without_nulls(fields));
+            kept.fields.extend(entry.fields.get(STATUS).map(|status| (STATUS.to_owned(), status.clone())));
+        }
+        let stored = bench.there.automations.iter().find(|view| view.automation.name == definition.name);
+        let stored = stored.map(|view| self::entry(view, bench.there));
+        let settled = Entry::new(Section::Automations, None, kept.fields.clone());
+        let is_left = stored.is_some_and(|stored| said(&stored) == said(&settled));
+        let is_there = |section: Section, name: &str| {
+            bench.stays.contains(&(section, key_of(section, name)))
+                || (is_left && is_gone(bench.there, section, name))
+        };
         let agents = definition.nodes.iter().filter_map(|node| node.agent.as_deref());
         let others = definition.after.iter().map(|after| after.automation.as_str());
         let known = Known {
@@ -70,13 +101,21 @@ impl Kind for Automations {
             automations: others.filter(|name| is_there(Section::Automations, name)).collect(),
         };
         found.extend(check(&definition, &known).into_iter().map(mistake));
-        // In the one form in which it is kept.
-        match serde_json::to_value(&definition) {
-            Ok(Json::Object(fields)) => {
-                Entry { fields: object(without_nulls(Json::Object(fields))), ..entry }
+        kept
+    }
+
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            match hand.engine.automation(&hand.there.company.id, id).await {
+                Ok(view) => Ok(Some(entry(&view, hand.there))),
+                Err(EngineError::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
             }
-            _ => entry,
-        }
+        })
     }
 
     fn make<'a>(
@@ -84,7 +123,22 @@ impl Kind for Automations {
         hand: &'a Hand<'a>,
         entry: &'a Entry,
     ) -> BoxFuture<'a, Result<String, EngineError>> {
-        Box::pin(save(hand, entry))
+        Box::pin(async move {
+            let (company, definition) = (&hand.there.company.id, said(entry));
+            let status = entry.text(STATUS).and_then(|status| AutomationStatus::parse(&status));
+            let status = status.unwrap_or(AutomationStatus::Active);
+            if status == AutomationStatus::Active {
+                let saved = hand.engine.apply_automation(company, &definition, false, hand.by).await?;
+                return Ok(saved.view.automation.id.0);
+            }
+            // Nothing of it starts in between.
+            let saved = hand.engine.draft_automation(company, &definition, false, hand.by).await?;
+            let made = saved.view.automation;
+            if made.status != status {
+                hand.engine.set_automation_status(&made.id, status, None, hand.by).await?;
+            }
+            Ok(made.id.0)
+        })
     }
 
     fn change<'a>(
@@ -94,7 +148,10 @@ impl Kind for Automations {
         _: &'a Entry,
         after: &'a Entry,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(async move { save(hand, after).await.map(drop) })
+        Box::pin(async move {
+            let (company, definition) = (&hand.there.company.id, said(after));
+            hand.engine.apply_automation(company, &definition, false, hand.by).await.map(drop)
+        })
     }
 
     fn remove<'a>(

@@ -4,9 +4,10 @@
 use domain::budget::policy::Draft;
 use domain::budget::{Metric, Scope, ScopeKind, WindowKind};
 use domain::company_file::{Entry, Mistake, Section};
+use domain::ids::PolicyId;
 use serde_json::json;
 use store::BoxFuture;
-use store::budgets::policies::Policy;
+use store::budgets::policies::{self, Policy};
 
 use super::kind::{Bench, Hand, Kind};
 use super::object;
@@ -20,7 +21,7 @@ fn entry(policy: &Policy, there: &There) -> Option<Entry> {
     let id = policy.scope_id.as_str();
     let (agent, project) = match policy.scope_type {
         ScopeKind::Company => (None, None),
-        ScopeKind::Agent => (Some(there.agent(id)?.name.as_str()), None),
+        ScopeKind::Agent => (Some(there.agent_name(id)?), None),
         ScopeKind::Project => (None, Some(there.project(id)?.project.name.as_str())),
     };
     let fields = object(json!({
@@ -41,15 +42,22 @@ fn scope(hand: &Hand<'_>, entry: &Entry) -> Result<Scope, EngineError> {
     Ok(Scope { kind: ScopeKind::Company, id: hand.there.company.id.0.clone() })
 }
 
-async fn set(hand: &Hand<'_>, entry: &Entry, is_active: bool) -> Result<String, EngineError> {
+/// What is not new of one that was there (`before`) stays what it is by now.
+async fn set(
+    hand: &Hand<'_>,
+    before: Option<&Entry>,
+    entry: &Entry,
+    is_active: bool,
+) -> Result<String, EngineError> {
+    let is_new = |field: &str| before.is_none_or(|before| entry.is_other(before, field));
     let draft = Draft {
         scope: scope(hand, entry)?,
         metric: entry.text("metric").and_then(|metric| Metric::parse(&metric)),
         window: entry.text("window").and_then(|window| WindowKind::parse(&window)),
         amount: entry.count("amount"),
-        warn_percent: Some(entry.count("warnPercent")),
-        hard_stop: Some(entry.flag("hardStop")),
-        notify: Some(entry.flag("notify")),
+        warn_percent: is_new("warnPercent").then(|| entry.count("warnPercent")),
+        hard_stop: is_new("hardStop").then(|| entry.flag("hardStop")),
+        notify: is_new("notify").then(|| entry.flag("notify")),
         is_active: Some(is_active),
     };
     Ok(hand.engine.set_budget(&hand.there.company.id, draft, hand.by, true).await?.policy.id.0)
@@ -68,22 +76,34 @@ impl Kind for Budgets {
         entry
     }
 
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found =
+                hand.look(id, |tx, id| Box::pin(async move { policies::get(tx, &PolicyId(id)).await }));
+            Ok(found.await?.and_then(|policy| entry(&policy, hand.there)))
+        })
+    }
+
     fn make<'a>(
         &'a self,
         hand: &'a Hand<'a>,
         entry: &'a Entry,
     ) -> BoxFuture<'a, Result<String, EngineError>> {
-        Box::pin(set(hand, entry, entry.flag("active")))
+        Box::pin(set(hand, None, entry, entry.flag("active")))
     }
 
     fn change<'a>(
         &'a self,
         hand: &'a Hand<'a>,
         _: &'a str,
-        _: &'a Entry,
+        before: &'a Entry,
         after: &'a Entry,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(async move { set(hand, after, after.flag("active")).await.map(drop) })
+        Box::pin(async move { set(hand, Some(before), after, after.flag("active")).await.map(drop) })
     }
 
     fn remove<'a>(
@@ -92,6 +112,6 @@ impl Kind for Budgets {
         _: &'a str,
         entry: &'a Entry,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(async move { set(hand, entry, false).await.map(drop) })
+        Box::pin(async move { set(hand, Some(entry), entry, false).await.map(drop) })
     }
 }

@@ -89,6 +89,18 @@ impl Kind for Environments {
         entry
     }
 
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found =
+                hand.look(id, |tx, id| Box::pin(async move { store::environments::get(tx, &id).await }));
+            Ok(found.await?.map(|row| entry(&row, hand.there)))
+        })
+    }
+
     fn make<'a>(
         &'a self,
         hand: &'a Hand<'a>,
@@ -103,7 +115,7 @@ impl Kind for Environments {
                 config: Json::Object(stored(hand, entry)),
                 metadata: entry.said_object("metadata"),
             };
-            Ok(hand.engine.create_environment(&hand.there.company.id, draft, hand.by).await?.id)
+            Ok(hand.engine.make_environment(&hand.there.company.id, draft, true, hand.by).await?.id)
         })
     }
 
@@ -122,13 +134,14 @@ impl Kind for Environments {
                 config.insert(key.clone(), Json::Null);
             }
             let (driver, was) = (after.text("driver"), before.text("driver"));
+            let is_new = |field: &str| after.is_other(before, field);
             let patch = EnvironmentPatch {
-                name: after.text("name"),
-                description: Some(after.text("description")),
+                name: is_new("name").then(|| after.text("name")).flatten(),
+                description: is_new("description").then(|| after.text("description")),
                 driver: driver.filter(|driver| Some(driver) != was.as_ref()),
-                status: Some(status(after)),
-                config: Some(config),
-                metadata: Some(after.said_object("metadata")),
+                status: is_new("archived").then(|| status(after)),
+                config: (is_new("config") || is_new("driver")).then_some(config),
+                metadata: is_new("metadata").then(|| after.said_object("metadata")),
             };
             hand.engine.patch_environment(id, patch, hand.by).await.map(drop)
         })

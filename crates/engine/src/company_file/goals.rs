@@ -9,6 +9,7 @@ use store::goals::Goal;
 use super::kind::{Bench, Hand, Kind};
 use super::object;
 use super::there::There;
+use crate::projects::check_said;
 use crate::{EngineError, GoalDraft, GoalPatch};
 
 pub(super) struct Goals;
@@ -32,9 +33,22 @@ impl Kind for Goals {
         there.goals.iter().map(|goal| entry(goal, there)).collect()
     }
 
-    fn ready(&self, _: &Bench<'_>, entry: Entry, found: &mut Vec<Mistake>) -> Entry {
-        super::check_length(&entry, "description", found);
+    fn ready(&self, bench: &Bench<'_>, entry: Entry, found: &mut Vec<Mistake>) -> Entry {
+        let text = |field: &str| entry.text(field).unwrap_or_default();
+        let judged = check_said(&text("title"), entry.text("description").as_deref(), &text("level"));
+        bench.note(&entry.place, judged, found);
         entry
+    }
+
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found = hand.look(id, |tx, id| Box::pin(async move { store::goals::get(tx, &id).await }));
+            Ok(found.await?.map(|goal| entry(&goal, hand.there)))
+        })
     }
 
     fn make<'a>(
@@ -51,7 +65,7 @@ impl Kind for Goals {
                 owner_agent_id: hand.id_in(Section::Agents, entry, "owner")?.map(AgentId),
                 ..GoalDraft::default()
             };
-            Ok(hand.engine.create_goal(&hand.there.company.id, draft, hand.by).await?.id)
+            Ok(hand.engine.make_goal(&hand.there.company.id, draft, true, hand.by).await?.id)
         })
     }
 
@@ -63,13 +77,13 @@ impl Kind for Goals {
         after: &'a Entry,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
-            let is_new = |field: &str| before.fields.get(field) != after.fields.get(field);
+            let is_new = |field: &str| after.is_other(before, field);
             let parent = hand.id_in(Section::Goals, after, "parent")?;
             let owner = hand.id_in(Section::Agents, after, "owner")?.map(AgentId);
             let patch = GoalPatch {
-                title: after.text("title"),
-                description: Some(after.text("description")),
-                level: after.text("level"),
+                title: is_new("title").then(|| after.text("title")).flatten(),
+                description: is_new("description").then(|| after.text("description")),
+                level: is_new("level").then(|| after.text("level")).flatten(),
                 status: None,
                 parent_id: is_new("parent").then_some(parent),
                 owner_agent_id: is_new("owner").then_some(owner),

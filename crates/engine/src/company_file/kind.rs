@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::company_file::{Entry, Mistake, Section, key_of};
-use store::BoxFuture;
+use serde_json::{Map, Value as Json};
+use store::{BoxFuture, StoreError, Tx};
 
 use super::there::There;
 use super::{
@@ -21,6 +22,13 @@ pub(super) trait Kind: Sync {
 
     /// What a file says as the company would keep it, with what is wrong with it. Nothing is written.
     fn ready(&self, bench: &Bench<'_>, entry: Entry, found: &mut Vec<Mistake>) -> Entry;
+
+    /// What there is of this id now, under the names that were there when the plan was made; `None`: it is gone.
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>>;
 
     /// Makes a thing; returns its id.
     fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry)
@@ -95,9 +103,44 @@ pub(super) struct Hand<'a> {
     pub(super) by: &'a Author,
     /// The ids of everything that can be referred to by now.
     pub(super) ids: BTreeMap<(Section, String), String>,
+    /// What everything was like when the plan was made, by its id.
+    pub(super) was: BTreeMap<(Section, String), Map<String, Json>>,
 }
 
 impl Hand<'_> {
+    /// Refuses to change what somebody else has changed since the plan was made. `but`: fields that nobody looks at.
+    pub(super) async fn is_as_planned(
+        &self,
+        kind: &dyn Kind,
+        id: &str,
+        but: &[&str],
+    ) -> Result<(), EngineError> {
+        let looked_at = |fields: &Map<String, Json>| {
+            let fields = fields.iter().filter(|(name, _)| !but.contains(&name.as_str()));
+            fields.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<String, Json>>()
+        };
+        let was = self.was.get(&(kind.section(), id.to_owned())).map(looked_at);
+        // What is gone is told of by whoever looks for it.
+        let Some(now) = kind.again(self, id).await? else { return Ok(()) };
+        if was.is_some_and(|was| was != looked_at(&now.fields)) {
+            let message = "somebody has changed it meanwhile".to_owned();
+            return Err(EngineError::Conflict { message, details: None });
+        }
+        Ok(())
+    }
+
+    /// Looks for one thing in the store.
+    pub(super) async fn look<T, F>(&self, id: &str, find: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: for<'t, 'c> Fn(&'t mut Tx<'c>, String) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Ok(self.engine.inner.read(id.to_owned(), find).await?)
+    }
+
     /// The id of what a name means.
     pub(super) fn id(&self, section: Section, name: &str) -> Result<String, EngineError> {
         let found = self.ids.get(&(section, key_of(section, name))).filter(|id| !id.is_empty());

@@ -3,6 +3,7 @@
 use domain::company_file::{Entry, Mistake, Section};
 use serde_json::json;
 use store::BoxFuture;
+use store::labels::Label;
 
 use super::kind::{Bench, Hand, Kind};
 use super::object;
@@ -11,6 +12,11 @@ use crate::EngineError;
 use crate::issues::{LabelDraft, check_label};
 
 pub(super) struct Labels;
+
+fn entry(label: &Label) -> Entry {
+    let fields = object(json!({ "name": label.name, "color": label.color }));
+    Entry::new(Section::Labels, Some(label.id.clone()), fields)
+}
 
 fn draft(entry: &Entry) -> LabelDraft {
     LabelDraft {
@@ -25,10 +31,6 @@ impl Kind for Labels {
     }
 
     fn entries(&self, there: &There) -> Vec<Entry> {
-        let entry = |label: &store::labels::Label| {
-            let fields = object(json!({ "name": label.name, "color": label.color }));
-            Entry::new(Section::Labels, Some(label.id.clone()), fields)
-        };
         there.labels.iter().map(entry).collect()
     }
 
@@ -37,6 +39,17 @@ impl Kind for Labels {
         bench.note(&entry.place, check_label(&draft), found);
         let fields = object(json!({ "name": draft.name, "color": draft.color }));
         Entry { fields, ..entry }
+    }
+
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found = hand.look(id, |tx, id| Box::pin(async move { store::labels::get(tx, &id).await }));
+            Ok(found.await?.as_ref().map(entry))
+        })
     }
 
     fn make<'a>(

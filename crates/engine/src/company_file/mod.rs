@@ -37,7 +37,7 @@ use kind::{Bench, Hand, KINDS, kind_of};
 use references::hidden;
 use there::There;
 
-/// The longest text.
+/// The longest text of an agent, in characters.
 const TEXT: usize = 20_000;
 
 /// A file that is to be applied.
@@ -89,6 +89,11 @@ impl Engine {
         ask: &ApplyAsk,
         by: &Author,
     ) -> Result<AppliedFile, EngineError> {
+        // What one makes the next one finds.
+        let _turn = match ask.dry_run {
+            true => None,
+            false => Some(self.inner.company_files.lock(company.clone()).await),
+        };
         let there = self.there(company).await?;
         let plan = self.planned(&there, ask)?;
         let fingerprint = fingerprint(&plan);
@@ -162,8 +167,9 @@ impl Engine {
             waiting: there.waiting.iter().map(|agent| agent.name.clone()).collect(),
         };
         let planned = match (found.is_empty(), company_file::plan(&current, &wanted, &wish)) {
-            (true, Ok(plan)) => {
+            (true, Ok(mut plan)) => {
                 found = put_away(&plan, &current, &wanted);
+                webhooks::with_twins(&mut plan, there);
                 Ok(plan)
             }
             (false, Ok(_)) => Err(Vec::new()),
@@ -187,7 +193,10 @@ impl Engine {
             // It is made when somebody looks for it.
             there.environments = self.environments(&there.company.id, None, None).await?;
         }
-        let mut hand = Hand { engine: self, there: &there, by, ids: there.ids() };
+        let current = document_of(&there);
+        let of_id = |entry: &Entry| Some(((entry.section, entry.id.clone()?), entry.fields.clone()));
+        let was = current.entries().filter_map(of_id).collect();
+        let mut hand = Hand { engine: self, there: &there, by, ids: there.ids(), was };
         for (at, change) in plan.changes.iter().enumerate() {
             let made = self.make(&hand, change).await;
             let id = made.map_err(|error| stopped(error, change, at, plan.changes.len()))?;
@@ -205,11 +214,15 @@ impl Engine {
             (Action::Make, _, Some(after)) => kind.make(hand, after).await.map(Some),
             (Action::Change, Some(before), Some(after)) => {
                 let id = id_of(hand, before)?;
+                hand.is_as_planned(kind, &id, &["status"]).await?;
                 kind.change(hand, &id, before, after).await?;
                 Ok(Some(id))
             }
             (Action::Remove, Some(before), _) => {
-                let removed = kind.remove(hand, &id_of(hand, before)?, before).await;
+                let id = id_of(hand, before)?;
+                // Those that it names may have gone before it.
+                hand.is_as_planned(kind, &id, &["status", "parent", "reportsTo", "after"]).await?;
+                let removed = kind.remove(hand, &id, before).await;
                 match removed {
                     // Somebody was quicker.
                     Err(EngineError::NotFound(_)) => Ok(None),
@@ -288,9 +301,9 @@ fn put_away(plan: &Plan, current: &Document, wanted: &Document) -> Vec<Mistake> 
 }
 
 fn check_length(entry: &Entry, field: &str, found: &mut Vec<Mistake>) {
-    if entry.text(field).is_some_and(|text| text.len() > TEXT) {
+    if entry.text(field).is_some_and(|text| text.chars().nth(TEXT).is_some()) {
         let path = format!("{}.{field}", entry.place);
-        found.push(Mistake::new(path, "is too long", format!("at most {TEXT} bytes")));
+        found.push(Mistake::new(path, "is too long", format!("at most {TEXT} characters")));
     }
 }
 

@@ -7,12 +7,12 @@ use store::BoxFuture;
 use store::projects::Workspace;
 
 use super::kind::{Bench, Hand, Kind};
+use super::object;
 use super::references::{env_to_file, env_to_store, hidden, marked_env};
 use super::there::There;
-use super::{check_length, object};
 use crate::EngineError;
 use crate::projects::{
-    ProjectCard, ProjectDraft, ProjectPatch, WorkspaceDraft, check_project, check_workspace,
+    ProjectCard, ProjectDraft, ProjectPatch, WorkspaceDraft, cards, check_project, check_workspace,
 };
 
 pub(super) struct Projects;
@@ -89,24 +89,30 @@ fn entry(card: &ProjectCard, there: &There) -> Entry {
     hidden(Entry::new(Section::Projects, Some(project.id.clone()), fields))
 }
 
-fn workspace_draft(name: &str, workspace: &Json) -> WorkspaceDraft {
-    let text = |field: &str| workspace.get(field).and_then(Json::as_str).map(str::to_owned);
-    let table = |field: &str| workspace.get(field).filter(|value| value.is_object()).cloned();
+/// What a file says of a workspace; of one that was there (`was`) what is new.
+fn workspace_draft(name: &str, workspace: &Json, was: Option<&Json>) -> WorkspaceDraft {
+    let is_new = |field: &str| was.is_none_or(|was| was.get(field) != workspace.get(field));
+    let said = |field: &str| workspace.get(field).and_then(Json::as_str).map(str::to_owned);
+    let word =
+        |field: &str, default: &str| is_new(field).then(|| said(field).unwrap_or_else(|| default.to_owned()));
+    let text = |field: &str| is_new(field).then(|| said(field));
+    let table =
+        |field: &str| is_new(field).then(|| workspace.get(field).filter(|value| value.is_object()).cloned());
     WorkspaceDraft {
-        name: Some(name.to_owned()),
-        source_type: Some(text("sourceType").unwrap_or_else(|| "local_path".to_owned())),
-        cwd: Some(text("cwd")),
-        repo_url: Some(text("repoUrl")),
-        repo_ref: Some(text("repoRef")),
-        default_ref: Some(text("defaultRef")),
-        visibility: Some(text("visibility").unwrap_or_else(|| "default".to_owned())),
-        setup_command: Some(text("setupCommand")),
-        cleanup_command: Some(text("cleanupCommand")),
-        remote_provider: Some(text("remoteProvider")),
-        remote_workspace_ref: Some(text("remoteWorkspaceRef")),
-        shared_workspace_key: Some(text("sharedWorkspaceKey")),
-        metadata: Some(table("metadata")),
-        runtime_config: Some(table("runtimeConfig")),
+        name: was.is_none().then(|| name.to_owned()),
+        source_type: word("sourceType", "local_path"),
+        cwd: text("cwd"),
+        repo_url: text("repoUrl"),
+        repo_ref: text("repoRef"),
+        default_ref: text("defaultRef"),
+        visibility: word("visibility", "default"),
+        setup_command: text("setupCommand"),
+        cleanup_command: text("cleanupCommand"),
+        remote_provider: text("remoteProvider"),
+        remote_workspace_ref: text("remoteWorkspaceRef"),
+        shared_workspace_key: text("sharedWorkspaceKey"),
+        metadata: table("metadata"),
+        runtime_config: table("runtimeConfig"),
         // One becomes the primary one; none stops being it otherwise.
         is_primary: (workspace["primary"] == true).then_some(true),
     }
@@ -158,15 +164,30 @@ impl Kind for Projects {
             entry.fields.insert("env".to_owned(), env_to_file(&stored, &bench.there.secrets));
             env = Some(stored);
         }
-        check_length(&entry, "description", found);
         if found.len() == before {
             bench.note(&place, check_project(&draft(&entry, env)), found);
         }
         for (name, workspace) in entry.object("workspaces") {
-            let judged = check_workspace(&workspace_draft(&name, &workspace));
+            let judged = check_workspace(&workspace_draft(&name, &workspace, None));
             bench.note(&format!("{place}.workspaces.{name}"), judged, found);
         }
         entry
+    }
+
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found = hand.look(id, |tx, id| {
+                Box::pin(async move {
+                    let found = store::projects::get(tx, &id).await?;
+                    cards(tx, found.into_iter().collect()).await
+                })
+            });
+            Ok(found.await?.first().map(|card| entry(card, hand.there)))
+        })
     }
 
     fn make<'a>(
@@ -184,9 +205,9 @@ impl Kind for Projects {
                 archived_at: entry.flag("archived").then(|| hand.engine.now()),
                 ..draft(entry, stored_env(hand, entry, None))
             };
-            let made = hand.engine.create_project(&hand.there.company.id, draft, hand.by).await?;
+            let made = hand.engine.make_project(&hand.there.company.id, draft, true, hand.by).await?;
             for (name, workspace) in primary_first(entry) {
-                let draft = workspace_draft(&name, &workspace);
+                let draft = workspace_draft(&name, &workspace, None);
                 hand.engine.create_workspace(&made.project.id, draft, hand.by).await?;
             }
             Ok(made.project.id)
@@ -201,7 +222,7 @@ impl Kind for Projects {
         after: &'a Entry,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
-            let is_new = |field: &str| before.fields.get(field) != after.fields.get(field);
+            let is_new = |field: &str| after.is_other(before, field);
             let own = |entry: &Entry| {
                 let mut fields = entry.fields.clone();
                 fields.shift_remove("workspaces");
@@ -214,9 +235,9 @@ impl Kind for Projects {
                 let archived = after.flag("archived").then(|| hand.engine.now());
                 let policy = policy_to_store(hand, after)?;
                 let patch = ProjectPatch {
-                    name: after.text("name"),
-                    description: Some(after.text("description")),
-                    target_date: Some(after.text("targetDate")),
+                    name: is_new("name").then(|| after.text("name")).flatten(),
+                    description: is_new("description").then(|| after.text("description")),
+                    target_date: is_new("targetDate").then(|| after.text("targetDate")),
                     color: is_new("color").then(|| after.text("color")),
                     goal_ids: if is_new("goals") { Some(goals?) } else { None },
                     lead_agent_id: is_new("lead").then_some(lead),
@@ -258,10 +279,11 @@ async fn change_workspaces(
     let of = |name: &str| there.iter().find(|(known, _)| known == name).map(|(_, row)| row);
     let (was, wanted) = (before.object("workspaces"), after.object("workspaces"));
     for (name, workspace) in primary_first(after) {
-        let draft = workspace_draft(&name, &workspace);
+        let draft = |was: Option<&Json>| workspace_draft(&name, &workspace, was);
         match of(&name) {
-            None => drop(hand.engine.create_workspace(project, draft, hand.by).await?),
+            None => drop(hand.engine.create_workspace(project, draft(None), hand.by).await?),
             Some(row) if was.get(&name) != Some(&workspace) => {
+                let draft = draft(was.get(&name));
                 hand.engine.patch_workspace(project, &row.id, draft, hand.by).await?;
             }
             Some(_) => {}

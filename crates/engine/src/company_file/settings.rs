@@ -1,8 +1,10 @@
 //! A company's own settings in its file.
 
 use domain::company_file::{Entry, Mistake, Section};
+use domain::ids::CompanyId;
 use serde_json::json;
 use store::BoxFuture;
+use store::companies::Company;
 
 use super::kind::{Bench, Hand, Kind};
 use super::object;
@@ -11,20 +13,23 @@ use crate::{CompanyPatch, EngineError, companies};
 
 pub(super) struct Settings;
 
+fn entry(company: &Company) -> Entry {
+    let fields = object(json!({
+        "name": company.name,
+        "description": company.description,
+        "brandColor": company.brand_color,
+        "requireBoardApprovalForNewAgents": company.require_approval,
+    }));
+    Entry::new(Section::Company, Some(company.id.0.clone()), fields)
+}
+
 impl Kind for Settings {
     fn section(&self) -> Section {
         Section::Company
     }
 
     fn entries(&self, there: &There) -> Vec<Entry> {
-        let company = &there.company;
-        let fields = object(json!({
-            "name": company.name,
-            "description": company.description,
-            "brandColor": company.brand_color,
-            "requireBoardApprovalForNewAgents": company.require_approval,
-        }));
-        vec![Entry::new(Section::Company, Some(company.id.0.clone()), fields)]
+        vec![entry(&there.company)]
     }
 
     fn ready(&self, bench: &Bench<'_>, entry: Entry, found: &mut Vec<Mistake>) -> Entry {
@@ -37,6 +42,18 @@ impl Kind for Settings {
         entry
     }
 
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found = hand
+                .look(id, |tx, id| Box::pin(async move { store::companies::get(tx, &CompanyId(id)).await }));
+            Ok(found.await?.as_ref().map(entry))
+        })
+    }
+
     fn make<'a>(&'a self, hand: &'a Hand<'a>, _: &'a Entry) -> BoxFuture<'a, Result<String, EngineError>> {
         // There is one, or nobody would look.
         Box::pin(async move { Ok(hand.there.company.id.0.clone()) })
@@ -46,15 +63,17 @@ impl Kind for Settings {
         &'a self,
         hand: &'a Hand<'a>,
         _: &'a str,
-        _: &'a Entry,
+        before: &'a Entry,
         after: &'a Entry,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
+            let is_new = |field: &str| after.is_other(before, field);
+            let approval = "requireBoardApprovalForNewAgents";
             let patch = CompanyPatch {
-                name: after.text("name"),
-                description: Some(after.text("description")),
-                brand_color: Some(after.text("brandColor")),
-                require_approval: Some(after.flag("requireBoardApprovalForNewAgents")),
+                name: is_new("name").then(|| after.text("name")).flatten(),
+                description: is_new("description").then(|| after.text("description")),
+                brand_color: is_new("brandColor").then(|| after.text("brandColor")),
+                require_approval: is_new(approval).then(|| after.flag(approval)),
                 is_proven: true,
                 ..CompanyPatch::default()
             };

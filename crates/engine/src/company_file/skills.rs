@@ -83,6 +83,17 @@ impl Kind for Skills {
         }
     }
 
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found = hand.look(id, |tx, id| Box::pin(async move { store::skills::get(tx, &id).await }));
+            Ok(found.await?.as_ref().map(entry))
+        })
+    }
+
     fn make<'a>(
         &'a self,
         hand: &'a Hand<'a>,
@@ -105,10 +116,21 @@ impl Kind for Skills {
         &'a self,
         hand: &'a Hand<'a>,
         id: &'a str,
-        _: &'a Entry,
+        before: &'a Entry,
         after: &'a Entry,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(async move { hand.engine.change_skill(id, draft(after), hand.by).await.map(drop) })
+        Box::pin(async move {
+            let whole = draft(after);
+            // What the top of a new text says is not what the file says.
+            let is_new = |field: &str| after.is_other(before, "markdown") || after.is_other(before, field);
+            let changed = SkillDraft {
+                name: whole.name.filter(|_| is_new("name")),
+                description: whole.description.filter(|_| is_new("description")),
+                markdown: whole.markdown.filter(|_| is_new("markdown")),
+                metadata: whole.metadata.filter(|_| after.is_other(before, "metadata")),
+            };
+            hand.engine.change_skill(id, changed, hand.by).await.map(drop)
+        })
     }
 
     fn remove<'a>(

@@ -138,6 +138,16 @@ impl Engine {
     }
 }
 
+/// Whether an agent may give work to others.
+pub(super) async fn may_assign(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    agent: &AgentId,
+) -> Result<bool, StoreError> {
+    let who = Principal::agent(agent.as_str());
+    users::holds_grant(tx, company, &who, Grant::AssignTasks.as_str()).await
+}
+
 async fn load(
     tx: &mut Tx<'_>,
     company: &CompanyId,
@@ -164,8 +174,7 @@ async fn load(
         }
     }
     for agent in &there.agents {
-        let who = Principal::agent(agent.id.as_str());
-        if users::holds_grant(tx, company, &who, Grant::AssignTasks.as_str()).await? {
+        if may_assign(tx, company, &agent.id).await? {
             there.assigning.insert(agent.id.clone());
         }
         let files = instructions::of_agent(tx, &agent.id, MOST_FILES as i64).await?;

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use domain::company_file::{Entry, Mistake, Section, key_of};
+use domain::company_file::{Action, Change, Entry, Mistake, Plan, Section, key_of};
 use domain::webhook::delivery::DisabledReason;
 use domain::webhook::place;
 use serde_json::json;
 use store::BoxFuture;
-use store::webhooks::endpoints::Endpoint;
+use store::webhooks::endpoints::{self, Endpoint};
 
 use super::kind::{Bench, Hand, Kind};
 use super::object;
@@ -26,6 +26,29 @@ fn entry(endpoint: &Endpoint) -> Entry {
         "enabled": is_enabled,
     }));
     Entry::new(Section::Webhooks, Some(endpoint.id.clone()), fields)
+}
+
+/// Where one goes, all of its address go: nothing is left that no file speaks of.
+pub(super) fn with_twins(plan: &mut Plan, there: &There) {
+    let goes = |change: &Change| change.section == Section::Webhooks && change.action == Action::Remove;
+    let gone: Vec<Entry> = plan
+        .changes
+        .iter()
+        .filter(|change| goes(change))
+        .filter_map(|change| change.before.clone())
+        .collect();
+    for twin in there.webhooks.iter().map(entry) {
+        if gone.iter().any(|it| it.key == twin.key) && gone.iter().all(|it| it.id != twin.id) {
+            plan.changes.push(Change {
+                action: Action::Remove,
+                section: Section::Webhooks,
+                name: twin.name.clone(),
+                fields: Vec::new(),
+                before: Some(twin),
+                after: None,
+            });
+        }
+    }
 }
 
 fn is_there(there: &There, entry: &Entry) -> bool {
@@ -58,6 +81,17 @@ impl Kind for Webhooks {
         entry
     }
 
+    fn again<'a>(
+        &'a self,
+        hand: &'a Hand<'a>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let found = hand.look(id, |tx, id| Box::pin(async move { endpoints::get(tx, &id).await }));
+            Ok(found.await?.as_ref().map(entry))
+        })
+    }
+
     fn make<'a>(
         &'a self,
         hand: &'a Hand<'a>,
@@ -70,12 +104,8 @@ impl Kind for Webhooks {
                 description: entry.text("description"),
                 secret: None,
             };
-            let made = hand.engine.create_webhook(&hand.there.company.id, draft, hand.by).await?.made;
-            if !entry.flag("enabled") {
-                let patch = EndpointPatch { is_enabled: Some(false), ..EndpointPatch::default() };
-                hand.engine.patch_webhook(&made.id, patch, hand.by).await?;
-            }
-            Ok(made.id)
+            let how = (entry.flag("enabled"), true);
+            Ok(hand.engine.make_webhook(&hand.there.company.id, draft, how, hand.by).await?.made.id)
         })
     }
 
@@ -87,11 +117,12 @@ impl Kind for Webhooks {
         after: &'a Entry,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
+            let is_new = |field: &str| after.is_other(before, field);
             let patch = EndpointPatch {
                 url: None,
-                events: Some(after.texts("events")),
-                description: Some(after.text("description")),
-                is_enabled: Some(after.flag("enabled")).filter(|now| *now != before.flag("enabled")),
+                events: is_new("events").then(|| after.texts("events")),
+                description: is_new("description").then(|| after.text("description")),
+                is_enabled: is_new("enabled").then(|| after.flag("enabled")),
             };
             hand.engine.patch_webhook(id, patch, hand.by).await.map(drop)
         })

@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 use store::agents::Agent;
 use store::environment_leases::{self as leases, EnvironmentLease};
 use store::environments::{self, Environment};
-use store::{Tx, execution_workspaces};
+use store::{Tx, companies, execution_workspaces};
 
 use super::driver::{Ask, Driver, Drivers, ProbeReport};
 use super::keys;
@@ -116,6 +116,17 @@ impl Engine {
         draft: EnvironmentDraft,
         by: &Author,
     ) -> Result<Environment, EngineError> {
+        self.make_environment(company, draft, false, by).await
+    }
+
+    /// The same. `is_once`: a name that another one has is refused.
+    pub(crate) async fn make_environment(
+        &self,
+        company: &CompanyId,
+        draft: EnvironmentDraft,
+        is_once: bool,
+        by: &Author,
+    ) -> Result<Environment, EngineError> {
         let environment = Environment {
             id: self.new_id(),
             company_id: company.clone(),
@@ -131,10 +142,17 @@ impl Engine {
         self.check_environment(&environment)?;
         let sealer = self.sealer(&environment.driver, &[&environment.config]).await?;
         let context = (environment, sealer, self.inner.settings.drivers.clone());
-        let made = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, context| {
+        let made = self.inner.change(by, Locks::default(), context, move |tx, mut scribe, _, context| {
             Box::pin(async move {
                 let (mut environment, sealer, drivers) = context;
                 let company = environment.company_id.clone();
+                if is_once {
+                    companies::lock(tx, &company).await?.ok_or(EngineError::NotFound("Company"))?;
+                    let there = environments::list(tx, &company, None, None, MOST_ENVIRONMENTS).await?;
+                    if there.iter().any(|row| row.name == environment.name && row.driver != "local") {
+                        return Err(EngineError::taken("environment", &environment.name));
+                    }
+                }
                 agent_in(tx, &scribe, &company).await?;
                 let of = &mut environment;
                 let references = keys::settle(tx, &mut scribe, &drivers, of, None, sealer.as_ref()).await?;

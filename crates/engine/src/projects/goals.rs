@@ -78,9 +78,27 @@ impl Engine {
         draft: GoalDraft,
         by: &Author,
     ) -> Result<Goal, EngineError> {
+        self.make_goal(company, draft, false, by).await
+    }
+
+    /// The same. `is_once`: a title that another goal has is refused.
+    pub(crate) async fn make_goal(
+        &self,
+        company: &CompanyId,
+        draft: GoalDraft,
+        is_once: bool,
+        by: &Author,
+    ) -> Result<Goal, EngineError> {
         let context = (company.clone(), draft);
-        let made = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (company, draft)| {
+        let made = self.inner.change(by, Locks::default(), context, move |tx, mut scribe, _, context| {
             Box::pin(async move {
+                let (company, draft) = context;
+                if is_once {
+                    companies::lock(tx, &company).await?.ok_or(EngineError::NotFound("Company"))?;
+                    if goals::is_titled(tx, &company, draft.title.trim()).await? {
+                        return Err(EngineError::taken("goal", draft.title.trim()));
+                    }
+                }
                 companies::get(tx, &company).await?.ok_or(EngineError::NotFound("Company"))?;
                 agent_in(tx, &scribe, &company).await?;
                 let goal = Goal {
@@ -147,11 +165,23 @@ impl Engine {
     }
 }
 
+/// What a goal says of itself.
+fn said(sheet: &mut Sheet, title: &str, description: Option<&str>, level: &str) {
+    sheet.required("title", title, NAME);
+    sheet.maybe("description", description, BODY);
+    sheet.word("level", level, &LEVELS);
+}
+
+/// Looks for mistakes in what a goal that is about to be saved says of itself.
+pub(crate) fn check_said(title: &str, description: Option<&str>, level: &str) -> Result<(), EngineError> {
+    let mut sheet = Sheet::default();
+    said(&mut sheet, title, description, level);
+    sheet.finish()
+}
+
 async fn check_goal(tx: &mut Tx<'_>, goal: &Goal) -> Result<(), EngineError> {
     let mut sheet = Sheet::default();
-    sheet.required("title", &goal.title, NAME);
-    sheet.maybe("description", goal.description.as_deref(), BODY);
-    sheet.word("level", &goal.level, &LEVELS);
+    said(&mut sheet, &goal.title, goal.description.as_deref(), &goal.level);
     sheet.word("status", &goal.status, &STATUSES);
     sheet.id("parentId", goal.parent_id.as_deref());
     sheet.id("ownerAgentId", goal.owner_agent_id.as_ref().map(AgentId::as_str));

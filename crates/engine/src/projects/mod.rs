@@ -18,6 +18,7 @@ use store::projects::{self, Project, Workspace};
 use store::secrets::{self, Owner};
 use store::{StoreError, Tx, agents, companies};
 
+pub(crate) use goals::check_said;
 pub use goals::{GoalDraft, GoalPatch};
 pub use workspaces::WorkspaceDraft;
 
@@ -154,17 +155,39 @@ impl Engine {
         draft: ProjectDraft,
         by: &Author,
     ) -> Result<ProjectCard, EngineError> {
+        self.make_project(company, draft, false, by).await
+    }
+
+    /// The same. `is_once`: a name that is taken gets no number, it is refused.
+    pub(crate) async fn make_project(
+        &self,
+        company: &CompanyId,
+        draft: ProjectDraft,
+        is_once: bool,
+        by: &Author,
+    ) -> Result<ProjectCard, EngineError> {
         check_project(&draft)?;
         self.inner.refuse_bare_secrets(ENV, draft.env.as_ref())?;
         let context = (company.clone(), draft);
-        let made = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (company, draft)| {
+        let made = self.inner.change(by, Locks::default(), context, move |tx, mut scribe, _, context| {
             Box::pin(async move {
+                let (company, draft) = context;
+                let name = draft.name.trim();
+                if is_once {
+                    companies::lock(tx, &company).await?.ok_or(EngineError::NotFound("Company"))?;
+                    if projects::is_named(tx, &company, name).await? {
+                        return Err(EngineError::taken("project", name));
+                    }
+                }
                 companies::get(tx, &company).await?.ok_or(EngineError::NotFound("Company"))?;
                 agent_in(tx, &scribe, &company).await?;
                 in_company(tx, &company, &draft.goal_ids, draft.lead_agent_id.as_ref()).await?;
                 check_choice(tx, &company, draft.execution_workspace_policy.as_ref()).await?;
                 let ready = draft.workspace.as_ref().map(workspaces::ready).transpose()?;
                 let project = name_and_insert(tx, &mut scribe, &company, &draft).await?;
+                if is_once && project.name != name {
+                    return Err(EngineError::taken("project", name));
+                }
                 bindings::refer(tx, env_saved(&project), scribe.by.agent_id().as_ref()).await?;
                 projects::replace_goals(tx, &project.id, &draft.goal_ids).await?;
                 let details = json!({ "name": project.name, "status": project.status });

@@ -101,6 +101,17 @@ impl Engine {
         draft: EndpointDraft,
         by: &Author,
     ) -> Result<WithSecret<Endpoint>, EngineError> {
+        self.make_webhook(company, draft, (true, false), by).await
+    }
+
+    /// The same, of one that may be off. `is_once`: an address that another one has, but for the values in it, is refused.
+    pub(crate) async fn make_webhook(
+        &self,
+        company: &CompanyId,
+        draft: EndpointDraft,
+        (is_enabled, is_once): (bool, bool),
+        by: &Author,
+    ) -> Result<WithSecret<Endpoint>, EngineError> {
         let mut sheet = Sheet::default();
         check_url(&mut sheet, &draft.url);
         check_events(&mut sheet, &draft.events);
@@ -112,11 +123,16 @@ impl Engine {
         let secret = draft.secret.clone().unwrap_or_else(|| self.inner.drawn_secret());
         let key = self.sealing_key().await?;
         let context = (company.clone(), draft, secret.clone(), key, self.inner.dice.bytes());
-        let made = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, context| {
+        let made = self.inner.change(by, Locks::default(), context, move |tx, mut scribe, _, context| {
             Box::pin(async move {
                 let (company, draft, secret, key, random) = context;
                 companies::lock(tx, &company).await?.ok_or(EngineError::NotFound("Company"))?;
-                if endpoints::list(tx, &company, MOST_ENDPOINTS).await?.len() as i64 == MOST_ENDPOINTS {
+                let there = endpoints::list(tx, &company, MOST_ENDPOINTS).await?;
+                let shown = place::shown(&draft.url);
+                if is_once && there.iter().any(|endpoint| place::shown(&endpoint.url) == shown) {
+                    return Err(EngineError::taken("webhook", &shown));
+                }
+                if there.len() as i64 == MOST_ENDPOINTS {
                     let text = format!("A company has {MOST_ENDPOINTS} webhooks at most");
                     return Err(EngineError::refused(Kind::Conflict, text));
                 }
@@ -126,9 +142,9 @@ impl Engine {
                     url: draft.url,
                     events: json!(draft.events),
                     description: draft.description,
-                    is_enabled: true,
-                    disabled_reason: None,
-                    disabled_at: None,
+                    is_enabled,
+                    disabled_reason: (!is_enabled).then_some(DisabledReason::ByPerson),
+                    disabled_at: (!is_enabled).then_some(scribe.now),
                     failing_since: None,
                     event_cursor: events::head(tx).await?,
                     secret_version: 1,

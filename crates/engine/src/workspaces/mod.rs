@@ -19,41 +19,28 @@ pub(crate) mod saving;
 pub(crate) mod taking;
 pub(crate) mod worktree;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
 
 pub use closing::ClosingReport;
 pub use records::{ExecutionWorkspacePatch, MOST_WORKSPACES};
 
+use crate::turns::Turns;
 use crate::{Inner, Settings};
 use git::Git;
 
 /// One lock for each repository that is being changed.
 #[derive(Debug, Default)]
 pub(crate) struct Repositories {
-    locks: Mutex<BTreeMap<PathBuf, Weak<tokio::sync::Mutex<()>>>>,
+    turns: Turns<PathBuf>,
 }
 
 impl Repositories {
     /// Waits until nobody else here changes the repository.
     pub(crate) async fn lock(&self, common: &Path) -> OwnedMutexGuard<()> {
         let real = std::fs::canonicalize(common).unwrap_or_else(|_| common.to_owned());
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| lock.strong_count() > 0);
-            match locks.get(&real).and_then(Weak::upgrade) {
-                Some(lock) => lock,
-                None => {
-                    let lock = Arc::new(tokio::sync::Mutex::new(()));
-                    locks.insert(real, Arc::downgrade(&lock));
-                    lock
-                }
-            }
-        };
-        lock.lock_owned().await
+        self.turns.lock(real).await
     }
 }
 

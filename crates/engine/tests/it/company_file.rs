@@ -1,6 +1,10 @@
 //! A company as a file: what is written reads as nothing to do, one edit is one change, and nothing is lost on the way.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use domain::agent::{AgentStatus, Role};
+use domain::automation::AutomationStatus;
 use domain::company_file::{Action, MARK};
 use domain::ids::{AgentId, CompanyId};
 use domain::wake::Actor;
@@ -332,6 +336,39 @@ fn edited(mut exported: Json, edit: fn(&mut Json)) -> Json {
     }
     edit(&mut exported);
     exported
+}
+
+/// Goes on with something for so many steps, each until it has to wait; `None`: it was not done by then.
+struct Steps<F> {
+    of: Pin<Box<F>>,
+    left: usize,
+}
+
+impl<F: Future> Future for Steps<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.of.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.left <= 1 => Poll::Ready(None),
+            Poll::Pending => {
+                self.left -= 1;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn steps<F: Future>(left: usize, of: F) -> Steps<F> {
+    Steps { of: Box::pin(of), left }
+}
+
+fn small(description: &str) -> Json {
+    json!({
+        "version": 1, "company": {"name": "Acme"},
+        "agents": [{"name": "Ada", "adapterType": "process", "adapterConfig": {"command": "true"}}],
+        "goals": [{"title": "Grow", "description": description, "level": "company"}],
+    })
 }
 
 both_stores! {
@@ -694,7 +731,7 @@ both_stores! {
         assert_eq!(file.wrong(masked).await[0].0, "webhooks[0].url");
         let ask = ApplyAsk { document: json!({"version": 1, "webhooks": []}), prune: true, ..ApplyAsk::default() };
         file.ask(&file.0.company, ask).await.unwrap();
-        assert_eq!(webhooks().await.len(), 1, "the one that no file speaks of");
+        assert_eq!(webhooks().await.len(), 0, "the younger one of that address, too");
     }
 
     async fn things_that_a_file_could_not_tell_apart_are_said_and_not_written(world) {
@@ -707,5 +744,282 @@ both_stores! {
         assert!(refused.to_string().starts_with("The company has several goals called `Grow`"), "{refused}");
         let found = file.wrong(json!({"version": 1, "goals": [{"title": "Grow"}]})).await;
         assert_eq!(found, [("goals[0]".to_owned(), "the company has several goals called `Grow`".to_owned())]);
+    }
+
+    async fn two_that_apply_one_file_at_once_make_everything_once(world) {
+        let file = File::new(&world).await;
+        let ask = || ApplyAsk { document: everything(), ..ApplyAsk::default() };
+        let (one, other) = tokio::join!(file.ask(&file.0.company, ask()), file.ask(&file.0.company, ask()));
+        let mut made = [told(&one.unwrap()).len(), told(&other.unwrap()).len()];
+        made.sort_unstable();
+        assert_eq!(made, [0, 22]);
+        file.is_settled("after two at once").await;
+    }
+
+    async fn two_servers_that_apply_one_file_at_once_make_everything_once(world) {
+        let file = File::new(&world).await;
+        let second = file.0.world.engine().await;
+        let document = json!({
+            "version": 1,
+            "environments": [{"name": "Box", "driver": "ssh",
+                "config": {"host": "h", "username": "me", "remoteWorkspacePath": "/srv"}}],
+            "agents": [{"name": "Ada", "adapterType": "process", "adapterConfig": {"command": "true"}},
+                       {"name": "東京", "adapterType": "process", "adapterConfig": {"command": "true"}}],
+            "goals": [{"title": "Grow"}],
+            "projects": [{"name": "Web site"}, {"name": "Büro"}],
+            "webhooks": [{"url": "https://hooks.example/in", "events": ["*"]}],
+        });
+        let (ask, by) = (ApplyAsk { document: document.clone(), ..ApplyAsk::default() }, Board::person());
+        let both = tokio::join!(
+            file.ask(&file.0.company, ask.clone()),
+            second.apply_company_file(&file.0.company, &ask, &by),
+        );
+        let mut done = 0;
+        for applied in [both.0, both.1] {
+            match applied {
+                Ok(_) => done += 1,
+                Err(EngineError::Conflict { message, .. } | EngineError::Refused { message, .. }) => {
+                    assert!(message.contains("apply again"), "{message}");
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        // Both may have been stopped by each other, and neither makes anything twice.
+        assert_eq!(told(&file.apply(&document).await).is_empty(), done > 0);
+        let exported = file.export().await;
+        for (section, field, names) in [
+            ("environments", "name", &["Box", "Local"][..]), ("agents", "name", &["Ada", "東京"]), ("goals", "title", &["Grow"]),
+            ("projects", "name", &["Büro", "Web site"]), ("webhooks", "url", &["https://hooks.example/in"]),
+        ] {
+            let mut found: Vec<&str> = exported[section].as_array().unwrap().iter().map(|it| it[field].as_str().unwrap()).collect();
+            found.sort_unstable();
+            assert_eq!(found, names);
+        }
+        assert_eq!(file.0.engine.webhooks(&file.0.company).await.unwrap().len(), 1);
+    }
+
+    async fn agents_of_other_letters_are_hired_once(world) {
+        let file = File::new(&world).await;
+        let named = |name: &str| json!({"version": 1, "agents": [{"name": name, "adapterType": "process", "adapterConfig": {"command": "true"}}]});
+        for name in ["Müller", "東京"] {
+            assert_eq!(told(&file.apply(&named(name)).await).len(), 1, "{name}");
+            assert_eq!(told(&file.apply(&named(name)).await), Vec::<String>::new(), "{name}");
+        }
+        assert_eq!(told(&file.apply(&named("Möller")).await), ["change agent Möller: name"], "its short name is the same");
+        file.is_settled("with other letters").await;
+    }
+
+    async fn an_automation_whose_agent_is_gone_is_no_mistake_of_a_file_that_leaves_it(world) {
+        let file = File::new(&world).await;
+        let (engine, company) = (&file.0.engine, &file.0.company);
+        let agent = |name: &str| json!({"name": name, "adapterType": "process", "adapterConfig": {"command": "true"}});
+        let node = |agent: &str| json!([{"id": "look", "agent": agent, "objective": "Look."}]);
+        let document = json!({"version": 1, "agents": [agent("Ada"), agent("Bob"), agent("Cy")], "automations": [
+            {"name": "first", "nodes": node("Cy")},
+            {"name": "second", "after": [{"automation": "first"}], "nodes": node("Ada")},
+            {"name": "third", "nodes": node("Bob")},
+        ]});
+        file.apply(&document).await;
+        let actor = Actor::local_board();
+        let id = |name: &str| { let (name, of) = (name.to_owned(), company.clone()); file.0.world.read(move |tx| { let (name, of) = (name.clone(), of.clone()); Box::pin(async move {
+            let found = store::agents::list(tx, &of, None, 10).await?; Ok(found.into_iter().find(|agent| agent.name == name).unwrap().id) }) }) };
+        engine.terminate_agent(&id("Ada").await, &actor).await.unwrap();
+        let patch = engine::AgentPatch { name: Some("Robert".to_owned()), ..engine::AgentPatch::default() };
+        engine.patch_agent(&id("Bob").await, patch, &actor).await.unwrap();
+        let first = engine.automation(company, "first").await.unwrap().automation.id;
+        engine.remove_automation(&first, &Board::person()).await.unwrap();
+        let exported = file.export().await;
+        for prune in [false, true] {
+            let ask = ApplyAsk { document: exported.clone(), prune, ..ApplyAsk::default() };
+            assert_eq!(told(&file.ask(company, ask).await.unwrap()), Vec::<String>::new());
+        }
+        // Whoever changes the automation has it looked at as a whole.
+        let mut edited = exported.clone();
+        edited["automations"][0]["nodes"][0]["objective"] = json!("Look twice.");
+        let places: Vec<String> = file.wrong(edited).await.into_iter().map(|(path, _)| path).collect();
+        assert_eq!(places, ["automations[0].after[0].automation", "automations[0].nodes[0].agent"]);
+        // Whom this file sends away was there before it.
+        let third = json!({"version": 1, "agents": [agent("Cy")], "automations": [{"name": "fourth", "nodes": node("Robert")}]});
+        file.apply(&third).await;
+        let ask = ApplyAsk { document: third, prune: true, ..ApplyAsk::default() };
+        assert!(matches!(file.ask(company, ask).await, Err(EngineError::Invalid(_))));
+    }
+
+    async fn instructions_move_to_a_folder_that_the_file_names(world) {
+        let file = File::new(&world).await;
+        let told_here = json!({"version": 1, "agents": [{"name": "Ada", "adapterType": "claude_local",
+            "instructions": {"entry": "a.md", "files": {"a.md": "Lead.", "b.md": "Be kind."}}}]});
+        file.apply(&told_here).await;
+        let outside = json!({"version": 1, "agents": [{"name": "Ada", "adapterType": "claude_local",
+            "adapterConfig": {"instructionsBundleMode": "external", "instructionsRootPath": "/srv/ada",
+                "instructionsEntryFile": "a.md", "instructionsFilePath": "/srv/ada/a.md"}}]});
+        assert_eq!(told(&file.apply(&outside).await).len(), 1);
+        assert_eq!(told(&file.apply(&outside).await), Vec::<String>::new());
+        let exported = file.export().await;
+        assert_eq!(exported["agents"][0]["adapterConfig"]["instructionsRootPath"], "/srv/ada");
+        file.is_settled("outside").await;
+        file.apply(&told_here).await;
+        assert_eq!(file.export().await["agents"][0]["instructions"], told_here["agents"][0]["instructions"]);
+        file.is_settled("back again").await;
+    }
+
+    async fn an_apply_that_is_killed_anywhere_is_mended_by_the_next(world) {
+        let file = File::new(&world).await;
+        let patch = || CompanyPatch { require_approval: Some(true), ..CompanyPatch::default() };
+        let mut document = small("More");
+        document["company"]["requireBoardApprovalForNewAgents"] = json!(true);
+        for left in 1..400 {
+            let board = file.0.neighbour().await;
+            board.engine.patch_company(&board.company, patch(), &Board::person()).await.unwrap();
+            let ask = ApplyAsk { document: document.clone(), ..ApplyAsk::default() };
+            let killed = steps(left, file.ask(&board.company, ask.clone())).await;
+            // What was under way when it was killed may be made a moment later.
+            let mut again = file.ask(&board.company, ask.clone()).await;
+            for _ in 0..3 {
+                if matches!(again, Err(EngineError::Conflict { .. })) {
+                    again = file.ask(&board.company, ask.clone()).await;
+                }
+            }
+            assert!(again.is_ok(), "after {left} steps: {again:?}");
+            assert_eq!(told(&file.ask(&board.company, ask).await.unwrap()), Vec::<String>::new());
+            let exported = board.engine.export_company(&board.company).await.unwrap();
+            assert_eq!(exported["agents"].as_array().unwrap().len(), 1, "after {left} steps");
+            let asked = board.engine.approvals(&board.company, None, None, 10).await.unwrap();
+            let statuses: Vec<&str> = asked.iter().map(|approval| approval.status.as_str()).collect();
+            assert_eq!(statuses, ["approved"], "after {left} steps");
+            if killed.is_some() {
+                assert!(left > 3, "it was never stopped");
+                return;
+            }
+        }
+        panic!("it never ended");
+    }
+
+    async fn what_somebody_changes_meanwhile_is_not_overwritten(world) {
+        let file = File::new(&world).await;
+        let mut conflicts = 0;
+        for left in 1..400 {
+            let board = file.0.neighbour().await;
+            let ask = |description: &str| ApplyAsk { document: small(description), ..ApplyAsk::default() };
+            file.ask(&board.company, ask("one")).await.unwrap();
+            let goal = board.engine.goals(&board.company, None, 1).await.unwrap().remove(0);
+            let mut edited = ask("two");
+            edited.document["agents"][0]["title"] = json!("Chief");
+            edited.document["agents"].as_array_mut().unwrap().push(
+                json!({"name": "Bob", "adapterType": "process", "adapterConfig": {"command": "true"}}));
+            let mut applying = steps(left, file.ask(&board.company, edited));
+            let early = (&mut applying).await;
+            let patch = engine::GoalPatch { level: Some("team".to_owned()), ..engine::GoalPatch::default() };
+            board.engine.patch_goal(&goal.id, patch, &Board::person()).await.unwrap();
+            let is_over = early.is_some();
+            applying.left = usize::MAX;
+            let applied = match early { Some(applied) => applied, None => applying.await.unwrap() };
+            let now = board.engine.goal(&goal.id).await.unwrap();
+            match applied {
+                Ok(applied) => {
+                    let was_planned = told(&applied).iter().any(|line| line.starts_with("change goal Grow") && line.contains("level"));
+                    assert!(now.level == "team" || was_planned, "after {left} steps: {:?}", told(&applied));
+                }
+                Err(EngineError::Conflict { message, .. }) => {
+                    assert!(message.contains("Grow"), "{message}");
+                    assert_eq!((now.level.as_str(), now.description.as_deref()), ("team", Some("one")));
+                    conflicts += 1;
+                }
+                Err(other) => panic!("after {left} steps: {other:?}"),
+            }
+            if is_over {
+                assert!(conflicts > 0, "it was never changed in between");
+                return;
+            }
+        }
+        panic!("it never ended");
+    }
+
+    async fn what_everybody_may_save_a_file_may_say(world) {
+        let file = File::new(&world).await;
+        let (engine, company, by) = (&file.0.engine, &file.0.company, Board::person());
+        let goal = |title: &str| engine::GoalDraft { title: title.to_owned(), description: Some("é".repeat(60_000)), ..engine::GoalDraft::default() };
+        let one = engine.create_goal(company, goal("one\nin two lines"), &by).await.unwrap();
+        let two = engine.create_goal(company, engine::GoalDraft { parent_id: Some(one.id.clone()), ..goal("two") }, &by).await.unwrap();
+        let patch = engine::GoalPatch { parent_id: Some(Some(two.id)), ..engine::GoalPatch::default() };
+        engine.patch_goal(&one.id, patch, &by).await.unwrap();
+        let project = engine::ProjectDraft { name: "a\ttab".to_owned(), description: Some("é".repeat(60_000)), goal_ids: vec![one.id], ..engine::ProjectDraft::default() };
+        engine.create_project(company, project, &by).await.unwrap();
+        let agent = AgentDraft { name: "Ada".to_owned(), title: Some("é".repeat(1_000)), capabilities: Some("é".repeat(20_000)), ..World::scripted(1) };
+        engine.create_agent(company, agent, &Actor::local_board()).await.unwrap();
+        file.is_settled("with long texts and a circle").await;
+        let mut long = file.export().await;
+        long["goals"][0]["description"] = json!("é".repeat(100_001));
+        assert_eq!(file.wrong(long).await[0].0, "goals[0].description");
+    }
+
+    async fn an_automation_that_does_not_run_is_made_so_elsewhere_and_left_as_it_is_here(world) {
+        let file = File::new(&world).await;
+        let (engine, company, by) = (&file.0.engine, &file.0.company, Board::person());
+        let automation = |name: &str| json!({"name": name, "nodes": [{"id": "look", "agent": "Ada", "objective": "Look."}],
+            "schedules": [{"name": "often", "every": "15m"}]});
+        let document = json!({"version": 1, "agents": [{"name": "Ada", "adapterType": "process", "adapterConfig": {"command": "true"}}],
+            "automations": [automation("busy"), automation("early"), automation("paused")]});
+        file.apply(&document).await;
+        for (name, status) in [("early", AutomationStatus::Draft), ("paused", AutomationStatus::Paused)] {
+            let id = engine.automation(company, name).await.unwrap().automation.id;
+            engine.set_automation_status(&id, status, None, &by).await.unwrap();
+        }
+        let exported = file.export().await;
+        let said: Vec<&Json> = exported["automations"].as_array().unwrap().iter().map(|it| &it["status"]).collect();
+        assert_eq!(said, [&Json::Null, &json!("draft"), &json!("paused")]);
+        file.is_settled("with a pause").await;
+        // A file from before it lifts no pause, and an edit beside it changes none.
+        assert_eq!(told(&file.apply(&document).await), Vec::<String>::new());
+        let mut edited = document.clone();
+        edited["automations"][2]["nodes"][0]["objective"] = json!("Look twice.");
+        assert_eq!(told(&file.apply(&edited).await), ["change automation paused: nodes[look].objective"]);
+        assert_eq!(file.export().await["automations"][2]["status"], "paused");
+        let twin = file.0.neighbour().await.company;
+        let ask = ApplyAsk { document: exported.clone(), keep_name: true, ..ApplyAsk::default() };
+        file.ask(&twin, ask.clone()).await.unwrap();
+        for (name, status) in [("busy", AutomationStatus::Active), ("early", AutomationStatus::Draft), ("paused", AutomationStatus::Paused)] {
+            assert_eq!(engine.automation(&twin, name).await.unwrap().automation.status, status, "{name}");
+        }
+        assert_eq!(told(&file.ask(&twin, ask).await.unwrap()), Vec::<String>::new());
+    }
+
+    async fn what_is_off_in_a_file_is_never_on_and_one_address_goes_as_a_whole(world) {
+        let file = File::new(&world).await;
+        let company = &file.0.company;
+        let off = json!({"version": 1, "webhooks": [{"url": "https://off.example/in", "events": ["*"], "enabled": false}]});
+        file.apply(&off).await;
+        let made = file.0.engine.webhooks(company).await.unwrap().remove(0);
+        assert!(!made.is_enabled);
+        let (of, id) = (company.clone(), made.id.clone());
+        let happened = file.0.world.read(move |tx| { let (of, id) = (of.clone(), id.clone()); Box::pin(async move {
+            store::activity::of_entity(tx, &of, ("webhook", id.as_str()), 10).await }) }).await;
+        let actions: Vec<&str> = happened.iter().map(|entry| entry.action.as_str()).collect();
+        assert_eq!(actions, ["webhook.created"]);
+        for token in ["a", "b"] {
+            let url = format!("https://two.example/in?token={token}");
+            let draft = engine::EndpointDraft { url, events: vec!["*".to_owned()], description: None, secret: None };
+            file.0.engine.create_webhook(company, draft, &Board::person()).await.unwrap();
+        }
+        file.is_settled("with two of one address").await;
+        let ask = ApplyAsk { document: off, prune: true, ..ApplyAsk::default() };
+        let gone = "remove webhook https://two.example/in?token=***: ";
+        assert_eq!(told(&file.ask(company, ask).await.unwrap()), [gone, gone]);
+        file.is_settled("after both went").await;
+        assert_eq!(file.0.engine.webhooks(company).await.unwrap().len(), 1);
+    }
+
+    async fn the_budget_of_an_agent_that_waits_is_there_once(world) {
+        let file = File::new(&world).await;
+        let (engine, company) = (&file.0.engine, &file.0.company);
+        let patch = CompanyPatch { require_approval: Some(true), ..CompanyPatch::default() };
+        engine.patch_company(company, patch, &Board::person()).await.unwrap();
+        let waiting = AgentDraft { name: "Waiting".to_owned(), budget_monthly_cents: 500, ..World::scripted(1) };
+        engine.hire_agent(company, waiting, Vec::new(), &Board::person()).await.unwrap();
+        file.is_settled("with a budget of an agent that waits").await;
+        let document = json!({"version": 1, "budgets": [{"agent": "Waiting", "amount": 500}]});
+        assert_eq!(told(&file.apply(&document).await), Vec::<String>::new());
+        let ask = ApplyAsk { document: json!({"version": 1, "budgets": []}), prune: true, ..ApplyAsk::default() };
+        assert_eq!(told(&file.ask(company, ask).await.unwrap()), Vec::<String>::new());
     }
 }
