@@ -4,6 +4,9 @@
 //! taken back. All of it is derived from what the log says and what is stored, so that it is the same after a restart:
 //! an answer that was given and not yet taken is given again, and whoever takes it takes it once.
 
+use std::time::Duration;
+
+use crate::moment::Moment;
 use crate::telling::Permission;
 
 /// What is known of one request.
@@ -51,11 +54,57 @@ pub fn next(view: &PermissionView) -> Next {
     }
 }
 
+/// How a process waited for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waited {
+    /// Some request is not answered.
+    pub waits: bool,
+    /// While it waited for any of its requests.
+    pub in_all: Duration,
+    /// When the last answer came.
+    pub until: Option<Moment>,
+}
+
+/// Sums up when requests were made and answered, oldest first; those that overlap count once.
+pub fn waited(asked: &[(Moment, Option<Moment>)], now: Moment) -> Waited {
+    let mut waited = Waited::default();
+    let mut counted_to: Option<Moment> = None;
+    for (from, answered) in asked {
+        let to = answered.unwrap_or(now);
+        let from = counted_to.map_or(*from, |counted| counted.max(*from));
+        waited.in_all += to.since(from);
+        counted_to = Some(counted_to.map_or(to, |counted| counted.max(to)));
+        waited.waits |= answered.is_none();
+        waited.until = waited.until.max(*answered);
+    }
+    waited
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn time_spent_waiting_for_people_is_counted_once() {
+        let at = |seconds: i64| Moment::from_micros(seconds * 1_000_000);
+        type Row<'a> = (&'a [(i64, Option<i64>)], (bool, u64, Option<i64>));
+        let rows: [Row<'_>; 7] = [
+            (&[], (false, 0, None)),
+            (&[(10, Some(30))], (false, 20, Some(30))),
+            (&[(10, None)], (true, 90, None)),
+            (&[(10, Some(30)), (50, Some(55))], (false, 25, Some(55))),
+            (&[(10, Some(30)), (20, Some(40))], (false, 30, Some(40))),
+            (&[(10, Some(50)), (20, Some(30)), (60, None)], (true, 80, Some(50))),
+            (&[(10, Some(30)), (20, None)], (true, 90, Some(30))),
+        ];
+        for (asked, (waits, seconds, until)) in rows {
+            let asked: Vec<_> = asked.iter().map(|(from, to)| (at(*from), to.map(at))).collect();
+            let expected = Waited { waits, in_all: Duration::from_secs(seconds), until: until.map(at) };
+            assert_eq!(waited(&asked, at(100)), expected, "{asked:?}");
+        }
+    }
 
     #[test]
     fn every_state_of_a_request_has_its_next_step() {

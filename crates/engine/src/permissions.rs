@@ -44,6 +44,22 @@ pub(crate) fn run_of(approval: &Approval) -> Option<RunId> {
     (approval_id(&run, epoch, ask) == approval.id).then_some(run)
 }
 
+/// When a run asked people for permissions, and when each of them was answered or taken back.
+pub(crate) async fn asked_by(
+    tx: &mut Tx<'_>,
+    run: &Run,
+) -> Result<Vec<(Moment, Option<Moment>)>, StoreError> {
+    const MOST: i64 = 1_000;
+    let Some(since) = run.started_at else { return Ok(Vec::new()) };
+    let asked = approvals::of_agent_since(tx, &run.company_id, &run.agent_id, since, MOST).await?;
+    let own = asked.into_iter().filter(|approval| run_of(approval).as_ref() == Some(&run.id));
+    let answered = |approval: &Approval| match approval.status.as_str() {
+        "pending" | "revision_requested" => None,
+        _ => Some(approval.decided_at.unwrap_or(approval.updated_at)),
+    };
+    Ok(own.map(|approval| (approval.created_at, answered(&approval))).collect())
+}
+
 /// Asks people; false when the lease is somebody else's by now.
 pub(crate) async fn ask(
     tx: &mut Tx<'_>,

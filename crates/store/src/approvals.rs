@@ -147,6 +147,26 @@ pub async fn list(
     .await
 }
 
+/// Returns what an agent asked for since then, oldest first.
+pub async fn of_agent_since(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    agent: &AgentId,
+    since: Moment,
+    limit: i64,
+) -> Result<Vec<Approval>, StoreError> {
+    tx.rows_as(
+        sql!(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM approvals WHERE company_id = $1 AND created_at >= $2 AND requested_by_agent_id = $3 \
+             ORDER BY created_at, id LIMIT $4"
+        )),
+        p![company, since, agent, limit],
+    )
+    .await
+}
+
 /// Counts the approvals of a company that wait for a decision.
 pub async fn count_pending(tx: &mut Tx<'_>, company: &CompanyId) -> Result<i64, StoreError> {
     let row = tx

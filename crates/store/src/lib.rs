@@ -111,6 +111,7 @@ pub const MIGRATIONS: &[Migration] = &[
     SCHEDULES,
     WEBHOOKS,
     OLD_AUTOMATION_RUNS,
+    FILES_BEFORE,
 ];
 
 /// What the event log and the audit chain stand on.
@@ -207,6 +208,12 @@ const OLD_AUTOMATION_RUNS: Migration = Migration {
     version: 21,
     name: "old_automation_runs",
     text: include_str!("../migrations/0021_old_automation_runs.sql"),
+};
+/// What lay in a workspace before a run of an automation.
+const FILES_BEFORE: Migration = Migration {
+    version: 22,
+    name: "files_before",
+    text: include_str!("../migrations/0022_files_before.sql"),
 };
 
 /// What a panic said.

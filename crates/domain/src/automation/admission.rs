@@ -1,18 +1,20 @@
 //! Which waiting run may begin, and for what the others wait (spec/automations.md 2.1, bar 6).
 //!
-//! The order is priority, then first come first served. A run that cannot have its workspace holds nobody up who wants
-//! another one; but nobody who came later gets into a workspace that it waits for.
+//! The order is priority; of one priority, automations take turns, so that one with hundreds of runs leaves the others
+//! their places; and then first come first served. A run that cannot have its workspace holds nobody up who wants another
+//! one; but nobody who comes after it in this order gets into a workspace that it waits for.
 
 use std::collections::BTreeMap;
 
 use crate::hold::HeldReason;
-use crate::ids::AutomationRunId;
+use crate::ids::{AutomationId, AutomationRunId};
 use crate::moment::Moment;
 
 /// A run that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     pub id: AutomationRunId,
+    pub automation: AutomationId,
     /// 0 comes first.
     pub priority: i64,
     pub queued_at: Moment,
@@ -40,6 +42,8 @@ pub struct Taken {
     pub running: usize,
     /// As many may be.
     pub most: usize,
+    /// How many runs of each automation are at work.
+    pub by_automation: BTreeMap<AutomationId, usize>,
     /// Workspaces of runs at work, with whose they are.
     pub roots: Vec<(AutomationRunId, String)>,
 }
@@ -59,8 +63,7 @@ pub enum Fate {
 
 /// Goes through all that wait.
 pub fn admit(waiting: &[Waiting], taken: &Taken, now: Moment) -> Vec<(AutomationRunId, Fate)> {
-    let mut order: Vec<&Waiting> = waiting.iter().collect();
-    order.sort_by(|a, b| (a.priority, a.queued_at, &a.id).cmp(&(b.priority, b.queued_at, &b.id)));
+    let order = order(waiting, taken, now);
     let mut roots = Roots::default();
     for (_, root) in &taken.roots {
         roots.add(root);
@@ -82,16 +85,41 @@ pub fn admit(waiting: &[Waiting], taken: &Taken, now: Moment) -> Vec<(Automation
     fates
 }
 
-fn fate(run: &Waiting, roots: &Roots, is_full: bool, now: Moment) -> Fate {
-    let held = |reason, resource, until| Fate::Held { reason, resource, until };
+/// The order in which runs are looked at: by priority, then by how many of its automation are at work or come before it,
+/// then by who came first. Who cannot begin for its own reasons takes no turn of its automation.
+fn order<'a>(waiting: &'a [Waiting], taken: &Taken, now: Moment) -> Vec<&'a Waiting> {
+    let mut first_come: Vec<&Waiting> = waiting.iter().collect();
+    first_come.sort_by(|a, b| (a.priority, a.queued_at, &a.id).cmp(&(b.priority, b.queued_at, &b.id)));
+    let mut turns: BTreeMap<(i64, &AutomationId), usize> = BTreeMap::new();
+    let mut order: Vec<(i64, usize, &Waiting)> = Vec::with_capacity(waiting.len());
+    for run in first_come {
+        let at_work = || taken.by_automation.get(&run.automation).copied().unwrap_or(0);
+        let turn = turns.entry((run.priority, &run.automation)).or_insert_with(at_work);
+        order.push((run.priority, *turn, run));
+        *turn += usize::from(own_reason(run, now).is_none());
+    }
+    // Stable: those of one turn stay as they came.
+    order.sort_by_key(|(priority, turn, _)| (*priority, *turn));
+    order.into_iter().map(|(_, _, run)| run).collect()
+}
+
+/// Why a run could not begin though everything were free.
+fn own_reason(run: &Waiting, now: Moment) -> Option<Fate> {
+    let held = |reason, resource, until| Some(Fate::Held { reason, resource, until });
     if run.is_paused {
         return held(HeldReason::Paused, None, None);
     }
     if let Some(at) = run.not_before.filter(|at| *at > now) {
         return held(HeldReason::RetryBackoff, None, Some(at));
     }
-    if let Some(throttle) = &run.throttled {
-        return held(HeldReason::RateLimit, Some(throttle.account.clone()), throttle.until);
+    let throttle = run.throttled.as_ref()?;
+    held(HeldReason::RateLimit, Some(throttle.account.clone()), throttle.until)
+}
+
+fn fate(run: &Waiting, roots: &Roots, is_full: bool, now: Moment) -> Fate {
+    let held = |reason, resource, until| Fate::Held { reason, resource, until };
+    if let Some(own) = own_reason(run, now) {
+        return own;
     }
     if let Some(root) = &run.root
         && let Some(other) = roots.overlapping(root)
@@ -129,12 +157,16 @@ impl Roots {
 mod tests {
     use super::*;
 
+    /// Of the automation `one`, or of the one behind `#`.
     fn waiting(id: &str, priority: i64, at: i64, root: &str) -> Waiting {
         Waiting {
             id: AutomationRunId::from(id),
+            automation: AutomationId::from(
+                root.rsplit('#').next().filter(|_| root.contains('#')).unwrap_or("one"),
+            ),
             priority,
             queued_at: Moment::from_micros(at),
-            root: Some(root.to_owned()).filter(|root| !root.is_empty()),
+            root: root.split('#').next().map(str::to_owned).filter(|root| !root.is_empty()),
             not_before: None,
             is_paused: false,
             throttled: None,
@@ -143,7 +175,7 @@ mod tests {
 
     fn taken(running: usize, most: usize, roots: &[&str]) -> Taken {
         let roots = roots.iter().map(|root| (AutomationRunId::from("r"), (*root).to_owned())).collect();
-        Taken { running, most, roots }
+        Taken { running, most, roots, by_automation: BTreeMap::new() }
     }
 
     fn said(waiting: &[Waiting], taken: &Taken) -> Vec<String> {
@@ -212,6 +244,31 @@ mod tests {
             waiting("b", 2, 10, ""),
         ];
         assert_eq!(said(&runs, &taken(0, 3, &[])), ["x admitted", "a admitted", "b admitted", "c capacity"]);
+    }
+
+    #[test]
+    fn automations_of_one_priority_take_turns() {
+        let mut runs: Vec<Waiting> = (0..5).map(|at| waiting(&format!("m{at}"), 2, at, "#many")).collect();
+        runs.extend([
+            waiting("f1", 2, 50, "#few"),
+            waiting("f2", 2, 60, "#few"),
+            waiting("x", 1, 99, "#many"),
+        ]);
+        let begin = |runs: &[Waiting], taken: &Taken| {
+            let said = said(runs, taken);
+            said.iter()
+                .filter_map(|fate| fate.strip_suffix(" admitted").map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(begin(&runs, &taken(0, 5, &[])), ["x", "m0", "f1", "m1", "f2"]);
+        // Those at work have had their turn.
+        let busy =
+            Taken { by_automation: BTreeMap::from([(AutomationId::from("many"), 2)]), ..taken(2, 5, &[]) };
+        assert_eq!(begin(&runs, &busy), ["x", "f1", "f2"]);
+        // Who cannot begin anyway takes no turn from its own.
+        runs[0].is_paused = true;
+        runs[1].throttled = Some(Throttle { account: "acc".into(), until: None });
+        assert_eq!(begin(&runs, &taken(0, 3, &[])), ["x", "m2", "f1"]);
     }
 
     #[test]

@@ -64,6 +64,10 @@ pub struct Live {
     pub last_sign_at: Option<Moment>,
     /// It was asked to stop.
     pub stops: bool,
+    /// It asked people for a permission and waits: neither silence nor time counts meanwhile.
+    pub waits_for_person: bool,
+    /// As long as it waited for people before, in all.
+    pub waited: Duration,
 }
 
 /// One thing to do.
@@ -151,11 +155,13 @@ pub fn advance(view: &View<'_>) -> Plan {
         }
         return plan;
     }
-    if let Some(kind) = limit_reached(&view.limits, &view.spent) {
+    // A limit keeps work from going on; where all is done there is none to keep.
+    let is_over = view.nodes.iter().all(|node| node.state.is_final() && node.live.is_none() && !node.leaves);
+    if let Some(kind) = limit_reached(&view.limits, &view.spent).filter(|_| !is_over) {
         plan.steps.push(Step::Limit(kind));
         return plan;
     }
-    if let Some(most) = view.limits.max_runtime_sec {
+    if let Some(most) = view.limits.max_runtime_sec.filter(|_| !is_over) {
         let left = Duration::from_secs(most).saturating_sub(view.spent.worked);
         plan.earlier(view.now.plus(left));
     }
@@ -191,11 +197,11 @@ impl Plan {
 
 /// Stops an attempt that is silent for too long or takes too long, or says when it would be.
 fn overdue(view: &View<'_>, node: &NodeView, live: &Live, plan: &mut Plan) {
-    let Some(began_at) = live.began_at.filter(|_| !live.stops) else { return };
+    let Some(began_at) = live.began_at.filter(|_| !live.stops && !live.waits_for_person) else { return };
     let Some(of) = view.definition.node(&node.id) else { return };
     let (idle, total) = of.time_limits();
     let last = live.last_sign_at.map_or(began_at, |at| at.max(began_at));
-    let ends = [idle.map(|idle| last.plus(idle)), total.map(|total| began_at.plus(total))];
+    let ends = [idle.map(|idle| last.plus(idle)), total.map(|total| began_at.plus(total).plus(live.waited))];
     let Some(end) = ends.into_iter().flatten().min() else { return };
     if view.now >= end {
         plan.steps.push(Step::Stop { node: node.id.clone(), why: Stopped::Timeout });
@@ -319,7 +325,13 @@ mod tests {
     fn node(id: &str, word: &str) -> NodeView {
         let (word, second) = word.split_once(' ').unwrap_or((word, ""));
         let second: Option<i64> = second.parse().ok();
-        let live = |stops| Live { began_at: second.map(at), last_sign_at: None, stops };
+        let live = |stops| Live {
+            began_at: second.map(at),
+            last_sign_at: None,
+            stops,
+            waits_for_person: word == "waits",
+            waited: Duration::ZERO,
+        };
         let of = |state| NodeView { id: id.to_owned(), state, retry_at: None, live: None, leaves: false };
         match word {
             "done" => of(NodeState::Completed),
@@ -328,7 +340,7 @@ mod tests {
             "blocked" => of(NodeState::Blocked),
             "asks" => of(NodeState::AwaitingApproval),
             "wait" => NodeView { retry_at: second.map(at), ..of(NodeState::Pending) },
-            "runs" => NodeView { live: Some(live(false)), ..of(NodeState::Running) },
+            "runs" | "waits" => NodeView { live: Some(live(false)), ..of(NodeState::Running) },
             "stops" => NodeView { live: Some(live(true)), ..of(NodeState::Running) },
             "left" => NodeView { leaves: true, ..of(NodeState::Pending) },
             _ => of(NodeState::Pending),
@@ -527,6 +539,8 @@ mod tests {
             ("runs 9400", None, vec!["stop a Timeout"]),
             ("stops 9400", None, vec![]),
             ("runs", None, vec![]),
+            // People are asked, and may be asleep.
+            ("waits 1000", None, vec![]),
         ];
         for (word, look, expected) in rows {
             let plan = case(one, &[word]).plan();
@@ -538,6 +552,8 @@ mod tests {
         assert_eq!(heard.plan().look_at, Some(at(10_100)), "the ceiling is 1800 s from the beginning");
         heard.nodes[0].live.as_mut().unwrap().began_at = Some(at(8_200));
         assert_eq!(heard.said(), ["stop a Timeout"]);
+        heard.nodes[0].live.as_mut().unwrap().waited = Duration::from_secs(50);
+        assert_eq!(heard.plan().look_at, Some(at(10_050)), "what it waited for people is not its time");
     }
 
     #[test]
@@ -570,5 +586,11 @@ mod tests {
             }
         }
         assert_eq!(limit_reached(&Limits::default(), &spent(u64::MAX / 2, u64::MAX, u64::MAX)), None);
+        // Nobody need raise a limit for a run to end that has done all.
+        let mut over = Case { spent: spent(60, 100, 500_000), ..case(DIAMOND, &["done"; 4]) };
+        over.definition["limits"] = json!({ "maxRuntimeSec": 60, "maxTokens": 100, "maxCostCents": 50 });
+        assert_eq!(over.said(), ["settle completed"]);
+        over.nodes[3] = node("d", "left");
+        assert_eq!(over.said(), ["limit maxRuntimeSec"]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::calendar::spec;
 use super::contract::{self, not_below};
-use super::definition::{BackoffKind, Definition, Node};
+use super::definition::{BackoffKind, Definition, Input, Node};
 use super::graph::Graph;
 use super::{Problem, template};
 
@@ -110,12 +110,26 @@ pub fn check(definition: &Definition, known: &Known<'_>) -> Vec<Problem> {
             let message = "is not an input of this automation".to_owned();
             wrong(format!("after[{index}].inputs.{name}"), message, "declare it under inputs");
         }
+        let must = |input: &Input| input.default.is_none() && input.required.unwrap_or(true);
+        for (name, _) in definition.inputs.iter().filter(|(_, input)| must(input)) {
+            if !after.inputs.contains_key(name) {
+                let hint =
+                    format!("fill it, as in {name} = \"{{{{ nodes.NODE.text }}}}\", or give it a default");
+                wrong(format!("after[{index}].inputs.{name}"), "is missing".into(), &hint);
+            }
+        }
     }
     let graph = Graph::of(definition);
     if let Some(circle) = graph.circle() {
         let at = definition.nodes.iter().position(|node| node.id == circle[0]).unwrap_or(0);
         let message = format!("goes in a circle: {}", circle.join(" -> "));
         wrong(format!("nodes[{at}].dependsOn"), message, "take one of these dependencies out");
+    }
+    for (index, after) in definition.after.iter().enumerate() {
+        for (name, text) in &after.inputs {
+            let path = format!("after[{index}].inputs.{name}");
+            problems.extend(template::check(&path, text, unknown_of_another));
+        }
     }
     for (index, node) in definition.nodes.iter().enumerate() {
         problems.extend(of_node(&format!("nodes[{index}]"), node, definition, &graph, known));
@@ -252,7 +266,6 @@ fn unknown(
     ids: &BTreeSet<&str>,
     ancestors: &BTreeSet<&str>,
 ) -> Option<(String, String)> {
-    const RUN: [&str; 5] = ["id", "automation", "trigger", "workspace", "number"];
     match parts {
         ["inputs"] | ["nodes"] | ["run"] => None,
         ["inputs", name, ..] if definition.inputs.contains_key(*name) => None,
@@ -267,6 +280,15 @@ fn unknown(
         ["nodes", id, ..] => {
             Some((format!("`nodes.{id}` is not a node"), "name a node that comes before this one".to_owned()))
         }
+        others => unknown_of_another(others),
+    }
+}
+
+/// The same for a text that is filled from a run of another automation: its inputs and nodes may be other ones by then.
+fn unknown_of_another(parts: &[&str]) -> Option<(String, String)> {
+    const RUN: [&str; 5] = ["id", "automation", "trigger", "workspace", "number"];
+    match parts {
+        [] | ["run"] | ["inputs" | "nodes", ..] => None,
         ["run", field, ..] if RUN.contains(field) => None,
         ["run", field, ..] => {
             Some((format!("`run.{field}` is not known"), format!("run has: {}", RUN.join(", "))))
@@ -275,7 +297,6 @@ fn unknown(
             format!("`{name}` is not known"),
             "there are inputs, nodes and run, as in {{ inputs.since }}".to_owned(),
         )),
-        [] => None,
     }
 }
 
@@ -387,6 +408,18 @@ mod tests {
             (one(("output", json!({ "schema": 3 }))), "nodes[0].output.schema", "JSON Schema"),
             (one(("reworkTargets", json!(["a"]))), "nodes[0].reworkTargets[0]", "does not come before"),
         ]);
+        let after = |inputs: Json| {
+            json!({ "name": "n", "nodes": [step("a", &[])], "after": [{ "automation": "build", "inputs": inputs }],
+                    "inputs": { "since": {}, "note": { "required": false }, "deep": { "default": "no" } } })
+        };
+        rows.extend([
+            (after(json!({ "since": "{% if %}" })), "after[0].inputs.since", "is not a template"),
+            (after(json!({ "since": "{{ colour }}" })), "after[0].inputs.since", "`colour` is not known"),
+            (after(json!({ "since": "{{ run.colour }}" })), "after[0].inputs.since", "run.colour"),
+            (after(json!({ "note": "x" })), "after[0].inputs.since", "is missing"),
+        ]);
+        // What the other one has is known when it ends.
+        assert_eq!(problems(after(json!({ "since": "{{ nodes.any.text }} {{ inputs.other }}" }))), []);
         for (data, path, message) in rows {
             let found = problems(data.clone());
             assert!(

@@ -14,6 +14,8 @@ pub struct FoundFile {
     pub bytes: Option<u64>,
     /// Its text, where sections are looked for in it.
     pub text: Option<String>,
+    /// It is the file that lay there before the run began: nobody has written it since.
+    pub is_old: bool,
 }
 
 /// Looks at a contract when its definition is saved.
@@ -71,9 +73,13 @@ pub fn unmet(contract: &Contract, output: &Output, files: &[FoundFile]) -> Vec<S
         unmet.extend(against_schema(schema, output.json.as_ref()));
     }
     for path in &contract.files {
-        match files.iter().find(|file| file.path == *path).and_then(|file| file.bytes) {
+        let found = files.iter().find(|file| file.path == *path);
+        match found.and_then(|file| Some((file.bytes?, file.is_old))) {
             None => unmet.push(format!("the file {path} is not there")),
-            Some(0) => unmet.push(format!("the file {path} is empty")),
+            Some((_, true)) => unmet.push(format!(
+                "the file {path} was there before the run and was not written by it; write it anew"
+            )),
+            Some((0, _)) => unmet.push(format!("the file {path} is empty")),
             Some(_) => {}
         }
     }
@@ -185,19 +191,26 @@ mod tests {
             schema: Some(json!({
                 "type": "object", "required": ["version"], "properties": { "version": { "type": "string" } },
             })),
-            files: vec!["notes.md".to_owned(), "log.txt".to_owned()],
+            files: ["notes.md", "log.txt", "old.md"].map(str::to_owned).into(),
             sections: vec!["Highlights".to_owned(), "Fixes".to_owned()],
             ..Contract::default()
         };
         let files = [
-            FoundFile { path: "notes.md".into(), bytes: Some(9), text: Some("# highlights\n".into()) },
-            FoundFile { path: "log.txt".into(), bytes: Some(0), text: None },
+            FoundFile {
+                path: "notes.md".into(),
+                bytes: Some(9),
+                text: Some("# highlights\n".into()),
+                is_old: false,
+            },
+            FoundFile { path: "log.txt".into(), bytes: Some(0), text: None, is_old: false },
+            FoundFile { path: "old.md".into(), bytes: Some(3), text: None, is_old: true },
         ];
         let said = unmet(&contract, &output("{\"version\": 3}"), &files);
-        assert_eq!(said.len(), 3, "{said:?}");
+        assert_eq!(said.len(), 4, "{said:?}");
         assert!(said[0].contains("/version"), "{said:?}");
         assert_eq!(said[1], "the file log.txt is empty");
-        assert_eq!(said[2], "notes.md has no section \"Fixes\"");
+        assert!(said[2].starts_with("the file old.md was there before the run"), "{said:?}");
+        assert_eq!(said[3], "notes.md has no section \"Fixes\"");
         let said = unmet(&contract, &output("nothing"), &[]);
         assert!(said[0].contains("no JSON object"));
         assert_eq!(said[1..3], ["the file notes.md is not there", "the file log.txt is not there"]);

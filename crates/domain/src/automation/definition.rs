@@ -120,6 +120,16 @@ impl Limits {
         *self == Limits::default()
     }
 
+    /// These, and what they leave out from others.
+    pub fn or(self, others: Limits) -> Limits {
+        Limits {
+            max_parallel_agents: self.max_parallel_agents.or(others.max_parallel_agents),
+            max_runtime_sec: self.max_runtime_sec.or(others.max_runtime_sec),
+            max_tokens: self.max_tokens.or(others.max_tokens),
+            max_cost_cents: self.max_cost_cents.or(others.max_cost_cents),
+        }
+    }
+
     pub fn parallel(&self) -> usize {
         self.max_parallel_agents.unwrap_or(4).clamp(1, 16) as usize
     }

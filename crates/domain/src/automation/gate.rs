@@ -165,6 +165,8 @@ pub struct Standing<'a> {
     pub hash: &'a str,
     pub decisions: &'a [Decision],
     pub approvers: &'a [String],
+    /// Whom it was escalated to: may decide beside the approvers.
+    pub escalated_to: Option<&'a str>,
     pub self_approval: bool,
     /// Who started the run.
     pub started_by: Option<&'a str>,
@@ -213,9 +215,10 @@ pub fn decide(gate: &Standing<'_>, ask: &Ask<'_>, now: Moment) -> Result<(), Ref
     if !ask.by.is_person {
         return Err(Refused::RequiresHuman);
     }
-    if !gate.approvers.is_empty()
-        && !ask.by.user.is_some_and(|user| gate.approvers.iter().any(|it| it == user))
-    {
+    let is_named = |user: &str| {
+        gate.approvers.iter().any(|it| it == user) || gate.escalated_to.is_some_and(|it| it == user)
+    };
+    if !gate.approvers.is_empty() && !ask.by.user.is_some_and(is_named) {
         return Err(Refused::NotAllowed);
     }
     // To withdraw one's own run needs nobody else.
@@ -369,6 +372,7 @@ mod tests {
             hash: "h",
             decisions: Decision::ALL,
             approvers: &[],
+            escalated_to: None,
             self_approval: true,
             started_by: Some("ann"),
             before: BTreeSet::from(["a", "b"]),
@@ -432,6 +436,18 @@ mod tests {
                 Err(Refused::NotAllowed),
             ),
             (Standing { approvers: &named, ..standing() }, Ask { by: bob, ..ask(Approve) }, 0, Ok(())),
+            (
+                Standing { approvers: &named, escalated_to: Some("ann"), ..standing() },
+                ask(Approve),
+                0,
+                Ok(()),
+            ),
+            (
+                Standing { approvers: &named, escalated_to: Some("ann"), ..standing() },
+                Ask { by: local, ..ask(Approve) },
+                0,
+                Err(Refused::NotAllowed),
+            ),
             (Standing { self_approval: false, ..standing() }, ask(Approve), 0, Err(Refused::SelfApproval)),
             (Standing { self_approval: false, ..standing() }, ask(Cancel), 0, Ok(())),
             (Standing { self_approval: false, ..standing() }, Ask { by: bob, ..ask(Approve) }, 0, Ok(())),

@@ -166,6 +166,8 @@ words!(
         Interrupted = "interrupted",
         /// A person stopped the agent's run.
         Stopped = "stopped",
+        /// Where it was to work could not be had or made ready: a host that is away, a workspace that could not be laid out.
+        EnvironmentFailed = "environment_failed",
         AgentGone = "agent_gone",
         Template = "template",
         /// It changed what its scope leaves out: people look before anything goes on.
@@ -259,6 +261,7 @@ mod tests {
             (FailureClass::ProcessLost, false, false, false),
             (FailureClass::Interrupted, false, false, false),
             (FailureClass::Stopped, false, false, true),
+            (FailureClass::EnvironmentFailed, false, false, false),
             (FailureClass::AgentGone, false, false, true),
             (FailureClass::Template, false, false, true),
             (FailureClass::ScopeViolation, false, false, true),

@@ -28,7 +28,7 @@ words!(
     }
 );
 
-/// What may be asked of a run in this status; `broken` = a node failed or is blocked.
+/// What may be asked of a run in this status; `broken` = a node failed or is blocked. `cancels`: it is being cancelled.
 pub fn allowed(status: AutomationRunStatus, broken: bool, cancels: bool) -> Vec<Operation> {
     let may = |operation: &Operation| {
         let event = match operation {
@@ -41,7 +41,10 @@ pub fn allowed(status: AutomationRunStatus, broken: bool, cancels: bool) -> Vec<
         };
         let needs_broken = matches!(operation, Operation::Recover | Operation::Continue);
         let is_over = matches!(operation, Operation::Pause | Operation::Cancel) && cancels;
-        next(status, event).is_ok() && (!needs_broken || broken) && !is_over
+        // A run may have failed without any node of it: at a restart, for want of its folder. It begins where it was.
+        let is_lost = *operation == Operation::Recover
+            && matches!(status, AutomationRunStatus::Failed | AutomationRunStatus::Blocked);
+        next(status, event).is_ok() && (!needs_broken || broken || is_lost) && !is_over
     };
     Operation::ALL.iter().filter(|operation| may(operation)).copied().collect()
 }
@@ -51,7 +54,7 @@ pub fn allowed(status: AutomationRunStatus, broken: bool, cancels: bool) -> Vec<
 pub enum Nothing {
     /// The node is not one of this automation.
     NoSuchNode,
-    /// Nothing failed and nothing is blocked.
+    /// Nothing failed and nothing is blocked, and the run itself did not end so.
     NotBroken,
     /// Only a blocked node is continued.
     NotBlocked,
@@ -106,9 +109,6 @@ pub fn reset(
         (_, None) => {
             let broken: BTreeSet<String> =
                 nodes.iter().filter(is_broken).map(|node| node.id.clone()).collect();
-            if broken.is_empty() {
-                return Err(Nothing::NotBroken);
-            }
             Ok(from_nodes(&graph, broken))
         }
     }
@@ -136,16 +136,19 @@ mod tests {
     fn what_may_be_asked_follows_from_the_status() {
         use AutomationRunStatus::*;
         use Operation::{Cancel, Continue, Pause, Recover, Repair, Resume, Retry};
-        let rows: [(AutomationRunStatus, bool, &[Operation]); 11] = [
+        let rows: [(AutomationRunStatus, bool, &[Operation]); 14] = [
             (Queued, false, &[Pause, Cancel]),
             (Running, false, &[Pause, Cancel]),
             (Running, true, &[Pause, Cancel]),
             (Pausing, false, &[Cancel]),
             (Paused, false, &[Resume, Cancel, Repair, Retry]),
             (Paused, true, &[Resume, Cancel, Recover, Repair, Retry, Continue]),
-            (AwaitingApproval, false, &[Cancel]),
+            (AwaitingApproval, false, &[Cancel, Repair, Retry]),
+            (AwaitingApproval, true, &[Cancel, Recover, Repair, Retry, Continue]),
             (Completed, false, &[Repair, Retry]),
+            (Blocked, false, &[Recover, Repair, Retry]),
             (Blocked, true, &[Recover, Repair, Retry, Continue]),
+            (Failed, false, &[Recover, Repair, Retry]),
             (Failed, true, &[Recover, Repair, Retry, Continue]),
             (AutomationRunStatus::Cancelled, false, &[Repair, Retry]),
         ];
@@ -179,7 +182,7 @@ mod tests {
         type Row<'a> = (Operation, Option<&'a str>, [NodeState; 4], Result<&'a [&'a str], Nothing>);
         let rows: [Row<'_>; 9] = [
             (Recover, None, broken, Ok(&["b", "c"])),
-            (Recover, None, fine, Err(Nothing::NotBroken)),
+            (Recover, None, fine, Ok(&[])),
             (Retry, Some("a"), fine, Ok(&["a", "b", "c", "d"])),
             (Retry, Some("c"), broken, Ok(&["c"])),
             (Repair, Some("b"), broken, Ok(&["b", "c"])),

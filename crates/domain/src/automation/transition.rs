@@ -105,7 +105,7 @@ pub const fn next(status: AutomationRunStatus, event: RunEvent) -> Result<Automa
         (Paused, RunEvent::Decided) => Paused,
         (AwaitingApproval, RunEvent::Decided) => Queued,
         (Paused, RunEvent::Resume) => Queued,
-        (Paused | Completed | Blocked | Failed | Cancelled, RunEvent::Reset) => Queued,
+        (AwaitingApproval | Paused | Completed | Blocked | Failed | Cancelled, RunEvent::Reset) => Queued,
         _ => return Err(IllegalMove { status, event }),
     };
     Ok(next)
@@ -202,6 +202,7 @@ mod tests {
         (Pausing, RunEvent::Fail(StopKind::ServerRestart), Failed),
         (Pausing, RunEvent::Decided, Pausing),
         (AwaitingApproval, RunEvent::Decided, Queued),
+        (AwaitingApproval, RunEvent::Reset, Queued),
         (AwaitingApproval, RunEvent::Cancel, Cancelled),
         (Paused, RunEvent::Resume, Queued),
         (Paused, RunEvent::Reset, Queued),

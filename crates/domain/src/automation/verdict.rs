@@ -308,6 +308,8 @@ fn failure(node: &Node, ended: &Ended, output: &Output) -> Option<(FailureClass,
         (_, Some(Stopped::Interrupted)) => FailureClass::Interrupted,
         // The agent was paused, or its work was let go: it is given again when it can be.
         (Outcome::Cancelled, None) if is_held(ended.error.as_deref()) => FailureClass::Interrupted,
+        // It waited for its turn for too long, and never began: it is given again.
+        (Outcome::Cancelled, None) if code == "expired" && !ended.began => FailureClass::Interrupted,
         (Outcome::Cancelled, None) => FailureClass::Stopped,
         (Outcome::Failed, None) => match code {
             "auth_required" | "permission_blocked" | "claude_auth_required" => FailureClass::ProviderTerminal,
@@ -317,8 +319,13 @@ fn failure(node: &Node, ended: &Ended, output: &Output) -> Option<(FailureClass,
             {
                 FailureClass::AgentFailed
             }
-            "adapter_config_invalid" | "adapter_not_found" | "command_not_found" | "workspace_failed" => {
-                FailureClass::ToolResolution
+            // Where it was to work is not there, or is not for it: people change that.
+            "environment_not_found"
+            | "environment_inactive"
+            | "unsupported_environment"
+            | "unsupported_adapter_environment" => FailureClass::ToolResolution,
+            "lease_acquire_failed" | "transport_resolution_failed" | "workspace_realization_failed" => {
+                FailureClass::EnvironmentFailed
             }
             "quota_exhausted" => FailureClass::ProviderTransient,
             _ if ended.error_family.as_deref() == Some("transient_upstream") => {
@@ -408,12 +415,15 @@ mod tests {
             (ended(Outcome::Failed, "auth_required"), Some(ProviderTerminal), Failed),
             (ended(Outcome::Failed, "permission_blocked"), Some(ProviderTerminal), Failed),
             (ended(Outcome::Failed, "process_lost"), Some(ProcessLost), Pending),
-            (ended(Outcome::Failed, "workspace_failed"), Some(ToolResolution), Failed),
+            (ended(Outcome::Failed, "environment_not_found"), Some(ToolResolution), Failed),
+            (ended(Outcome::Failed, "lease_acquire_failed"), Some(EnvironmentFailed), Pending),
             (ended(Outcome::TimedOut, "timeout"), Some(Timeout), Pending),
             (stopped(super::Stopped::Timeout), Some(Timeout), Pending),
             (stopped(super::Stopped::Interrupted), Some(Interrupted), Pending),
             (held, Some(Interrupted), Pending),
             (ended(Outcome::Cancelled, "cancelled"), Some(FailureClass::Stopped), Failed),
+            (ended(Outcome::Cancelled, "expired"), Some(FailureClass::Stopped), Failed),
+            (Ended { began: false, ..ended(Outcome::Cancelled, "expired") }, Some(Interrupted), Pending),
         ];
         for (end, class, state) in rows {
             let judged = judged(&Node::default(), &end, Tried::default());

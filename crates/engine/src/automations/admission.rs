@@ -180,10 +180,15 @@ async fn admit_all(
     let mut admitted = Admitted::default();
     runs::lock_admission(tx).await?;
     let at_work = runs::at_work(tx).await?;
+    let mut by_automation = BTreeMap::new();
+    for run in &at_work {
+        *by_automation.entry(run.automation_id.clone()).or_default() += 1;
+    }
     let taken = Taken {
         running: at_work.len(),
         most: usize::try_from(most).unwrap_or(usize::MAX),
-        roots: at_work.into_iter().filter_map(|(id, root, _)| Some((id, root?))).collect(),
+        by_automation,
+        roots: at_work.into_iter().filter_map(|run| Some((run.id, run.root?))).collect(),
     };
     admitted.until = runs::next_not_before(tx, now).await?;
     let mut queued = queue(tx, now).await?;
@@ -205,6 +210,7 @@ async fn admit_all(
         };
         waiting.push(Waiting {
             id: run.id.clone(),
+            automation: run.automation_id.clone(),
             priority: run.priority,
             queued_at: run.queued_at,
             root: run.root.as_ref().map(|root| match seen.roots.get(root) {
@@ -358,6 +364,8 @@ async fn fail(
     for event in ["run_failed_workspace", "run_failed"] {
         telling::tell(tx, &mut it.run, Note::run(event).because(Some(reason.clone())), now).await?;
     }
+    let (by, action) = (Actor::system("automation"), "automation.internal_sweep.failed_without_workspace");
+    telling::audit(tx, &it.run, &by, action, json!({ "reason": reason }), now).await?;
     hand_over::over(tx, &mut it, draws, now).await?;
     runs::update(tx, &it.run).await
 }

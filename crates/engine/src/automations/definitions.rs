@@ -304,6 +304,7 @@ async fn apply(
             }
             definitions::add_version(tx, &version).await?;
             connect(tx, company, &automation.id, definition).await?;
+            reconnect(tx, company, &automation.name).await?;
             schedules::align(tx, scribe, (company, &automation.id), &definition.schedules).await?;
             let details = json!({ "hash": version.hash, "status": automation.status });
             tell(tx, scribe, &automation, "automation.created", details).await?;
@@ -414,6 +415,30 @@ async fn connect(
         sources.push(other.ok_or(EngineError::NotFound("Automation"))?.id);
     }
     Ok(definitions::set_after(tx, id, &sources).await?)
+}
+
+/// Has automations begin after a new one of this name that were saved when another one had it, which was removed since.
+async fn reconnect(tx: &mut Tx<'_>, company: &CompanyId, name: &str) -> Result<(), StoreError> {
+    const PAGE: i64 = 200;
+    let mut behind = String::new();
+    loop {
+        let page = definitions::list(tx, company, &behind, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        behind = last.name.clone();
+        for found in page {
+            let Some(other) = definitions::lock(tx, &found.id).await? else { continue };
+            let Some(version) = definitions::version(tx, &other.id, other.version).await? else { continue };
+            let Ok(definition) = read(&version.definition) else { continue };
+            if !definition.after.iter().any(|after| after.automation == name) {
+                continue;
+            }
+            let mut sources = Vec::new();
+            for after in &definition.after {
+                sources.extend(definitions::named(tx, company, &after.automation).await?.map(|it| it.id));
+            }
+            definitions::set_after(tx, &other.id, &sources).await?;
+        }
+    }
 }
 
 /// The agents that a name or an id stands for; more than one is no answer.

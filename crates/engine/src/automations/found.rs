@@ -1,6 +1,6 @@
 //! What lies in a workspace of what nodes were to leave there. Read outside of transactions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +11,7 @@ use domain::automation::contract::FoundFile;
 use domain::automation::definition::Contract;
 use domain::automation::scope::Bounds;
 use domain::moment::Moment;
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
@@ -36,16 +37,33 @@ pub(super) struct Found {
 /// By node and attempt.
 pub(super) type FoundBy = BTreeMap<(String, i64), Found>;
 
-/// Looks at the files of a contract.
-pub(super) fn look(root: Option<&str>, contract: Option<&Contract>) -> Found {
+/// What lies in a workspace before a run begins of the files that its steps are to leave: by path, what the file system
+/// says of each. Nobody's clock is asked.
+pub(super) fn before(root: Option<&str>, paths: &BTreeSet<String>) -> Json {
+    let Some(root) = root else { return json!({}) };
+    let stamped = |path: &String| Some((path.clone(), Json::from(stamp(&below(Path::new(root), path)?)?)));
+    Json::Object(paths.iter().filter_map(stamped).collect())
+}
+
+/// Which file it is, and which of its writes was the last.
+fn stamp(whole: &Path) -> Option<String> {
+    let it = std::fs::metadata(whole).ok()?;
+    Some(format!("{}:{}.{:09}:{}", it.ino(), it.ctime(), it.ctime_nsec(), it.len()))
+}
+
+/// Looks at the files of a contract; `before`: those that lay there before the run began.
+pub(super) fn look(root: Option<&str>, contract: Option<&Contract>, before: &Json) -> Found {
     let mut found = Found::default();
     let (Some(root), Some(contract)) = (root, contract) else { return found };
     for (index, path) in contract.files.iter().enumerate() {
         let whole = below(Path::new(root), path);
         let file = whole.as_deref().and_then(|whole| digest(whole, path));
+        let is_old =
+            before[path].is_string() && before[path].as_str() == whole.as_deref().and_then(stamp).as_deref();
         let is_read = index == 0 && !contract.sections.is_empty();
         let text = whole.filter(|_| is_read).and_then(|whole| text(&whole));
-        found.files.push(FoundFile { path: path.clone(), bytes: file.as_ref().map(|file| file.bytes), text });
+        let bytes = file.as_ref().map(|file| file.bytes);
+        found.files.push(FoundFile { path: path.clone(), bytes, text, is_old });
         found.left.extend(file);
     }
     found
@@ -228,7 +246,7 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("secret"), root.join("link")).unwrap();
         let names = ["notes.md", "empty", "sub", "link", "none"].map(str::to_owned);
         let contract = Contract { files: names.into(), sections: vec!["A".into()], ..Contract::default() };
-        let found = look(root.to_str(), Some(&contract));
+        let found = look(root.to_str(), Some(&contract), &Json::Null);
         let sizes: Vec<_> = found.files.iter().map(|file| file.bytes).collect();
         assert_eq!(sizes, [Some(4), Some(0), None, None, None]);
         assert_eq!(found.files[0].text.as_deref(), Some("# A\n"));
@@ -240,6 +258,30 @@ mod tests {
         );
         std::fs::write(root.join("notes.md"), "# B\n").unwrap();
         assert_ne!(again(root.to_str(), &found.left)[0].as_ref(), Some(&found.left[0]));
-        assert!(look(None, Some(&contract)).files.is_empty());
+        assert!(look(None, Some(&contract), &Json::Null).files.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_lay_there_before_is_known_until_somebody_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::write(root.join("notes.md"), "one").unwrap();
+        let paths = BTreeSet::from(["notes.md", "log.txt", "../notes.md"].map(str::to_owned));
+        let there = before(root.to_str(), &paths);
+        assert_eq!(there.as_object().unwrap().keys().collect::<Vec<_>>(), ["notes.md"]);
+        let contract =
+            Contract { files: ["notes.md", "log.txt"].map(str::to_owned).into(), ..Contract::default() };
+        let old = || {
+            let found = look(root.to_str(), Some(&contract), &there);
+            found.files.iter().map(|file| file.is_old).collect::<Vec<_>>()
+        };
+        assert_eq!(old(), [true, false]);
+        std::fs::write(root.join("log.txt"), "new").unwrap();
+        assert_eq!(old(), [true, false]);
+        // The same words in another file are its work all the same.
+        std::fs::write(root.join("anew"), "one").unwrap();
+        std::fs::rename(root.join("anew"), root.join("notes.md")).unwrap();
+        assert_eq!(old(), [false, false]);
+        assert_eq!(before(None, &paths), json!({}));
     }
 }

@@ -26,6 +26,8 @@ use super::loaded::{Loaded, Unloadable};
 use super::questions::bind;
 use super::stopping::{self, Order};
 use super::telling::{self, Note};
+use super::tend::Done;
+use super::turn::Turn;
 use super::unreadable;
 use crate::activity::Author;
 use crate::processes::beside;
@@ -233,6 +235,7 @@ async fn decide(
         hash: &gate.hash,
         decisions: &decisions,
         approvers: &approvers,
+        escalated_to: gate.escalated_to.as_deref(),
         self_approval: gate.self_approval,
         started_by: gate.started_by.as_deref(),
         before: graph.ancestors(&gate.node_id),
@@ -297,7 +300,7 @@ async fn decide(
         }
     }
     if ask.decision != Decision::Cancel {
-        proceed(tx, &mut it, now).await?;
+        proceed(tx, &mut it, draws, now).await?;
     }
     it.run.updated_at = now;
     runs::update(tx, &it.run).await?;
@@ -320,8 +323,8 @@ async fn approve(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) 
     telling::tell(tx, &mut it.run, Note::node("node_completed", &gate.node_id), now).await
 }
 
-/// The run goes on after a decision: at once when it is at work, or as soon as it has a place.
-async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, now: Moment) -> Result<(), StoreError> {
+/// The run goes on after a decision: at once when it is at work or needs no place for it, or as soon as it has a place.
+async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, draws: &mut Draws, now: Moment) -> Result<(), StoreError> {
     let was = it.run.status;
     if was == AutomationRunStatus::Queued {
         // It waits for a retry of another step, or for its place: what the decision lets begin does not wait for the first.
@@ -332,13 +335,32 @@ async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, now: Moment) -> Result<(), St
     }
     if let Ok(status) = next(was, RunEvent::Decided) {
         if status == AutomationRunStatus::Queued {
-            requeue(&mut it.run, now);
-            telling::tell(tx, &mut it.run, Note::run("run_resumed"), now).await?;
+            if !without_place(tx, it, draws, now).await? {
+                requeue(&mut it.run, now);
+                telling::tell(tx, &mut it.run, Note::run("run_resumed"), now).await?;
+            }
         } else if status.is_at_work() {
             it.run.look_at = Some(now);
         }
     }
     Ok(())
+}
+
+/// What needs no agent needs no place, however full the house is: the next question is asked, or the run comes to its end.
+/// False: some step is to begin, or waits for its time.
+async fn without_place(
+    tx: &mut Tx<'_>,
+    it: &mut Loaded,
+    draws: &mut Draws,
+    now: Moment,
+) -> Result<bool, StoreError> {
+    // Nothing of it is under way, and nobody sees it so before this transaction is over.
+    it.run.status = AutomationRunStatus::Running;
+    let mut done = Done::default();
+    let mut turn = Turn { it: &mut *it, done: &mut done, draws, is_homeless: false, now, look_at: None };
+    // Each step that leads to another one changes a node or the run, so this ends.
+    while !turn.needs_place() && turn.step(tx).await? {}
+    Ok(!it.run.status.is_at_work())
 }
 
 /// The run is to end: at once, or when what is under way has stopped.

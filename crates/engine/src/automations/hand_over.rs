@@ -61,6 +61,7 @@ async fn start(
     now: Moment,
 ) -> Result<Result<AutomationRunId, String>, StoreError> {
     let detail = json!({
+        "startedBy": it.started_by(),
         "automationRunId": it.run.id, "automation": it.automation.name, "status": it.run.status, "chain": chain,
     });
     let ask = Launch {

@@ -214,6 +214,7 @@ pub(crate) async fn launch(tx: &mut Tx<'_>, ask: Launch, now: Moment) -> Result<
         history_seq: 0,
         look_at: None,
         told_seq: 0,
+        files_before: None,
     };
     if !runs::insert(tx, &run).await? {
         // The automation is locked: a key that is taken was found above.

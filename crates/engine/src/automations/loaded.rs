@@ -9,7 +9,9 @@ use domain::automation::operation::Reset;
 use domain::automation::{AttemptState, NodeState, Output};
 use domain::ids::AutomationRunId;
 use domain::moment::Moment;
+use domain::permission;
 use domain::run::RunStatus;
+use domain::wake::ActorKind;
 use serde_json::{Value as Json, json};
 use store::agents::Agent;
 use store::automations::definitions::{self, Automation};
@@ -22,6 +24,7 @@ use store::{StoreError, Tx};
 use super::definitions::agents_called;
 use super::launch;
 use super::telling::{self, Note};
+use crate::permissions;
 
 /// Gates of one run that are looked at.
 pub(super) const MOST_GATES_OF_RUN: i64 = 10_000;
@@ -107,11 +110,35 @@ impl Loaded {
                     began_at,
                     last_sign_at: signs.into_iter().flatten().flatten().max(),
                     stops: under.attempt.stop_asked_at.is_some(),
+                    waits_for_person: false,
+                    waited: Duration::ZERO,
                 });
             }
             NodeView { id: node.node_id.clone(), state: node.state, retry_at: node.retry_at, live, leaves }
         };
         self.nodes.iter().map(view).collect()
+    }
+
+    /// Fills in how long agents of its steps waited for permissions of people, and which still do. True: some did.
+    pub(super) async fn excuse(
+        &self,
+        tx: &mut Tx<'_>,
+        views: &mut [NodeView],
+        now: Moment,
+    ) -> Result<bool, StoreError> {
+        let mut any = false;
+        for under in self.live.iter().filter(|under| under.attempt.counts) {
+            let Some(run) = &under.agent_run else { continue };
+            let view = views.iter_mut().find(|view| view.id == under.attempt.node_id);
+            let Some(live) = view.and_then(|view| view.live.as_mut()) else { continue };
+            let asked = permissions::asked_by(tx, run).await?;
+            let waited = permission::waited(&asked, now);
+            any |= !asked.is_empty();
+            live.waits_for_person = waited.waits;
+            live.waited = waited.in_all;
+            live.last_sign_at = live.last_sign_at.max(waited.until);
+        }
+        Ok(any)
     }
 
     /// What the run used: what is over is on record, what is under way is as far as it is known.
@@ -133,18 +160,13 @@ impl Loaded {
 
     /// Its limits: those that people raised for this run come before those of the definition.
     pub(super) fn limits(&self) -> Limits {
-        let raised: Option<Limits> =
-            self.run.limits.as_ref().and_then(|limits| serde_json::from_value(limits.clone()).ok());
-        let own = self.definition.limits;
-        match raised {
-            None => own,
-            Some(raised) => Limits {
-                max_parallel_agents: raised.max_parallel_agents.or(own.max_parallel_agents),
-                max_runtime_sec: raised.max_runtime_sec.or(own.max_runtime_sec),
-                max_tokens: raised.max_tokens.or(own.max_tokens),
-                max_cost_cents: raised.max_cost_cents.or(own.max_cost_cents),
-            },
-        }
+        self.raised_limits().or(self.definition.limits)
+    }
+
+    /// What people raised its limits to.
+    pub(super) fn raised_limits(&self) -> Limits {
+        let raised = self.run.limits.as_ref().and_then(|limits| serde_json::from_value(limits.clone()).ok());
+        raised.unwrap_or_default()
     }
 
     pub(super) fn view<'a>(&'a self, nodes: &'a [NodeView], now: Moment) -> View<'a> {
@@ -181,6 +203,23 @@ impl Loaded {
                 "workspace": self.run.root, "number": self.run.number,
             },
         })
+    }
+
+    /// The files that its steps are to leave; none when one of them has begun, for nobody knows who wrote what is there.
+    pub(super) fn files_to_come(&self) -> BTreeSet<String> {
+        if self.nodes.iter().any(|node| node.attempt > 0) {
+            return BTreeSet::new();
+        }
+        let contracts = self.definition.nodes.iter().filter_map(|node| node.output.as_ref());
+        contracts.flat_map(|contract| contract.files.iter().cloned()).collect()
+    }
+
+    /// The person who started it, or the first of the runs that led to it.
+    pub(super) fn started_by(&self) -> Option<String> {
+        if self.run.actor_kind == ActorKind::User {
+            return self.run.actor_id.clone();
+        }
+        self.run.trigger_detail.as_ref()?["startedBy"].as_str().map(str::to_owned)
     }
 
     /// What a node came to.

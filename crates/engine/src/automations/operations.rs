@@ -112,9 +112,10 @@ pub(super) fn unloadable(why: Unloadable) -> EngineError {
 fn refused(nothing: &Nothing, it: &Loaded) -> EngineError {
     let (kind, words) = match nothing {
         Nothing::NoSuchNode => (Kind::NotFound, "There is no such node"),
-        Nothing::NotBroken => {
+        Nothing::NotBroken if it.run.status == AutomationRunStatus::Paused => {
             (Kind::Conflict, "No node failed and none is blocked; resume it, or retry a node")
         }
+        Nothing::NotBroken => (Kind::Conflict, "No node failed and none is blocked; retry a node"),
         Nothing::NotBlocked => (Kind::Conflict, "Only a blocked node is continued; retry it instead"),
     };
     EngineError::refused_with(kind, words, state(it))
@@ -215,7 +216,8 @@ async fn pause(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> 
 
 async fn resume(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> Result<(), EngineError> {
     if let Some(limits) = asked.limits {
-        it.run.limits = Some(json!(limits));
+        // What was raised before stays raised.
+        it.run.limits = Some(json!(limits.or(it.raised_limits())));
     }
     let is_of_limit = it.run.guardrail == Some(Guardrail::RunLimit);
     if let Some(kind) = stops_at_once(it, now).filter(|_| is_of_limit || asked.limits.is_some()) {

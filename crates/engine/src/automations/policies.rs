@@ -10,7 +10,7 @@ use domain::ids::AutomationRunId;
 use domain::moment::Moment;
 use domain::wake::Actor;
 use serde_json::json;
-use store::automations::runs;
+use store::automations::runs::{self, AtWork};
 use store::{StoreError, Tx};
 
 use super::loaded::Loaded;
@@ -43,9 +43,9 @@ pub(super) async fn end_those_that_ask(engine: &Arc<Inner>, kind: StopKind, befo
 
 async fn try_to(engine: &Arc<Inner>, kind: StopKind, before: Moment) -> Result<(), StoreError> {
     let at_work = engine.read((), |tx, ()| Box::pin(runs::at_work(tx))).await?;
-    let own = at_work.into_iter().filter(|(_, _, node)| node.as_deref() == Some(&engine.settings.node_id));
+    let is_own = |run: &AtWork| run.server_node.as_deref() == Some(&engine.settings.node_id);
     let mut outcome = Ok(());
-    for (id, _, _) in own {
+    for AtWork { id, .. } in at_work.into_iter().filter(is_own) {
         let now = engine.clock.now();
         let ended = engine
             .write(id, move |tx, id| Box::pin(async move { end(tx, &id, kind, before, now).await }))

@@ -39,7 +39,6 @@ pub(super) async fn ask(
     let title = title.unwrap_or_else(|| format!("{}: {id}", it.automation.name));
     let shown = shown(it, id, &title, instructions.as_deref());
     let terms = rule::terms(of.expiry.as_ref());
-    let started_by = it.run.actor_id.clone();
     let mut row = GateRow {
         hash: bind(&gate, &shown),
         id: gate,
@@ -54,7 +53,7 @@ pub(super) async fn ask(
         rework_targets: json!(of.rework_targets),
         approvers: json!(of.approvers),
         self_approval: of.self_approval.unwrap_or(true),
-        started_by: started_by.filter(|_| it.run.actor_kind == domain::wake::ActorKind::User),
+        started_by: it.started_by(),
         expiry: of.expiry.as_ref().map(|expiry| json!(expiry)),
         asked_at: now,
         expires_at: terms.expires_after.map(|after| now.plus(after)),

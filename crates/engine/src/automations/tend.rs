@@ -4,6 +4,7 @@
 //! to do. What a transaction ordered to be done outside of the store (stop an agent's run) is done after it, and is found
 //! again by the next look when the server died in between.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,7 @@ use domain::ids::{AutomationRunId, RunId};
 use domain::moment::Moment;
 use domain::wake::Actor;
 use futures_util::{StreamExt, stream};
+use serde_json::Value as Json;
 use store::automations::{nodes, runs};
 use store::{StoreError, Tx};
 
@@ -125,6 +127,8 @@ struct Seen {
     found: FoundBy,
     /// It is no folder any more.
     is_homeless: bool,
+    /// What lay there before the run began, where nobody had looked at that.
+    before: Option<Json>,
 }
 
 /// Why an agent's run is stopped, on its record.
@@ -207,6 +211,10 @@ struct Over {
 struct Unseen {
     root: Option<String>,
     over: Vec<Over>,
+    /// What lay there before it began.
+    before: Option<Json>,
+    /// Nobody has looked at that: these are the files that are meant.
+    unstamped: Option<BTreeSet<String>>,
 }
 
 impl Unseen {
@@ -223,10 +231,12 @@ impl Unseen {
             let outside = root
                 .zip(bounds)
                 .map(|(root, (bounds, since))| found::outside(root, &bounds, since, gives_up));
-            let looked = found::look(root, contract.as_ref());
+            let looked = found::look(root, contract.as_ref(), self.before.as_ref().unwrap_or(&Json::Null));
             found.insert(key, found::Found { outside: outside.unwrap_or_default(), ..looked });
         }
-        Seen { found, is_homeless: self.root.is_some_and(|root| !Path::new(&root).is_dir()) }
+        let root = self.root.as_deref();
+        let before = self.unstamped.map(|paths| found::before(root, &paths));
+        Seen { found, is_homeless: root.is_some_and(|root| !Path::new(root).is_dir()), before }
     }
 }
 
@@ -245,7 +255,8 @@ async fn unseen(tx: &mut Tx<'_>, id: &AutomationRunId) -> Result<Unseen, StoreEr
             bounds: bounds.zip(since),
         });
     }
-    Ok(Unseen { root: it.run.root, over })
+    let unstamped = (it.run.status.is_at_work() && it.run.files_before.is_none()).then(|| it.files_to_come());
+    Ok(Unseen { root: it.run.root, over, before: it.run.files_before, unstamped })
 }
 
 impl Inner {
@@ -287,6 +298,15 @@ async fn look(
             runs::look_again(tx, &it.run.id, it.run.look_at).await?;
         }
         return Ok(done);
+    }
+    if it.run.status.is_at_work() && it.run.files_before.is_none() {
+        let Some(before) = &seen.before else {
+            // It came to work after it was looked at. Nothing begins there before somebody has.
+            done.again = true;
+            runs::look_again(tx, &it.run.id, Some(now)).await?;
+            return Ok(done);
+        };
+        it.run.files_before = Some(before.clone());
     }
     done.again = endings::collect(tx, &mut it, &seen.found, chance, now).await?;
     let is_homeless = seen.is_homeless;

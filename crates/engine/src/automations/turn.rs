@@ -47,20 +47,35 @@ impl Turn<'_> {
         if self.it.run.stop_to.is_none() && self.is_lost() {
             let root = self.it.run.root.as_deref().unwrap_or_default();
             let reason = no_folder(&format!("{root} is no folder any more"));
-            let order = Order::new(StopAt::Failed, StopKind::GuardrailStopped, Some(reason));
-            return self.halt(tx, order, Note::run("run_failed_workspace")).await;
+            let order = Order::new(StopAt::Failed, StopKind::GuardrailStopped, Some(reason.clone()));
+            let halted = self.halt(tx, order, Note::run("run_failed_workspace")).await?;
+            let action = "automation.internal_sweep.failed_without_workspace";
+            self.audit(tx, action, json!({ "reason": reason })).await?;
+            return Ok(halted);
         }
-        let views = self.it.node_views();
+        let mut views = self.it.node_views();
+        let mut plan = advance(&self.it.view(&views, self.now));
+        // Who waits for people is neither silent nor late; nobody is asked about that who is in time.
+        let is_late = plan.steps.iter().any(|step| matches!(step, Step::Stop { why: Stopped::Timeout, .. }));
+        if (is_late || self.is_stale(&views)) && self.it.excuse(tx, &mut views, self.now).await? {
+            plan = advance(&self.it.view(&views, self.now));
+        }
         if self.it.run.stop_to.is_none() && self.is_stale(&views) {
             return self.reap(tx).await;
         }
-        let plan = advance(&self.it.view(&views, self.now));
         self.look_at = plan.look_at;
         let mut again = false;
         for step in plan.steps {
             again |= self.take(tx, step).await?;
         }
         Ok(again)
+    }
+
+    /// Some step would begin now, for which the run must have a place.
+    pub(super) fn needs_place(&self) -> bool {
+        let views = self.it.node_views();
+        let plan = advance(&self.it.view(&views, self.now));
+        plan.steps.iter().any(|step| matches!(step, Step::Start(_)))
     }
 
     /// Nothing works in the workspace, and it is gone: nothing can begin there.
@@ -70,6 +85,9 @@ impl Turn<'_> {
 
     /// Nothing was heard of anything that is under way for longer than any of it may be silent.
     fn is_stale(&self, views: &[NodeView]) -> bool {
+        if views.iter().any(|view| view.live.as_ref().is_some_and(|live| live.waits_for_person)) {
+            return false;
+        }
         let begun = views.iter().filter_map(|view| {
             let live = view.live.as_ref()?;
             let sign = live.last_sign_at.max(live.began_at)?;
@@ -281,6 +299,10 @@ impl Turn<'_> {
         let event = if why == Stopped::Timeout { "node_timed_out" } else { "node_stopping" };
         let note = Note::node(event, id).with(json!({ "attempt": number }));
         telling::tell(tx, &mut self.it.run, note, now).await?;
+        if why == Stopped::Timeout {
+            let details = json!({ "nodeId": id, "attempt": number });
+            self.audit(tx, "automation.internal_sweep.stopped_overdue_step", details).await?;
+        }
         Ok(is_over)
     }
 

@@ -5,6 +5,7 @@ use domain::automation::AutomationRunStatus;
 use domain::automation::gate::GateStatus;
 use domain::ids::RunId;
 use domain::moment::Moment;
+use domain::wake::Actor;
 use serde_json::json;
 use store::automations::runs::{self, AutomationRun};
 use store::automations::{gates, nodes};
@@ -45,6 +46,8 @@ pub(super) async fn block(
         run.held_until = None;
         let note = Note::run("run_blocked_corrupt_checkpoint").because(run.detail.clone());
         telling::tell(tx, &mut run, note, now).await?;
+        let (by, action) = (Actor::system("automation"), "automation.internal_sweep.blocked_unreadable_run");
+        telling::audit(tx, &run, &by, action, json!({ "reason": run.detail }), now).await?;
     }
     run.look_at = None;
     run.updated_at = now;

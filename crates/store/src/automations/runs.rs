@@ -70,6 +70,9 @@ pub struct AutomationRun {
     pub history_seq: i64,
     pub look_at: Option<Moment>,
     pub told_seq: i64,
+    /// Of the files that its steps are to leave, those that lay there before it began, by path with their stamps; `None`:
+    /// nobody has looked yet.
+    pub files_before: Option<Json>,
 }
 from_row!(AutomationRun {
     id,
@@ -116,18 +119,19 @@ from_row!(AutomationRun {
     resumes,
     history_seq,
     look_at,
-    told_seq
+    told_seq,
+    files_before
 });
 
 macro_rules! columns {
     () => {
-        "id, company_id, automation_id, version, own_definition, number, status, trigger_type, trigger_detail, inputs, idempotency_key, body_hash, priority, actor_kind, actor_id, created_at, updated_at, queued_at, started_at, finished_at, epoch, server_node, root, held_reason, held_resource, held_until, not_before, stop_to, stop_asked_at, stop_drains, stop_kind, stop_reason, guardrail, stopped_at, worked_micros, working_since, tokens, cost_micros, limits, last_failure, detail, resumes, history_seq, look_at, told_seq"
+        "id, company_id, automation_id, version, own_definition, number, status, trigger_type, trigger_detail, inputs, idempotency_key, body_hash, priority, actor_kind, actor_id, created_at, updated_at, queued_at, started_at, finished_at, epoch, server_node, root, held_reason, held_resource, held_until, not_before, stop_to, stop_asked_at, stop_drains, stop_kind, stop_reason, guardrail, stopped_at, worked_micros, working_since, tokens, cost_micros, limits, last_failure, detail, resumes, history_seq, look_at, told_seq, files_before"
     };
 }
 
 /// Adds a run; false when one of its automation has its idempotency key.
 pub async fn insert(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<bool, StoreError> {
-    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ", after_run_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq, &after(run)]).await?;
+    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ", after_run_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq, &run.files_before, &after(run)]).await?;
     Ok(added == 1)
 }
 
@@ -139,7 +143,7 @@ fn after(run: &AutomationRun) -> Option<AutomationRunId> {
 
 /// Writes what changes of a run; its row is locked.
 pub async fn update(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<(), StoreError> {
-    tx.run(sql!("UPDATE automation_runs SET own_definition = $2, status = $3, priority = $4, updated_at = $5, queued_at = $6, started_at = $7, finished_at = $8, epoch = $9, server_node = $10, root = $11, held_reason = $12, held_resource = $13, held_until = $14, not_before = $15, stop_to = $16, stop_asked_at = $17, stop_drains = $18, stop_kind = $19, stop_reason = $20, guardrail = $21, stopped_at = $22, worked_micros = $23, working_since = $24, tokens = $25, cost_micros = $26, limits = $27, last_failure = $28, detail = $29, resumes = $30, look_at = $31, history_seq = $32 WHERE id = $1"), p![&run.id, &run.own_definition, run.status, run.priority, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.look_at, run.history_seq]).await
+    tx.run(sql!("UPDATE automation_runs SET own_definition = $2, status = $3, priority = $4, updated_at = $5, queued_at = $6, started_at = $7, finished_at = $8, epoch = $9, server_node = $10, root = $11, held_reason = $12, held_resource = $13, held_until = $14, not_before = $15, stop_to = $16, stop_asked_at = $17, stop_drains = $18, stop_kind = $19, stop_reason = $20, guardrail = $21, stopped_at = $22, worked_micros = $23, working_since = $24, tokens = $25, cost_micros = $26, limits = $27, last_failure = $28, detail = $29, resumes = $30, look_at = $31, history_seq = $32, files_before = $33 WHERE id = $1"), p![&run.id, &run.own_definition, run.status, run.priority, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.look_at, run.history_seq, &run.files_before]).await
 }
 
 /// Returns a run.
@@ -326,13 +330,24 @@ pub async fn next_not_before(tx: &mut Tx<'_>, now: Moment) -> Result<Option<Mome
     row.map_or(Ok(None), |row| row.get(0))
 }
 
-/// Returns the runs that are at work, each with its workspace and the server that let it begin.
-pub async fn at_work(
-    tx: &mut Tx<'_>,
-) -> Result<Vec<(AutomationRunId, Option<String>, Option<String>)>, StoreError> {
+/// A run that is at work, as far as it stands in the way of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtWork {
+    pub id: AutomationRunId,
+    pub automation_id: AutomationId,
+    pub root: Option<String>,
+    /// The server that let it begin.
+    pub server_node: Option<String>,
+}
+
+from_row!(AtWork { id, automation_id, root, server_node });
+
+/// Returns the runs that are at work.
+pub async fn at_work(tx: &mut Tx<'_>) -> Result<Vec<AtWork>, StoreError> {
     tx.rows_as(
         sql!(
-            "SELECT id, root, server_node FROM automation_runs WHERE status IN ('running', 'pausing') ORDER BY id"
+            "SELECT id, automation_id, root, server_node FROM automation_runs \
+             WHERE status IN ('running', 'pausing') ORDER BY id"
         ),
         p![],
     )

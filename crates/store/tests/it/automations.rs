@@ -454,6 +454,7 @@ both_stores! {
         let of = |runs: &[QueuedRun]| texts(&runs.iter().map(|run| run.id.clone()).collect::<Vec<_>>()).join(" ");
         assert_eq!((of(&first), of(&rest)), ("r9 r1".to_owned(), "r1b r2".to_owned()));
         assert_eq!((rest[1].held_reason, rest[1].held_until), (Some(HeldReason::Capacity), Some(at(50))));
+        let at_work: Vec<_> = at_work.into_iter().map(|run| (run.id, run.root, run.server_node)).collect();
         assert_eq!(at_work, [("p".into(), None, None), ("w".into(), Some("/srv".into()), Some("n1".into()))]);
         assert_eq!(texts(&open), ["r1", "r1b", "r2"]);
         assert_eq!(counts, [
@@ -773,6 +774,7 @@ async fn every_statement_on_automations_goes_by_an_index() {
         "automation_runs_untold",
         "automation_attempts_ordered",
         "automation_gates_due",
+        "automation_gates_pending",
         "schedule_slots_waiting",
         "CONSTANT ROW",
     ];

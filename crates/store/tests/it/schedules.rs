@@ -115,6 +115,7 @@ pub(crate) fn run(id: &str, automation: &str, status: AutomationRunStatus) -> Au
         history_seq: 0,
         look_at: None,
         told_seq: 0,
+        files_before: None,
     }
 }
 

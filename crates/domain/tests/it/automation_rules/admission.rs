@@ -1,7 +1,9 @@
 //! Which waiting run begins (spec/automations.md 2.1).
 
+use std::collections::BTreeMap;
+
 use domain::automation::admission::{Fate, Taken, Throttle, Waiting, admit};
-use domain::ids::AutomationRunId;
+use domain::ids::{AutomationId, AutomationRunId};
 
 use super::{at, seconds};
 use crate::table::{Table, joined, parts};
@@ -17,6 +19,22 @@ const ORDER: &[[&str; 4]] = &[
     ["b 2@10; a 2@10", "-", "1", "a begins; b capacity"],
     ["a 2@10; b 1@900", "-", "1", "b begins; a capacity"],
     ["a 3@10; b 2@20; c 1@30; d 0@40", "-", "2", "d begins; c begins; b capacity; a capacity"],
+];
+
+const TURNS: &[[&str; 4]] = &[
+    ["a 2@10 of x; b 2@20 of x; c 2@30 of y", "-", "8", "a begins; c begins; b begins"],
+    ["a 2@10 of x; b 2@20 of x; c 2@30 of y", "-", "2", "a begins; c begins; b capacity"],
+    ["a 2@10 of x; b 1@20 of x; c 2@30 of y", "-", "1", "b begins; a capacity; c capacity"],
+    ["a 2@10 of x; c 2@30 of y", "r of x", "2", "c begins; a capacity"],
+    ["a 2@10 of x; c 2@30 of y", "r of x; s of y", "3", "a begins; c capacity"],
+    ["a 1@10 of x; c 2@30 of y", "r of x", "2", "a begins; c capacity"],
+    ["a 2@10 of x paused; b 2@20 of x; c 2@30 of y", "-", "1", "a paused; b begins; c capacity"],
+    [
+        "a 2@10 /w of x; b 2@20 /w of x; c 2@30 /w of y",
+        "-",
+        "8",
+        "a begins; c workspace_lock /w; b workspace_lock /w",
+    ],
 ];
 
 const CAPACITY: &[[&str; 4]] = &[
@@ -79,13 +97,14 @@ const FOLDERS: &[[&str; 3]] = &[
     ["/w", "/", "yes"],
 ];
 
-/// `a 2@10 /w paused retry 1001 account acme free 1100`: the run a of priority 2 has waited since 10.
+/// `a 2@10 /w of x paused retry 1001 account acme free 1100`: the run a of priority 2 has waited since 10.
 fn waiting(text: &str) -> Waiting {
     let mut words = text.split(' ');
     let id = words.next().unwrap();
     let (priority, since) = words.next().unwrap().split_once('@').unwrap();
     let mut run = Waiting {
         id: AutomationRunId::from(id),
+        automation: AutomationId::from("one"),
         priority: priority.parse().unwrap(),
         queued_at: at(since.parse().unwrap()),
         root: None,
@@ -94,6 +113,10 @@ fn waiting(text: &str) -> Waiting {
         throttled: None,
     };
     while let Some(word) = words.next() {
+        if word == "of" {
+            run.automation = AutomationId::from(words.next().unwrap());
+            continue;
+        }
         let mut number = || at(words.next().unwrap().parse().unwrap());
         match word {
             "paused" => run.is_paused = true,
@@ -113,13 +136,18 @@ fn judge(row: &[&str]) -> Vec<String> {
     let runs: Vec<Waiting> = parts(row[0]).map(waiting).collect();
     let at_work: Vec<&str> = parts(row[1]).collect();
     let root = |text: &&str| {
-        let (id, root) = text.split_once(' ')?;
+        let (id, root) = text.split_once(' ').filter(|(_, root)| root.starts_with('/'))?;
         Some((AutomationRunId::from(id), root.to_owned()))
     };
+    let automation = |text: &&str| text.split_once(" of ").map(|(_, name)| AutomationId::from(name));
     let taken = Taken {
         running: at_work.len(),
         most: row[2].parse().unwrap(),
         roots: at_work.iter().filter_map(root).collect(),
+        by_automation: at_work.iter().filter_map(automation).fold(BTreeMap::new(), |mut all, name| {
+            *all.entry(name).or_default() += 1;
+            all
+        }),
     };
     let say = |(id, fate): (AutomationRunId, Fate)| match fate {
         Fate::Admitted => format!("{id} begins"),
@@ -138,6 +166,7 @@ const COLUMNS: [&str; 4] = ["runs that wait", "at work", "places", "what becomes
 fn shuts_out(one: &str, other: &str) -> bool {
     let waiting = Waiting {
         id: AutomationRunId::from("b"),
+        automation: AutomationId::from("one"),
         priority: 2,
         queued_at: at(1),
         root: Some(other.to_owned()),
@@ -145,13 +174,16 @@ fn shuts_out(one: &str, other: &str) -> bool {
         is_paused: false,
         throttled: None,
     };
-    let taken = Taken { running: 1, most: 8, roots: vec![(AutomationRunId::from("a"), one.to_owned())] };
+    let roots = vec![(AutomationRunId::from("a"), one.to_owned())];
+    let taken = Taken { running: 1, most: 8, roots, ..Taken::default() };
     admit(&[waiting], &taken, at(NOW)).iter().all(|(_, fate)| *fate != Fate::Admitted)
 }
 
 pub(super) fn tables() -> Vec<Table> {
     let order = "`a 2@10` is a run a of priority 2 (0 is `critical`, 3 is `low`) that has waited since the \
                  second 10. Now is the second 1000. `r /w` is a run at work in the folder `/w`.";
+    let turns = "Of one priority, automations take turns: `a 2@10 of x` is a run of the automation x, `r of x` one that \
+                 is at work and has had its turn. Who cannot begin for a reason of its own takes no turn.";
     let workspaces = "A run holds its folder while it is at work. One that waits for its folder holds up those \
                       behind it that want the same one, and nobody else.";
     let own = "A run that cannot begin for a reason of its own keeps nobody out. The first reason of these is \
@@ -159,6 +191,7 @@ pub(super) fn tables() -> Vec<Table> {
                `workspace_lock`, `capacity`.";
     vec![
         Table::judged(("Who begins first", order), COLUMNS, 3, ORDER, judge),
+        Table::judged(("Whose turn it is", turns), COLUMNS, 3, TURNS, judge),
         Table::judged(
             ("As many as there are places", "A server has so many runs at work at once, at the most."),
             COLUMNS,

@@ -30,10 +30,13 @@ const ENDS: &[[&str; 4]] = &[
     ["failed claude_auth_required", "-", "failed", "provider_terminal"],
     ["failed permission_blocked", "-", "failed", "provider_terminal"],
     ["failed process_lost", "-", "pending", "process_lost"],
-    ["failed adapter_config_invalid", "-", "failed", "tool_resolution"],
-    ["failed adapter_not_found", "-", "failed", "tool_resolution"],
-    ["failed command_not_found", "-", "failed", "tool_resolution"],
-    ["failed workspace_failed", "-", "failed", "tool_resolution"],
+    ["failed environment_not_found", "-", "failed", "tool_resolution"],
+    ["failed environment_inactive", "-", "failed", "tool_resolution"],
+    ["failed unsupported_environment", "-", "failed", "tool_resolution"],
+    ["failed unsupported_adapter_environment", "-", "failed", "tool_resolution"],
+    ["failed lease_acquire_failed", "-", "pending", "environment_failed"],
+    ["failed transport_resolution_failed", "-", "pending", "environment_failed"],
+    ["failed workspace_realization_failed", "-", "pending", "environment_failed"],
     ["timed_out timeout", "-", "pending", "timeout"],
     ["cancelled, took too long", "-", "pending", "timeout"],
     ["failed adapter_failed, took too long", "-", "pending", "timeout"],
@@ -44,6 +47,7 @@ const ENDS: &[[&str; 4]] = &[
     ["cancelled by a budget", "-", "pending", "interrupted"],
     ["cancelled by a pause of the agent", "-", "pending", "interrupted"],
     ["cancelled by a person", "-", "failed", "stopped"],
+    ["cancelled after waiting too long, before it began", "-", "pending", "interrupted"],
 ];
 
 const WORDS: &[[&str; 5]] = &[
@@ -110,6 +114,12 @@ const CONTRACTS: &[[&str; 4]] = &[
     ["{}", "anything", "-", "-"],
     ["{\"files\":[\"notes.md\"]}", "done", "notes.md 9", "-"],
     ["{\"files\":[\"notes.md\"]}", "done", "notes.md 0", "the file notes.md is empty"],
+    [
+        "{\"files\":[\"notes.md\"]}",
+        "done",
+        "notes.md 9 old",
+        "the file notes.md was there before the run and was not written by it; write it anew",
+    ],
     ["{\"files\":[\"notes.md\"]}", "done", "-", "the file notes.md is not there"],
     ["{\"files\":[\"notes.md\"]}", "done", "other.md 9", "the file notes.md is not there"],
     ["{\"files\":[\"a\",\"b\"]}", "done", "b 0", "the file a is not there; the file b is empty"],
@@ -184,7 +194,7 @@ const COUNTS: &[[&str; 5]] = &[
     ["cancelled, interrupted", "0 0 99", "{}", "pending", "0 0 99"],
     ["cancelled by a person", "0 0 0", "{}", "failed", "0 0 0"],
     ["failed auth_required", "0 0 0", "{}", "failed", "0 0 0"],
-    ["failed workspace_failed", "1 1 1", "{}", "failed", "1 1 1"],
+    ["failed environment_not_found", "1 1 1", "{}", "failed", "1 1 1"],
     ["misses its contract", "2 0 0", "{}", "pending", "2 1 0"],
     ["misses its contract", "2 1 0", "{}", "pending", "2 2 0"],
     ["misses its contract", "0 2 0", "{}", "blocked", "0 3 0"],
@@ -206,8 +216,8 @@ const POLICIES: &[[&str; 4]] = &[
     ["{\"on\":[\"provider_terminal\"]}", "failed auth_required", "0 0 0", "pending"],
     ["{\"on\":[\"provider_terminal\"]}", "failed auth_required", "0 0 9", "pending"],
     ["{\"on\":[\"provider_terminal\"]}", "failed auth_required", "0 0 10", "failed"],
-    ["{\"on\":[\"tool_resolution\"]}", "failed workspace_failed", "0 0 9", "pending"],
-    ["{\"on\":[\"tool_resolution\"]}", "failed workspace_failed", "0 0 10", "failed"],
+    ["{\"on\":[\"tool_resolution\"]}", "failed environment_not_found", "0 0 9", "pending"],
+    ["{\"on\":[\"tool_resolution\"]}", "failed environment_not_found", "0 0 10", "failed"],
     ["{\"on\":[\"tool_resolution\"]}", "failed auth_required", "0 0 0", "failed"],
     ["{\"on\":[\"stopped\"]}", "cancelled by a person", "0 0 0", "failed"],
     ["{\"on\":[\"contract_miss\"]}", "misses its contract", "0 2 0", "blocked"],
@@ -283,6 +293,7 @@ const CLASSES: &[[&str; 2]] = &[
     ["process_lost", "a loss"],
     ["interrupted", "nothing"],
     ["stopped", "ends the node"],
+    ["environment_failed", "a loss"],
     ["agent_gone", "ends the node"],
     ["template", "ends the node"],
     ["scope_violation", "ends the node"],
@@ -322,7 +333,10 @@ fn ended(cell: &str, words: &str) -> Ended {
     Ended {
         outcome,
         error: (outcome != Outcome::Succeeded).then(|| error.to_owned()),
-        error_code: parts.next().filter(|_| has_code).map(str::to_owned),
+        error_code: match end {
+            "cancelled after waiting too long" => Some("expired".to_owned()),
+            _ => parts.next().filter(|_| has_code).map(str::to_owned),
+        },
         error_family: parts.next().filter(|_| has_code).map(str::to_owned),
         text: if words == "-" { String::new() } else { words },
         files: Vec::new(),
@@ -374,7 +388,9 @@ fn look_for(row: &[&str]) -> Vec<String> {
         let (file, text) = part.split_once(" = ").unwrap_or((part, ""));
         let (path, bytes) = file.split_once(' ').unwrap();
         let text = Some(text.to_owned()).filter(|text| !text.is_empty());
-        FoundFile { path: path.to_owned(), bytes: bytes.parse().ok(), text }
+        let is_old = bytes.ends_with(" old");
+        let bytes = bytes.trim_end_matches(" old").parse().ok();
+        FoundFile { path: path.to_owned(), bytes, text, is_old }
     };
     let files: Vec<FoundFile> = parts(row[2]).map(file).collect();
     vec![joined(unmet(&contract, &output, &files))]

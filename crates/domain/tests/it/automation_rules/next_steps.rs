@@ -130,6 +130,10 @@ const TIMES: &[[&str; 3]] = &[
     ["{}", "runs 1790 heard 0", "look in 10"],
     ["{}", "runs 1800 heard 0", "stop a: took too long"],
     ["{}", "stopping 700", "-"],
+    ["{}", "runs 9000 heard 9000 asking", "-"],
+    ["{}", "runs 1800 heard 0 waited 300", "look in 300"],
+    ["{}", "runs 2100 heard 0 waited 300", "stop a: took too long"],
+    ["{}", "runs 1800 heard 600 waited 300", "stop a: took too long"],
     ["{\"idleSec\":10}", "runs 9", "look in 1"],
     ["{\"idleSec\":10}", "runs 10", "stop a: took too long"],
     ["{\"idleSec\":10}", "runs 69 heard 0", "look in 1"],
@@ -148,7 +152,7 @@ const LIMITS: &[[&str; 4]] = &[
     ["{\"maxRuntimeSec\":60}", "worked 59", "a runs", "look in 1"],
     ["{\"maxRuntimeSec\":60}", "worked 60", "a runs", "limit maxRuntimeSec"],
     ["{\"maxRuntimeSec\":60}", "worked 61", "-", "limit maxRuntimeSec"],
-    ["{\"maxRuntimeSec\":60}", "worked 60", "a done", "limit maxRuntimeSec"],
+    ["{\"maxRuntimeSec\":60}", "worked 60", "a done", "settle completed"],
     ["{\"maxTokens\":100}", "tokens 99", "a runs", "-"],
     ["{\"maxTokens\":100}", "tokens 100", "a runs", "limit maxTokens"],
     ["{\"maxTokens\":100}", "tokens 101", "-", "limit maxTokens"],
@@ -218,12 +222,18 @@ fn graph(text: &str) -> Vec<Json> {
 /// `a runs 700 heard 100`: its agent's run began 700 seconds ago and was heard of 100 seconds ago.
 fn view(text: &str) -> NodeView {
     let words: Vec<&str> = text.split(' ').collect();
+    let behind = |name: &str| {
+        let at = words.iter().position(|word| *word == name)?;
+        words.get(at + 1)?.parse::<u64>().ok()
+    };
     let number = |at: usize| words.get(at).and_then(|word| word.parse::<i64>().ok());
     let of = |state| NodeView { id: words[0].to_owned(), state, retry_at: None, live: None, leaves: false };
     let live = |stops| Live {
         began_at: number(2).map(|ago| at(NOW - ago)),
         last_sign_at: number(4).map(|ago| at(NOW - ago)),
         stops,
+        waits_for_person: words.contains(&"asking"),
+        waited: behind("waited").map_or(Duration::ZERO, Duration::from_secs),
     };
     match words[1] {
         "done" => of(NodeState::Completed),
