@@ -220,6 +220,13 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body is too large").hint(hint)
     }
 
+    /// What a trigger started is gone.
+    pub(crate) fn automation_removed() -> ApiError {
+        let words = "The automation was removed, and no other one has its name";
+        ApiError::new(StatusCode::NOT_FOUND, "automation_removed", words)
+            .hint("the webhook goes on when an automation is saved under that name again")
+    }
+
     /// Nothing proves who sent this.
     pub(crate) fn unproven() -> ApiError {
         ApiError::new(StatusCode::UNAUTHORIZED, "signature_invalid", "Signature is missing, wrong or too old")

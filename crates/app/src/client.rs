@@ -365,7 +365,9 @@ fn code_is(body: &Json, code: &str) -> bool {
 fn advice(kind: Kind) -> &'static str {
     match kind {
         Kind::Usage => "see what can be typed: add --help to the command",
-        Kind::Refused | Kind::Interrupted => "see how things are: bugle agent list, bugle run list",
+        Kind::Refused | Kind::Interrupted => {
+            "see how things are: bugle status; what needs a person: bugle inbox"
+        }
         Kind::Failed | Kind::Unreachable => "see what is wrong with: bugle doctor",
     }
 }

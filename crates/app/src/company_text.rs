@@ -22,6 +22,10 @@ const TOP: &str = "\
 # Values that are secret are not here. ***REDACTED*** stands for a value that the company has and keeps.
 ";
 
+/// Of what is wrong with a file so many lines are told, and so many characters of each.
+const MOST_LINES: usize = 12;
+const LONGEST_LINE: usize = 200;
+
 impl Format {
     const fn name(self) -> &'static str {
         match self {
@@ -73,10 +77,25 @@ pub(crate) fn read(text: &str, format: Option<Format>) -> Result<Json, Failure> 
         }
     };
     read.map_err(|error| {
-        let message = format!("the file is not {}: {}", format.name(), error.trim());
+        let message = format!("the file is not {}: {}", format.name(), shortened(error.trim()));
         Failure::usage("company_file.malformed", message)
             .hint("mend that line, or say what it is with --format toml, yaml or json")
     })
+}
+
+/// What a reader says of a mistake shows the lines around it, however long they are: as much of it as a person reads. Of
+/// a long line the beginning and the end say what it is about.
+fn shortened(error: &str) -> String {
+    let lines = error.lines().take(MOST_LINES).map(|line| {
+        let count = line.chars().count();
+        if count <= LONGEST_LINE {
+            return line.to_owned();
+        }
+        let beginning: String = line.chars().take(LONGEST_LINE / 2).collect();
+        let end: String = line.chars().skip(count - LONGEST_LINE / 2).collect();
+        format!("{beginning} ... {end}")
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Writes a document.
@@ -347,6 +366,23 @@ mod tests {
             let failure = read(text, None).unwrap_err();
             assert!(failure.message.starts_with(&format!("the file is not {format}")), "{failure}");
             assert!(failure.message.contains(line), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_a_line_without_end_is_told_in_few_words() {
+        let long = "x".repeat(3 << 20);
+        for (text, format) in [
+            (long.clone(), Format::Toml),
+            (format!("name = {long}"), Format::Toml),
+            (format!("{{\"{long}\": oops}}"), Format::Json),
+            (format!("a: [{long}"), Format::Yaml),
+            (format!("{{\"{long}\": 1, \"{long}\": 2}}"), Format::Json),
+        ] {
+            let failure = read(&text, Some(format)).unwrap_err();
+            assert!(failure.message.len() < 4096, "{format:?}: {} bytes", failure.message.len());
+            let is_named = failure.message.contains("line 1") || failure.message.contains("twice");
+            assert!(is_named || format == Format::Yaml, "{failure}");
         }
     }
 

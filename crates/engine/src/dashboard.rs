@@ -11,7 +11,7 @@ use domain::run::RunStatus;
 use serde_json::json;
 use store::costs::reports::{self, Span};
 use store::dismissals::{self, Dismissal};
-use store::{approvals, automations, budgets, companies, inbox, overview, pauses};
+use store::{approvals, automations, budgets, companies, overview, pauses};
 
 use crate::activity::Author;
 use crate::issues::{Locks, Sheet};
@@ -120,7 +120,7 @@ impl Engine {
                 let failed = runs.iter().filter(|(_, run)| !aside.contains(&format!("run:{run}"))).count();
                 let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
                 let (approvals, failed_runs) = (count(waiting), count(failed));
-                let items = inbox::count_open(tx, &company).await?;
+                let items = crate::inbox::count_items(tx, &company).await?;
                 let gates = automations::gates::count_pending(tx, &company).await?;
                 let inbox = items + gates + approvals + failed_runs;
                 Ok(Some(Badges { inbox, approvals, failed_runs }))

@@ -82,6 +82,11 @@ pub async fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<Goal>, StoreError> 
     tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM goals WHERE id = $1")), p![id]).await
 }
 
+/// The same, locked until the transaction ends.
+pub async fn lock(tx: &mut Tx<'_>, id: &str) -> Result<Option<Goal>, StoreError> {
+    tx.one_as(sql!(concat!("SELECT ", columns!(), " FROM goals WHERE id = $1 /*+for_update*/")), p![id]).await
+}
+
 /// Returns the goals of these ids that exist, in no order.
 pub async fn some(tx: &mut Tx<'_>, ids: &[String]) -> Result<Vec<Goal>, StoreError> {
     let rows = tx

@@ -112,6 +112,7 @@ pub const MIGRATIONS: &[Migration] = &[
     WEBHOOKS,
     OLD_AUTOMATION_RUNS,
     FILES_BEFORE,
+    STANDING_AUTOMATION_RUNS,
 ];
 
 /// What the event log and the audit chain stand on.
@@ -214,6 +215,12 @@ const FILES_BEFORE: Migration = Migration {
     version: 22,
     name: "files_before",
     text: include_str!("../migrations/0022_files_before.sql"),
+};
+/// What finds automation runs that wait for a person to do something.
+const STANDING_AUTOMATION_RUNS: Migration = Migration {
+    version: 23,
+    name: "standing_automation_runs",
+    text: include_str!("../migrations/0023_standing_automation_runs.sql"),
 };
 
 /// What a panic said.

@@ -149,8 +149,20 @@ pub(crate) struct ReasonBody {
     reason: Option<String>,
 }
 
-/// Pauses an automation: nothing of it starts, runs that wait are held, runs at work go on.
-#[utoipa::path(post, path = "/companies/{company}/automations/{automation}/pause", tag = "automations", request_body = ReasonBody,
+/// How an automation is paused.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "read by hand, field by field")]
+pub(crate) struct PauseBody {
+    reason: Option<String>,
+    /// Its runs are paused, too.
+    runs: Option<bool>,
+    /// Their steps under way end by themselves.
+    drain: Option<bool>,
+}
+
+/// Pauses an automation: nothing of it starts, runs that wait are held, runs at work go on; with `runs` they are paused,
+/// too, and with `drain` when the steps under way have ended.
+#[utoipa::path(post, path = "/companies/{company}/automations/{automation}/pause", tag = "automations", request_body = PauseBody,
     params(("company" = String, Path), ("automation" = String, Path)),
     responses((status = 200, body = Automation), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn pause(
@@ -158,7 +170,19 @@ pub(crate) async fn pause(
     Named(path): Named<(String, String)>,
     Payload(bytes): Payload,
 ) -> Result<Json<Automation>, ApiError> {
-    set_status(&reach, &path, &bytes, AutomationStatus::Paused).await
+    let found = named(&reach, &path.0, &path.1).await?;
+    let by = reach.author(&found.company_id)?;
+    let mut fields = Fields::read_or_empty(&bytes)?;
+    let reason = fields.text("reason");
+    let runs = fields.flag("runs");
+    let drain = fields.flag("drain");
+    fields.refuse_rest()?;
+    let status = AutomationStatus::Paused;
+    let view = reach.engine().set_automation_status(&found.id, status, reason.clone(), &by).await?;
+    if runs {
+        reach.engine().pause_runs(&found.id, (reason, drain), &by).await?;
+    }
+    Ok(Json(view.into()))
 }
 
 /// Lets a paused automation, or a draft, start runs.

@@ -88,6 +88,7 @@ fn answer(reception: Reception) -> Result<Response, ApiError> {
                 Some(Rejection::AutomationPaused) => {
                     ApiError::conflict("automation_paused", "The automation takes no runs at present")
                 }
+                Some(Rejection::AutomationRemoved) => ApiError::automation_removed(),
                 Some(_) | None => ApiError::unproven(),
             }
             .details(details));

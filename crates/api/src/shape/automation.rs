@@ -67,6 +67,8 @@ pub(crate) struct AppliedDefinition {
     /// Nothing was written.
     dry_run: bool,
     changes: Vec<FieldChange>,
+    /// What will not work with this definition, in words.
+    warnings: Vec<String>,
 }
 
 /// A field that is not what it was; null: it is not there.
@@ -87,6 +89,7 @@ impl From<Applied> for AppliedDefinition {
             created: applied.is_new,
             dry_run: applied.is_dry,
             changes: applied.changes.into_iter().map(change).collect(),
+            warnings: applied.warnings,
         }
     }
 }

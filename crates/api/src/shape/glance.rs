@@ -219,7 +219,8 @@ impl From<DismissalRow> for Dismissal {
     }
 }
 
-/// Something that rules gave up on, or that waits for somebody.
+/// Something that rules gave up on, or that waits for somebody. One of the kind `automation_run` is a run of an automation
+/// that failed, is blocked, or is paused and does not go on by itself; it has the id of the run.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InboxItem {

@@ -1,6 +1,7 @@
 //! Triggers on the wire, and what came to them. Token and secret are in no shape but that of the answer that makes them.
 
 use domain::moment::Moment;
+use domain::webhook::proof::Rejection;
 use engine::{MadeTrigger, Reception, TriggerView, WithSecret};
 use serde::Serialize;
 use store::webhooks::receipts::Receipt;
@@ -12,9 +13,13 @@ use utoipa::ToSchema;
 pub(crate) struct WebhookTrigger {
     id: String,
     company_id: String,
+    /// The automation that it starts; when it was removed, the one that has its name now.
     automation_id: String,
     /// Its name.
     automation: String,
+    /// Why no request starts anything at present: `automation_removed`, `automation_paused` or `input_refused`. Null:
+    /// nothing is in the way, unless it is turned off.
+    obstacle: Option<&'static str>,
     name: String,
     /// `standard`, `github` or `shared_secret`.
     scheme: &'static str,
@@ -45,6 +50,7 @@ impl From<TriggerView> for WebhookTrigger {
             company_id: row.company_id.0,
             automation_id: row.automation_id.0,
             automation: view.automation,
+            obstacle: view.obstacle.map(Rejection::as_str),
             name: row.name,
             scheme: row.scheme.as_str(),
             secret_header: row.secret_header,

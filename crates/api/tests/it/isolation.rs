@@ -462,7 +462,8 @@ impl World {
         let label = id_of(&made(format!("/api/companies/{company}/labels"), label).await);
         let secret = json!({"name": "hush", "value": "hush hush hush"});
         let secret = id_of(&made(format!("/api/companies/{company}/secrets"), secret).await);
-        let webhook = json!({"url": "https://example.com/hush", "events": ["nothing.at_all"]});
+        let webhook =
+            json!({"url": "https://example.com/hush", "events": ["automation.gate.nothing_at_all"]});
         let webhook = id_of(&made(format!("/api/companies/{company}/webhooks"), webhook).await);
         let delivery =
             id_of(&made(format!("/api/companies/{company}/webhooks/{webhook}/test"), json!({})).await);

@@ -14,6 +14,7 @@ mod door;
 mod environments;
 mod gates;
 mod heartbeat_of_the_skill;
+mod inbox;
 mod instructions;
 mod isolation;
 mod issue_parts;

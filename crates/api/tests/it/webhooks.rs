@@ -199,6 +199,29 @@ async fn a_request_from_outside_starts_an_automation_and_each_refusal_says_why()
         statuses,
         ["accepted", "duplicate", "rejected", "rejected", "rejected", "rejected", "rejected", "disabled"]
     );
+    // The automation of another one goes, and comes back under its name.
+    let spare = json!({"name": "spare", "inputs": {"webhook": {"type": "object"}},
+        "nodes": [{"id": "work", "agent": "Engineer", "objective": "look"}]});
+    let applied = stage.engine.apply_automation(&home, &spare, false, &board).await.unwrap();
+    let body = json!({ "automation": "spare", "scheme": "shared_secret", "secret": "long-enough-secret" });
+    let of_spare = stage.post(&all, body).await.good();
+    let place = of_spare["path"].as_str().unwrap().to_owned();
+    let ask = async || {
+        let request = stage.http.post(stage.url(&place)).header("x-webhook-secret", "long-enough-secret");
+        stage.send(request.body("{}")).await
+    };
+    stage.engine.remove_automation(&applied.view.automation.id, &board).await.unwrap();
+    let refused = ask().await.refusal();
+    assert_eq!((refused.0, refused.1.as_str()), (404, "automation_removed"), "{}", refused.2);
+    let path = format!("{all}/{}", id_of(&of_spare));
+    let shown = stage.get(&path).await.good();
+    assert_eq!((&shown["automation"], &shown["obstacle"]), (&json!("spare"), &json!("automation_removed")));
+    let applied = stage.engine.apply_automation(&home, &spare, false, &board).await.unwrap();
+    assert_eq!(ask().await.status, 202);
+    let shown = stage.get(&path).await.good();
+    let id = json!(applied.view.automation.id);
+    assert_eq!((&shown["automationId"], &shown["obstacle"]), (&id, &Value::Null));
+
     let kept = format!("/api/webhook-receipts/{}/body", taken.1["receiptId"].as_str().unwrap());
     let kept = stage.get(&kept).await;
     assert_eq!(

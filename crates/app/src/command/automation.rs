@@ -1,14 +1,18 @@
 //! `bugle automation`: definitions, and runs of them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json, json};
 
-use super::answer::{counted, facts, number, one_line, printable, rows, rows_at, section, text, usd};
+use super::answer::{counted, number, one_line, printable, rows, rows_at, text};
 use super::automation_follow::watch;
 use super::automation_graph as graph;
-use super::directory::short;
+use super::automation_inputs::{fields, inputs};
+use super::automation_show::Show;
+use super::directory::{Shorts, short};
+use super::keys::{self, not_empty};
 use crate::cli::Context;
 use crate::client::{Client, encoded};
 use crate::company_text::{self, Format};
@@ -33,7 +37,7 @@ pub(crate) enum Automation {
     /// Have a paused run, or a paused automation, go on
     Resume(Resume),
     /// End a run
-    Cancel(About),
+    Cancel(Cancel),
     /// Make again what failed or is blocked, with all that comes after it
     Recover(About),
     /// Make a step again, with all that comes after it
@@ -64,18 +68,20 @@ pub(crate) struct Apply {
 #[derive(Debug, Args)]
 pub(crate) struct Named {
     /// Name or id of the automation
+    #[arg(value_parser = not_empty)]
     automation: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Name or id of the automation
+    #[arg(value_parser = not_empty)]
     automation: String,
-    /// An input; a value that is JSON is taken as such
+    /// An input, read as the type that the automation declares; without one, what is JSON is taken as such
     #[arg(long = "input", short = 'i', value_name = "NAME=VALUE")]
     inputs: Vec<String>,
     /// Sent again with the same key, it gives the same run
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = not_empty)]
     idempotency_key: Option<String>,
     /// critical, high, medium or low
     #[arg(long, value_parser = ["critical", "high", "medium", "low"])]
@@ -90,7 +96,8 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Runs {
-    /// Only those of this automation
+    /// Only those of this automation, also when it was removed
+    #[arg(value_parser = not_empty)]
     automation: Option<String>,
     /// So many
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -98,23 +105,19 @@ pub(crate) struct Runs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Show {
-    /// Name of an automation, or id of a run or its first digits
-    what: String,
-    /// Write the graph as a picture: to this file, or - for standard output
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
-    svg: Option<PathBuf>,
-    /// What happened, entry by entry
-    #[arg(long)]
-    history: bool,
-    /// Watch a run until it is over or waits for a person
-    #[arg(long, short = 'f', conflicts_with_all = ["svg", "history"])]
-    follow: bool,
+pub(crate) struct Cancel {
+    /// Id of the run, or its first digits
+    #[arg(value_parser = not_empty)]
+    run: String,
+    /// Why; it stays on record
+    #[arg(long, short = 'm', value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct About {
     /// Id of the run, or its first digits
+    #[arg(value_parser = not_empty)]
     run: String,
     /// Why; it stays on record
     #[arg(long, short = 'm', value_name = "TEXT")]
@@ -127,6 +130,7 @@ pub(crate) struct About {
 #[derive(Debug, Args)]
 pub(crate) struct Pause {
     /// Id of a run or its first digits, or the name of an automation
+    #[arg(value_parser = not_empty)]
     what: String,
     /// Why; it stays on record
     #[arg(long, short = 'm', value_name = "TEXT")]
@@ -134,11 +138,15 @@ pub(crate) struct Pause {
     /// Let the steps under way end by themselves
     #[arg(long)]
     drain: bool,
+    /// Of an automation: pause its runs, too, and not only what would start
+    #[arg(long)]
+    runs: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
     /// Id of a run or its first digits, or the name of an automation
+    #[arg(value_parser = not_empty)]
     what: String,
     /// Why; it stays on record
     #[arg(long, short = 'm', value_name = "TEXT")]
@@ -157,8 +165,10 @@ pub(crate) struct Resume {
 #[derive(Debug, Args)]
 pub(crate) struct OfNode {
     /// Id of the run, or its first digits
+    #[arg(value_parser = not_empty)]
     run: String,
     /// The step
+    #[arg(value_parser = not_empty)]
     node: String,
     /// Why; the step's next attempt is told it
     #[arg(long, short = 'm', value_name = "TEXT")]
@@ -171,8 +181,10 @@ pub(crate) struct OfNode {
 #[derive(Debug, Args)]
 pub(crate) struct Repair {
     /// Id of the run, or its first digits
+    #[arg(value_parser = not_empty)]
     run: String,
     /// The step
+    #[arg(value_parser = not_empty)]
     node: String,
     /// Another objective
     #[arg(long, value_name = "TEXT")]
@@ -186,6 +198,9 @@ pub(crate) struct Repair {
     /// Why; the step's next attempt is told it
     #[arg(long, short = 'm', value_name = "TEXT")]
     reason: Option<String>,
+    /// Say what would be changed and made again, and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Automation {
@@ -197,7 +212,7 @@ impl Automation {
             Automation::Runs(runs) => runs.run(context).await,
             Automation::Show(show) => show.run(context).await,
             Automation::Pause(pause) => {
-                let body = json!({ "reason": pause.reason, "drain": pause.drain });
+                let body = json!({ "reason": pause.reason, "drain": pause.drain, "runs": pause.runs });
                 of_either(context, &pause.what, "pause", body).await
             }
             Automation::Resume(resume) => {
@@ -215,8 +230,8 @@ impl Automation {
                 }
                 of_either(context, &resume.what, "resume", body).await
             }
-            Automation::Cancel(about) => {
-                operate(context, &about.run, None, "cancel", about.reason, false).await
+            Automation::Cancel(cancel) => {
+                operate(context, &cancel.run, None, "cancel", cancel.reason, false).await
             }
             Automation::Recover(about) => {
                 operate(context, &about.run, None, "recover", about.reason, about.dry_run).await
@@ -232,7 +247,15 @@ impl Automation {
                 let client = context.client()?;
                 let company = context.company(&client).await?;
                 let path = format!("/companies/{company}/automations/{}", encoded(&automation));
-                let done = client.delete(&path).await.map_err(unknown(&automation))?;
+                let done =
+                    client.delete(&path).await.map_err(unknown(&automation)).map_err(
+                        |failure| match rows_of(&failure, "automationRunIds").first() {
+                            Some(run) => {
+                                failure.hint(format!("end them, as in: bugle automation cancel {run}"))
+                            }
+                            None => failure,
+                        },
+                    )?;
                 done_with(context, &done, &format!("removed {automation}; its runs stay on record"));
                 Ok(())
             }
@@ -286,6 +309,9 @@ impl Apply {
                 differ(&mut context.screen, change);
             }
         }
+        for words in rows_at(&applied, "warnings").iter().filter_map(Json::as_str) {
+            context.screen.note(&printable(words));
+        }
         if !self.dry_run {
             context.screen.note(&format!("start it: bugle automation run {name}"));
         }
@@ -313,14 +339,15 @@ pub(super) fn text_at<'a>(of: &'a Json, path: &[&str]) -> &'a str {
     path.iter().fold(of, |of, key| &of[*key]).as_str().unwrap_or_default()
 }
 
+/// The code of a name that no automation has.
+const UNKNOWN: &str = "automation.unknown";
+
 /// Says what there is when nothing is called so.
 pub(super) fn unknown(name: &str) -> impl FnOnce(Failure) -> Failure {
     let name = printable(name);
     move |failure| match failure.message.as_str() {
-        "Automation not found" => {
-            Failure::usage("automation.unknown", format!("there is no automation `{name}`"))
-                .hint("see which there are: bugle automation list; and runs: bugle automation runs")
-        }
+        "Automation not found" => Failure::usage(UNKNOWN, format!("there is no automation `{name}`"))
+            .hint("see which there are: bugle automation list; and runs: bugle automation runs"),
         _ => failure,
     }
 }
@@ -345,7 +372,7 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
             (Tone::Strong, printable(text(automation, "name"))),
             (if status == "active" { Tone::Good } else { Tone::Waiting }, status.to_owned()),
             (Tone::Plain, format!("v{}", number(automation, "version"))),
-            (Tone::Plain, counted(rows_at(&automation["definition"], "nodes").len() as i64, "step")),
+            (Tone::Plain, rows_at(&automation["definition"], "nodes").len().to_string()),
             (Tone::Plain, open.collect::<Vec<_>>().join(", ")),
             (Tone::Faint, when::local(text(automation, "updatedAt"))),
         ]
@@ -356,44 +383,37 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `NAME=VALUE` pairs as an object: what is JSON is taken as such, all else is a text.
-fn pairs(of: &[String], what: &str, only_json: bool) -> Result<Map<String, Json>, Failure> {
-    let mut found = Map::new();
-    for pair in of {
-        let Some((name, value)) = pair.split_once('=') else {
-            let message = format!("`{pair}` is not NAME=VALUE");
-            return Err(Failure::usage("usage", message).hint(format!("write it as {what} since=v1.2")));
-        };
-        let value = match serde_json::from_str(value) {
-            Ok(json) => json,
-            Err(_) if !only_json => Json::String(value.to_owned()),
-            Err(error) => {
-                let message = format!("the value of {name} is not JSON: {error}");
-                return Err(
-                    Failure::usage("usage", message).hint("texts need quotes: --set 'objective=\"write\"'")
-                );
-            }
-        };
-        found.insert(name.trim().to_owned(), value);
-    }
-    Ok(found)
-}
-
 impl Run {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let client = context.client()?;
         let company = context.company(&client).await?;
-        let mut body = json!({ "inputs": pairs(&self.inputs, "--input", false)?, "dryRun": self.dry_run });
+        let path = format!("/companies/{company}/automations/{}", encoded(&self.automation));
+        // What is typed is read as the type that is declared; with nothing typed nobody need ask.
+        let declared = match self.inputs.is_empty() {
+            true => Json::Null,
+            false => {
+                client.get(&path).await.map_err(unknown(&self.automation))?["definition"]["inputs"].take()
+            }
+        };
+        let mut body = json!({ "inputs": inputs(&self.inputs, &declared)?, "dryRun": self.dry_run });
+        let path = format!("{path}/runs");
+        let mut before = 0;
         if let Some(key) = &self.idempotency_key {
             body["idempotencyKey"] = json!(key);
+            before = keys::newest(&client, &path).await.map_err(unknown(&self.automation))?;
         }
         if let Some(priority) = &self.priority {
             body["priority"] = json!(priority);
         }
-        let path = format!("/companies/{company}/automations/{}/runs", encoded(&self.automation));
-        let run = client.post(&path, &body).await.map_err(unknown(&self.automation))?;
+        let run = client.post(&path, &body).await;
+        let run = run.map_err(unknown(&self.automation)).map_err(|failure| self.explained(failure))?;
         let id = text(&run, "id").to_owned();
+        let count = number(&run, "number");
+        let again = keys::again(count, before);
         if self.follow && !self.dry_run {
+            if !again.is_empty() {
+                context.screen.note(&format!("{} #{count}{again}", self.automation));
+            }
             return watch(context, &client, &id).await;
         }
         if context.global.json {
@@ -401,22 +421,24 @@ impl Run {
             return Ok(());
         }
         let line = match self.dry_run {
-            true => format!("{}: all is well, nothing was started", self.automation),
-            false => format!("{} #{} is {}", self.automation, number(&run, "number"), text(&run, "status")),
+            true => format!("{}: all is well, nothing was started{again}", self.automation),
+            false => format!("{} #{count} is {}{again}", self.automation, text(&run, "status")),
         };
         context.screen.line(&line);
-        context.screen.note(&format!("see it: bugle automation show {}", short(&id)));
+        context.screen.note(&format!("see it: bugle automation show {id}"));
         Ok(())
     }
-}
 
-pub(super) fn entry_line(entry: &Json) -> String {
-    let mut line = format!("{}  {}", when::precise(text(entry, "recordedAt")), text(entry, "event"));
-    for part in [text(entry, "nodeId"), text(entry, "reason")].into_iter().filter(|part| !part.is_empty()) {
-        line.push_str("  ");
-        line.push_str(&one_line(part, 100));
+    /// Names the command that helps when no run was started.
+    fn explained(&self, failure: Failure) -> Failure {
+        let details = failure.details.as_deref().unwrap_or(&Json::Null);
+        match text(details, "status") {
+            "paused" => {
+                failure.hint(format!("let it start runs: bugle automation resume {}", self.automation))
+            }
+            _ => keys::explained(failure),
+        }
     }
-    line
 }
 
 impl Runs {
@@ -428,7 +450,15 @@ impl Runs {
             None => format!("/companies/{company}/automation-runs"),
         };
         let found = client.get(&format!("{path}?limit={}", self.limit)).await;
-        let found = found.map_err(unknown(self.automation.as_deref().unwrap_or_default()))?;
+        let found = match (
+            found.map_err(unknown(self.automation.as_deref().unwrap_or_default())),
+            &self.automation,
+        ) {
+            (Err(failure), Some(name)) if failure.code == UNKNOWN => {
+                of_removed(&client, &company, name, self.limit).await?.ok_or(failure)?
+            }
+            (found, _) => found?,
+        };
         if context.global.json {
             context.screen.answer(&found);
             return Ok(());
@@ -437,11 +467,12 @@ impl Runs {
             context.screen.note("no runs yet: bugle automation run NAME starts one");
             return Ok(());
         }
-        let names = client.get(&format!("/companies/{company}/automations")).await?;
+        let names = names(&client, &company, rows(&found)).await?;
         let name = |run: &Json| {
-            let of = rows(&names).iter().find(|it| text(it, "id") == text(run, "automationId"));
-            of.map_or_else(|| short(text(run, "automationId")), |it| printable(text(it, "name")))
+            let id = text(run, "automationId");
+            names.get(id).map_or_else(|| short(id), |name| printable(name))
         };
+        let shorts = Shorts::of(rows(&found), "id");
         let shown = rows(&found).iter().map(|run| {
             let status = text(run, "status");
             let why = match text(run, "queueReason") {
@@ -449,7 +480,7 @@ impl Runs {
                 reason => reason,
             };
             vec![
-                (Tone::Strong, short(text(run, "id"))),
+                (Tone::Strong, shorts.cut(text(run, "id"))),
                 (Tone::Plain, format!("{} #{}", name(run), number(run, "number"))),
                 (graph::tone(status), status.to_owned()),
                 (Tone::Plain, text(run, "triggerType").to_owned()),
@@ -462,8 +493,42 @@ impl Runs {
     }
 }
 
+/// The names of the automations of these runs, by id, also of those that were removed.
+async fn names(client: &Client, company: &str, runs: &[Json]) -> Result<BTreeMap<String, String>, Failure> {
+    let known = client.get(&format!("/companies/{company}/automations")).await?;
+    let named = |it: &Json| (text(it, "id").to_owned(), text(it, "name").to_owned());
+    let mut names: BTreeMap<String, String> = rows(&known).iter().map(named).collect();
+    for run in runs {
+        let id = text(run, "automationId");
+        if !names.contains_key(id) {
+            // A run keeps the name of what it is a run of. One that went meanwhile tells it no more.
+            let run =
+                client.get(&format!("/automation-runs/{}", text(run, "id"))).await.unwrap_or(Json::Null);
+            names.insert(id.to_owned(), text(&run, "automation").to_owned());
+        }
+    }
+    names.retain(|_, name| !name.is_empty());
+    Ok(names)
+}
+
+/// The newest runs of automations of this name that were removed, so many at most; `None`: there are none.
+async fn of_removed(client: &Client, company: &str, name: &str, limit: u32) -> Result<Option<Json>, Failure> {
+    let newest = client.get(&format!("/companies/{company}/automation-runs?limit=1000")).await?;
+    let names = names(client, company, rows(&newest)).await?;
+    let is_of = |run: &&Json| {
+        let id = text(run, "automationId");
+        id == name || names.get(id).is_some_and(|known| known == name)
+    };
+    let found: Vec<Json> = rows(&newest).iter().filter(is_of).take(limit as usize).cloned().collect();
+    Ok((!found.is_empty()).then_some(Json::Array(found)))
+}
+
 /// Returns the run with this id, or the only one of the newest whose id begins so; `None`: it looks like a name.
-async fn find_run(context: &Context, client: &Client, typed: &str) -> Result<Option<Json>, Failure> {
+pub(super) async fn find_run(
+    context: &Context,
+    client: &Client,
+    typed: &str,
+) -> Result<Option<Json>, Failure> {
     let typed = typed.trim().to_ascii_lowercase();
     if domain::ids::looks_like_id(&typed) {
         return match client.get(&format!("/automation-runs/{typed}")).await {
@@ -483,8 +548,11 @@ async fn find_run(context: &Context, client: &Client, typed: &str) -> Result<Opt
     match matching.as_slice() {
         [] => Ok(None),
         [one] => client.get(&format!("/automation-runs/{}", text(one, "id"))).await.map(Some),
-        _ => Err(Failure::usage("automation_run.ambiguous", format!("several runs begin with `{typed}`"))
-            .hint("give more of the id: bugle automation runs --json")),
+        several => {
+            let ids: Vec<&str> = several.iter().take(5).map(|run| text(run, "id")).collect();
+            Err(Failure::usage("automation_run.ambiguous", format!("several runs begin with `{typed}`"))
+                .hint(format!("say which one is meant: {}", ids.join(", "))))
+        }
     }
 }
 
@@ -495,165 +563,26 @@ async fn the_run(context: &Context, client: &Client, typed: &str) -> Result<Json
     })
 }
 
-impl Show {
-    async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let client = context.client()?;
-        let (found, is_run) = match find_run(context, &client, &self.what).await? {
-            Some(run) => (run, true),
-            None => {
-                let company = context.company(&client).await?;
-                let path = format!("/companies/{company}/automations/{}", encoded(&self.what));
-                (client.get(&path).await.map_err(unknown(&self.what))?, false)
-            }
-        };
-        if self.follow {
-            if !is_run {
-                let message = format!("`{}` is an automation; what is watched is a run", self.what);
-                return Err(Failure::usage("usage", message).hint("see its runs: bugle automation runs NAME"));
-            }
-            return watch(context, &client, text(&found, "id")).await;
-        }
-        if let Some(file) = &self.svg {
-            let picture = graph::svg(&found["definition"], is_run.then_some(&found));
-            return match file.to_str() {
-                Some("-") => {
-                    context.screen.line(picture.trim_end());
-                    Ok(())
-                }
-                _ => std::fs::write(file, picture).map_err(|error| {
-                    Failure::failed("svg.unwritable", format!("cannot write {}: {error}", file.display()))
-                        .hint("name a file in a folder that you may write in")
-                }),
-            };
-        }
-        if self.history && is_run {
-            let entries = history(&client, text(&found, "id")).await?;
-            if context.global.json {
-                context.screen.answer(&entries);
-            } else {
-                for entry in rows(&entries) {
-                    let line = entry_line(entry);
-                    context.screen.line(&line);
-                }
-            }
-            return Ok(());
-        }
-        if context.global.json {
-            context.screen.answer(&found);
-        } else if is_run {
-            show_run(&mut context.screen, &found);
-        } else {
-            show_automation(&mut context.screen, &found);
-        }
-        Ok(())
-    }
-}
-
-/// Everything that happened to a run.
-async fn history(client: &Client, id: &str) -> Result<Json, Failure> {
-    let mut entries = Vec::new();
-    loop {
-        let after = entries.last().map_or(0, |entry| number(entry, "seq"));
-        let page = client.get(&format!("/automation-runs/{id}/history?after={after}")).await?;
-        if rows(&page).is_empty() {
-            return Ok(Json::Array(entries));
-        }
-        entries.extend_from_slice(rows(&page));
-    }
-}
-
-fn show_automation(screen: &mut Screen, automation: &Json) {
-    let definition = &automation["definition"];
-    facts(
-        screen,
-        [
-            ("automation", printable(text(automation, "name"))),
-            ("id", text(automation, "id").to_owned()),
-            ("about", printable(text(definition, "description"))),
-            ("status", text(automation, "status").to_owned()),
-            ("why", printable(text(automation, "pausedReason"))),
-            (
-                "version",
-                format!("{} ({})", number(automation, "version"), one_line(text(automation, "hash"), 12)),
-            ),
-            ("workspace", printable(text(definition, "workspace"))),
-            ("changed", when::local(text(automation, "updatedAt"))),
-        ],
-    );
-    graph::draw(screen, definition, None);
-}
-
-fn show_run(screen: &mut Screen, run: &Json) {
-    let cost = number(run, "costCents");
-    facts(
-        screen,
-        [
-            ("run", format!("{} #{}", printable(text(run, "automation")), number(run, "number"))),
-            ("id", text(run, "id").to_owned()),
-            ("status", text(run, "status").to_owned()),
-            (
-                "waits for",
-                printable(format!("{} {}", text(run, "queueReason"), text(run, "resourceKey")).trim()),
-            ),
-            ("why", printable(text(run, "detail"))),
-            ("stopped as", text(run, "stopKind").to_owned()),
-            ("trigger", text(run, "triggerType").to_owned()),
-            ("version", number(run, "version").to_string()),
-            ("at work", when::span(std::time::Duration::from_millis(run["workedMs"].as_u64().unwrap_or(0)))),
-            ("used", format!("{}, {}", counted(number(run, "totalTokens"), "token"), usd(cost))),
-            ("started", when::local(text(run, "startedAt"))),
-            ("ended", when::local(text(run, "finishedAt"))),
-        ],
-    );
-    graph::draw(screen, &run["definition"], Some(run));
-    let mut noted = false;
-    for node in rows_at(run, "nodes").iter().filter(|node| !text(node, "reason").is_empty()) {
-        if !noted {
-            section(screen, "Why");
-            noted = true;
-        }
-        let line = format!("  {}: {}", printable(text(node, "nodeId")), one_line(text(node, "reason"), 200));
-        screen.line(&line);
-    }
-    hint(screen, run);
-}
-
-/// What may be done next.
-pub(super) fn hint(screen: &mut Screen, run: &Json) {
-    let id = short(text(run, "id"));
-    for gate in rows_at(run, "gates").iter().filter(|gate| text(gate, "status") == "pending") {
-        let line = format!(
-            "{} waits for a person: bugle gate show {}",
-            printable(text(gate, "nodeId")),
-            short(text(gate, "id"))
-        );
-        screen.note(&line);
-    }
-    let allowed: Vec<&str> = rows_at(run, "allowedActions").iter().filter_map(Json::as_str).collect();
-    let broken =
-        rows_at(run, "nodes").iter().find(|node| matches!(text(node, "state"), "failed" | "blocked"));
-    match (text(run, "status"), broken) {
-        ("failed" | "blocked", Some(_)) if allowed.contains(&"recover") => {
-            screen.note(&format!("make again what did not succeed: bugle automation recover {id}"));
-        }
-        ("paused", _) => screen.note(&format!("go on: bugle automation resume {id}")),
-        _ => {}
-    }
-}
-
 /// Asks something of a run, or of an automation when there is no such run.
 async fn of_either(context: &mut Context, what: &str, operation: &str, body: Json) -> Result<(), Failure> {
     let client = context.client()?;
+    let mut body = body;
+    let runs = body.as_object_mut().and_then(|body| body.remove("runs")).is_some_and(|runs| runs == true);
     if let Some(run) = find_run(context, &client, what).await? {
         let path = format!("/automation-runs/{}/{operation}", text(&run, "id"));
-        let after = client.post(&path, &body).await?;
+        let after = client.post(&path, &body).await.map_err(|failure| helped(failure, &run))?;
         let words = format!("the run is {}", text(&after, "status"));
         done_with(context, &after, &words);
         return Ok(());
     }
     let company = context.company(&client).await?;
     let path = format!("/companies/{company}/automations/{}/{operation}", encoded(what));
-    let after = client.post(&path, &json!({ "reason": body["reason"] })).await.map_err(unknown(what))?;
+    let mut asked = json!({ "reason": body["reason"] });
+    if runs {
+        asked["runs"] = json!(true);
+        asked["drain"] = body["drain"].clone();
+    }
+    let after = client.post(&path, &asked).await.map_err(unknown(what))?;
     let words = format!("{} is {}", printable(text(&after, "name")), text(&after, "status"));
     done_with(context, &after, &words);
     Ok(())
@@ -671,31 +600,14 @@ async fn operate(
     let found = the_run(context, &client, run).await?;
     let id = text(&found, "id").to_owned();
     if dry_run {
-        let of = node.as_deref().map(|node| format!("&nodeId={}", encoded(node))).unwrap_or_default();
-        let path = format!("/automation-runs/{id}/reset-preview?operation={operation}{of}");
-        let preview = client.get(&path).await?;
-        if context.global.json {
-            context.screen.answer(&preview);
-            return Ok(());
-        }
-        let shown = rows_at(&preview, "nodes").iter().map(|lost| {
-            let output = if lost["hasOutput"] == Json::Bool(true) { "is lost" } else { "none" };
-            let begins = if lost["isTarget"] == Json::Bool(true) { "begins here" } else { "" };
-            vec![
-                (Tone::Strong, printable(text(lost, "nodeId"))),
-                (Tone::Plain, text(lost, "state").to_owned()),
-                (Tone::Plain, output.to_owned()),
-                (Tone::Faint, begins.to_owned()),
-            ]
-        });
-        context.screen.table(&["STEP", "NOW", "OUTPUT", ""], shown.collect());
-        return Ok(());
+        return preview(context, &client, (&found, operation, node.as_deref()), &[]).await;
     }
     let mut body = json!({ "reason": reason });
     if let Some(node) = node {
         body["nodeId"] = json!(node);
     }
-    let after = client.post(&format!("/automation-runs/{id}/{operation}"), &body).await?;
+    let after = client.post(&format!("/automation-runs/{id}/{operation}"), &body).await;
+    let after = after.map_err(|failure| helped(failure, &found))?;
     let is_cancelling = !text(&after, "cancelRequestedAt").is_empty();
     let words = match is_cancelling {
         true => "the run is cancelling: what is under way is being stopped".to_owned(),
@@ -705,18 +617,165 @@ async fn operate(
     Ok(())
 }
 
+/// Says what an operation would change and make again.
+async fn preview(
+    context: &mut Context,
+    client: &Client,
+    (run, operation, node): (&Json, &str, Option<&str>),
+    changes: &[Json],
+) -> Result<(), Failure> {
+    let of = node.map(|node| format!("&nodeId={}", encoded(node))).unwrap_or_default();
+    let path = format!("/automation-runs/{}/reset-preview?operation={operation}{of}", text(run, "id"));
+    let preview = client.get(&path).await.map_err(|failure| helped(failure, run))?;
+    if context.global.json {
+        context.screen.answer(&preview);
+        return Ok(());
+    }
+    for change in changes {
+        differ(&mut context.screen, change);
+    }
+    if !changes.is_empty() {
+        context.screen.note("the change itself is checked when it is made");
+    }
+    let shown = rows_at(&preview, "nodes").iter().map(|lost| {
+        let output = if lost["hasOutput"] == Json::Bool(true) { "is lost" } else { "none" };
+        let begins = if lost["isTarget"] == Json::Bool(true) { "begins here" } else { "" };
+        vec![
+            (Tone::Strong, printable(text(lost, "nodeId"))),
+            (Tone::Plain, text(lost, "state").to_owned()),
+            (Tone::Plain, output.to_owned()),
+            (Tone::Faint, begins.to_owned()),
+        ]
+    });
+    context.screen.table(&["STEP", "NOW", "OUTPUT", ""], shown.collect());
+    let is_allowed = rows_at(run, "allowedActions").iter().any(|allowed| allowed == operation);
+    if !is_allowed {
+        let status = text(run, "status");
+        context.screen.note(&format!("it would be refused now: the run is {status}"));
+    }
+    Ok(())
+}
+
+/// Names the command that helps when a run refused something.
+fn helped(failure: Failure, run: &Json) -> Failure {
+    let id = text(run, "id");
+    if failure.message == "There is no such node" {
+        return failure.hint(format!("see its steps: bugle automation show {id}"));
+    }
+    let details = failure.details.as_deref().unwrap_or(&Json::Null);
+    let more = match text(details, "limit") {
+        "maxRuntimeSec" => Some(("--max-runtime-sec", format!("{} s", number(run, "workedMs") / 1000))),
+        "maxTokens" => Some(("--max-tokens", counted(number(run, "totalTokens"), "token"))),
+        "maxCostCents" => Some(("--max-cost-cents", counted(number(run, "costCents"), "cent"))),
+        _ => None,
+    };
+    if let Some((option, used)) = more {
+        return failure.hint(format!(
+            "it has used {used}; give it more in all: bugle automation resume {id} {option} N"
+        ));
+    }
+    if !details["allowedActions"].is_array() {
+        return failure;
+    }
+    let allowed: Vec<&str> = rows_at(details, "allowedActions").iter().filter_map(Json::as_str).collect();
+    // One that needs no step to be named can be printed whole.
+    let whole = allowed.iter().find(|it| matches!(**it, "pause" | "resume" | "cancel" | "recover"));
+    let (now, typed) = (allowed.join(", "), whole.unwrap_or(&"show"));
+    let hint = match now.is_empty() {
+        true => format!("see how it stands: bugle automation show {id}"),
+        false => format!("it takes now: {now} (bugle automation {typed} {id})"),
+    };
+    failure.hint(hint)
+}
+
+/// The texts of a list in the details of a failure.
+fn rows_of(failure: &Failure, key: &str) -> Vec<String> {
+    let details = failure.details.as_deref().unwrap_or(&Json::Null);
+    rows_at(details, key).iter().filter_map(Json::as_str).map(str::to_owned).collect()
+}
+
 impl Repair {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let mut patch = pairs(&self.fields, "--set", true)?;
-        for (name, value) in [("objective", self.objective), ("agent", self.agent)] {
-            patch.extend(value.map(|value| (name.to_owned(), Json::String(value))));
+        let mut patch = fields(&self.fields)?;
+        for (name, value) in [("objective", &self.objective), ("agent", &self.agent)] {
+            let Some(value) = value else { continue };
+            if patch.insert(name.to_owned(), json!(value)).is_some() {
+                let message = format!("{name} is given twice: with --{name} and with --set");
+                return Err(Failure::usage("usage", message).hint("give it once"));
+            }
+        }
+        if patch.is_empty() {
+            let as_it_is = format!("bugle automation retry {} {}", self.run, self.node);
+            let message = "a repair changes the step, and no change is given";
+            return Err(Failure::usage("automation.no_change", message)
+                .hint(format!("give --objective, --agent or --set; as it is: {as_it_is}")));
         }
         let client = context.client()?;
         let found = the_run(context, &client, &self.run).await?;
+        if self.dry_run {
+            let changes = changes(&found, &self.node, &patch);
+            return preview(context, &client, (&found, "repair", Some(&self.node)), &changes).await;
+        }
         let body = json!({ "nodeId": self.node, "patch": patch, "reason": self.reason });
-        let after = client.post(&format!("/automation-runs/{}/repair", text(&found, "id")), &body).await?;
+        let after = client.post(&format!("/automation-runs/{}/repair", text(&found, "id")), &body).await;
+        let after = after.map_err(|failure| helped(failure, &found))?;
         let words = format!("{} is made again in this run; the automation stays as it is", self.node);
         done_with(context, &after, &words);
         Ok(())
+    }
+}
+
+/// What a repair would change of a step, as it is told of definitions.
+fn changes(run: &Json, node: &str, patch: &Map<String, Json>) -> Vec<Json> {
+    let nodes = rows_at(&run["definition"], "nodes");
+    let now = nodes.iter().find(|it| text(it, "id") == node).unwrap_or(&Json::Null);
+    let differs = patch.iter().filter(|(field, value)| now[field.as_str()] != **value);
+    let told = |field: &str, value: &Json| json!({ "path": field, "before": now[field], "after": value });
+    differs.map(|(field, value)| told(field, value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(message: &str, details: Json) -> Failure {
+        Failure::usage("conflict", message).hint("before").details(Some(details))
+    }
+
+    #[test]
+    fn a_refusal_of_a_run_names_what_it_takes() {
+        let run = json!({ "id": "R", "workedMs": 12_400, "totalTokens": 1, "costCents": 30 });
+        let hint = |message: &str, details: Json| helped(refused(message, details), &run).hint.unwrap();
+        assert_eq!(hint("x", json!(null)), "before");
+        for (limit, words) in [
+            ("maxRuntimeSec", ["12 s", "--max-runtime-sec"]),
+            ("maxTokens", ["1 token", "--max-tokens"]),
+            ("maxCostCents", ["30 cents", "--max-cost-cents"]),
+        ] {
+            let said = hint("x", json!({ "limit": limit, "allowedActions": ["resume"] }));
+            assert!(words.iter().all(|word| said.contains(word)) && said.contains("resume R"), "{said}");
+        }
+        let said = hint("x", json!({ "allowedActions": ["repair", "cancel"] }));
+        assert!(said.contains("repair, cancel") && said.contains("bugle automation cancel R"), "{said}");
+        let said = hint("x", json!({ "allowedActions": ["repair", "retry"] }));
+        assert!(said.contains("bugle automation show R"), "{said}");
+        assert!(hint("x", json!({ "allowedActions": [] })).contains("bugle automation show R"));
+        assert!(hint("There is no such node", json!({ "allowedActions": ["retry"] })).contains("its steps"));
+    }
+
+    #[test]
+    fn a_repair_is_told_by_the_fields_that_become_others() {
+        let run = json!({ "definition": { "nodes": [
+            { "id": "a" }, { "id": "b", "agent": "Ada", "objective": "write", "repeatable": false },
+        ] } });
+        let patch = json!({ "agent": "Bob", "objective": "write", "repeatable": null, "kind": "test" });
+        let told = changes(&run, "b", patch.as_object().unwrap());
+        let expected = [
+            json!({ "path": "agent", "before": "Ada", "after": "Bob" }),
+            json!({ "path": "kind", "before": null, "after": "test" }),
+            json!({ "path": "repeatable", "before": false, "after": null }),
+        ];
+        let sorted: BTreeMap<&str, &Json> = told.iter().map(|it| (text(it, "path"), it)).collect();
+        assert_eq!(sorted.into_values().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
     }
 }

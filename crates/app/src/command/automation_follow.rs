@@ -10,9 +10,8 @@ use futures_util::StreamExt;
 use serde_json::Value as Json;
 
 use super::answer::{number, text};
-use super::automation::{entry_line, hint};
 use super::automation_graph as graph;
-use super::directory::short;
+use super::automation_show::{entry_line, hint};
 use crate::cli::Context;
 use crate::client::Client;
 use crate::events::EventReader;
@@ -34,7 +33,6 @@ pub(super) async fn watch(context: &mut Context, client: &Client, id: &str) -> R
         let session = tokio::select! {
             biased;
             _ = &mut interrupt => {
-                let id = short(id);
                 let words = format!("the run goes on. Watch it again: bugle automation show {id} --follow");
                 context.screen.note(&format!("{words}   End it: bugle automation cancel {id}"));
                 return Err(Failure::shown(Kind::Interrupted, "interrupted"));
@@ -60,7 +58,7 @@ pub(super) async fn watch(context: &mut Context, client: &Client, id: &str) -> R
     match status.as_str() {
         "completed" | "awaiting_approval" | "paused" => Ok(()),
         _ => Err(Failure::failed("automation.not_completed", format!("the run is {status}"))
-            .hint(format!("see why: bugle automation show {}", short(id)))),
+            .hint(format!("see why: bugle automation show {id}"))),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use super::answer::{number, one_line, printable, rows_at, text};
 use crate::screen::{Screen, Tone};
+use crate::when;
 
 /// How a status or a state is coloured.
 pub(super) fn tone(word: &str) -> Tone {
@@ -40,6 +42,8 @@ struct Step<'a> {
     before: Vec<&'a str>,
     state: &'a str,
     attempt: i64,
+    /// From its first attempt to its end, or up to now.
+    took: Option<Duration>,
     layer: usize,
 }
 
@@ -70,12 +74,25 @@ fn steps<'a>(definition: &'a Json, run: Option<&'a Json>) -> Vec<Step<'a>> {
                 before: rows_at(node, "dependsOn").iter().filter_map(Json::as_str).collect(),
                 state: now.map_or("", |now| text(now, "state")),
                 attempt: now.map_or(0, |now| number(now, "attempt")),
+                took: now.and_then(took),
                 layer: layers.get(id).copied().unwrap_or(0),
             }
         })
         .collect();
     steps.sort_by_key(|step| step.layer);
     steps
+}
+
+/// How long a step has taken; `None`: it has not begun.
+fn took(node: &Json) -> Option<Duration> {
+    let (from, to) = (text(node, "startedAt"), text(node, "finishedAt"));
+    let is_under_way = matches!(text(node, "state"), "running" | "awaiting_approval");
+    match (from, to) {
+        ("", _) => None,
+        (from, "") if is_under_way => when::between(from, None),
+        (_, "") => None,
+        (from, to) => when::between(from, Some(to)),
+    }
 }
 
 /// Draws the graph: a line for each step, in the order of the work, with what it waits for.
@@ -98,6 +115,9 @@ pub(super) fn draw(screen: &mut Screen, definition: &Json, run: Option<&Json>) {
         }
         if step.attempt > 1 {
             let _ = write!(line, ", attempt {}", step.attempt);
+        }
+        if let Some(took) = step.took.filter(|_| step.state != "pending") {
+            let _ = write!(line, "  {}", screen.tint(Tone::Faint, &when::span(took)));
         }
         screen.line(&line);
     }
@@ -228,5 +248,15 @@ mod tests {
         assert!(!picture.contains("<b>"));
         let layers: Vec<usize> = steps(&definition, None).iter().map(|step| step.layer).collect();
         assert_eq!(layers, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_step_took_from_its_beginning_to_its_end_and_what_has_not_begun_took_nothing() {
+        let (from, to) = ("2026-04-27T15:02:47.000Z", "2026-04-27T15:02:48.500Z");
+        let node = |state: &str, from: &str, to: &str| json!({ "state": state, "startedAt": from, "finishedAt": to });
+        assert_eq!(took(&node("failed", from, to)), Some(Duration::from_millis(1500)));
+        assert_eq!(took(&node("blocked", "", to)), None);
+        assert_eq!(took(&node("pending", from, "")), None, "it waits to be made again");
+        assert!(took(&node("running", from, "")) > Some(Duration::from_secs(60)));
     }
 }

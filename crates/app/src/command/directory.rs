@@ -1,4 +1,4 @@
-//! The names behind ids: agents and projects of a company, for lists that mention many of them.
+//! The names behind ids: agents and projects of a company, for lists that mention many of them; and ids in short.
 
 use serde_json::Value as Json;
 
@@ -85,6 +85,36 @@ pub(super) fn short(id: &str) -> String {
     id.get(..SHORT).unwrap_or(id).to_owned()
 }
 
+/// The beginnings that tell the ids of a list from each other.
+///
+/// Ids begin with the time at which they were made: what was made at one moment needs more of them to be told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shorts {
+    length: usize,
+}
+
+impl Shorts {
+    /// Of the ids in a field of rows.
+    pub(super) fn of(rows: &[Json], key: &str) -> Shorts {
+        Shorts::among(rows.iter().map(|row| text(row, key)))
+    }
+
+    fn among<'a>(ids: impl Iterator<Item = &'a str>) -> Shorts {
+        let mut ids: Vec<&str> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let alike =
+            |one: &str, other: &str| one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+        let needed = ids.iter().zip(ids.iter().skip(1)).map(|(one, other)| alike(one, other) + 1).max();
+        Shorts { length: needed.unwrap_or(0).max(SHORT) }
+    }
+
+    /// As much of an id as is shown.
+    pub(super) fn cut(self, id: &str) -> String {
+        id.get(..self.length).unwrap_or(id).to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -108,5 +138,25 @@ mod tests {
             assert_eq!(directory.assignee(&issue), said);
         }
         assert_eq!(directory.author(&json!({})), "bugle");
+    }
+
+    #[test]
+    fn ids_of_one_moment_are_shown_as_far_as_they_differ_and_no_two_alike() {
+        let ids = [
+            "01a2025e-0e32-4f3a-8b2c-000000000001",
+            "01a2025e-0e32-4f3b-8b2c-000000000002",
+            "01a2025e-0e32-4f3b-9b2c-000000000003",
+        ];
+        for (ids, length) in [(&ids[..0], 13), (&ids[..1], 13), (&ids[..2], 18), (&ids[..], 20)] {
+            let rows: Vec<Json> = ids.iter().map(|id| json!({ "id": id })).collect();
+            let shorts = Shorts::of(&rows, "id");
+            let cut: std::collections::BTreeSet<String> = ids.iter().map(|id| shorts.cut(id)).collect();
+            assert_eq!(cut.len(), ids.len());
+            assert!(cut.iter().all(|it| it.len() == length), "{cut:?}");
+        }
+        // One id that stands there several times is one, and what is none is left as it is.
+        let rows = [json!({ "id": "01a2025e-0e32-4f3a" }), json!({ "id": "01a2025e-0e32-4f3a" }), json!({})];
+        assert_eq!(Shorts::of(&rows, "id").cut("01a2025e-0e32-4f3a"), "01a2025e-0e32");
+        assert_eq!(Shorts::of(&rows, "id").cut(""), "");
     }
 }

@@ -5,7 +5,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::answer::{facts, number, one_line, paragraph, printable, rows, rows_at, section, text};
 use super::automation::text_at;
-use super::directory::{Directory, short};
+use super::directory::{Directory, Shorts};
+use super::keys::not_empty;
 use crate::cli::Context;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -60,12 +61,14 @@ pub(crate) struct Respond {
 #[derive(Debug, Args)]
 pub(crate) struct Named {
     /// Id of the gate, or its first digits
+    #[arg(value_parser = not_empty)]
     gate: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Decide {
     /// Id of the gate, or its first digits
+    #[arg(value_parser = not_empty)]
     gate: String,
     /// Why; it stays on record
     #[arg(long, short = 'm', value_name = "TEXT")]
@@ -133,7 +136,7 @@ async fn find(context: &Context, client: &Client, typed: &str) -> Result<Json, F
     let typed = typed.trim().to_ascii_lowercase();
     let unknown = || {
         Failure::usage("gate.unknown", format!("there is no gate `{typed}` that waits"))
-            .hint("see which there are: bugle gate list")
+            .hint("see which there are: bugle gate list; one that is decided is shown by its whole id (the run names it)")
     };
     if domain::ids::looks_like_id(&typed) {
         let found = client.get(&format!("/gates/{typed}")).await;
@@ -150,8 +153,11 @@ async fn find(context: &Context, client: &Client, typed: &str) -> Result<Json, F
     match matching.as_slice() {
         [] => Err(unknown()),
         [one] => Ok(Json::clone(one)),
-        _ => Err(Failure::usage("gate.ambiguous", format!("several gates are meant by `{typed}`"))
-            .hint("give its id: bugle gate list --json")),
+        several => {
+            let ids: Vec<&str> = several.iter().take(5).map(|gate| text(gate, "id")).collect();
+            Err(Failure::usage("gate.ambiguous", format!("several gates are meant by `{typed}`"))
+                .hint(format!("say which one is meant: {}", ids.join(", "))))
+        }
     }
 }
 
@@ -169,13 +175,14 @@ async fn list(context: &mut Context, kinds: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     let directory = Directory::of_agents(&client, &company).await?;
+    let shorts = Shorts::of(rows(&waiting), "id");
     let shown = rows(&waiting).iter().map(|gate| {
         let is_stale = gate["stale"] == Json::Bool(true);
         let asked = when::local(text(gate, "requestedAt"));
         // What fits into 80 columns; all of it is shown with the gate.
         let who = one_line(&asker(gate, &directory), 24);
         vec![
-            (Tone::Strong, short(text(gate, "id"))),
+            (Tone::Strong, shorts.cut(text(gate, "id"))),
             (Tone::Plain, text(gate, "kind").to_owned()),
             (if is_stale { Tone::Waiting } else { Tone::Faint }, asked),
             (Tone::Plain, format!("{who}: {}", one_line(text(gate, "title"), 40))),
@@ -247,7 +254,7 @@ fn print(screen: &mut Screen, gate: &Json, directory: &Directory) {
         false => print_request(screen, gate),
     }
     if text(gate, "status") == "pending" {
-        let id = short(text(gate, "id"));
+        let id = text(gate, "id");
         for word in rows_at(gate, "decisions").iter().filter_map(Json::as_str) {
             let more = if word == "respond" { " --choose QUESTION=OPTION" } else { "" };
             screen.note(&format!("bugle gate {word} {id}{more}"));
@@ -255,8 +262,13 @@ fn print(screen: &mut Screen, gate: &Json, directory: &Directory) {
     }
 }
 
-/// What the steps before it left.
+/// What the run was started with, and what the steps before it left.
 fn print_upstream(screen: &mut Screen, gate: &Json) {
+    let inputs = &gate["shown"]["inputs"];
+    if inputs.as_object().is_some_and(|inputs| !inputs.is_empty()) {
+        section(screen, "Inputs of the run");
+        super::approval::payload(screen, inputs);
+    }
     for upstream in rows_at(&gate["shown"], "upstream") {
         section(screen, &format!("From {}", printable(text(upstream, "nodeId"))));
         for file in rows_at(upstream, "files") {
@@ -265,7 +277,12 @@ fn print_upstream(screen: &mut Screen, gate: &Json) {
             let line = format!("  {}  {size}  {digest}", printable(text(file, "path")));
             screen.line(&line);
         }
-        paragraph(screen, text(upstream, "text"));
+        let said = text(upstream, "text");
+        paragraph(screen, said);
+        // Most have it in their words.
+        if !upstream["json"].is_null() && !said.contains('{') {
+            paragraph(screen, &format!("{:#}", upstream["json"]));
+        }
     }
 }
 
@@ -298,7 +315,7 @@ async fn decide(
     let gate = find(context, &client, &of.gate).await?;
     let words: Vec<&str> = rows_at(&gate, "decisions").iter().filter_map(Json::as_str).collect();
     if text(&gate, "status") == "pending" && !words.contains(&decision) {
-        let id = short(text(&gate, "id"));
+        let id = text(&gate, "id");
         let message = format!("gate {id} cannot be decided with `{decision}`");
         return Err(Failure::usage("gate.decision", message).hint(format!("one of: {}", words.join(", "))));
     }
@@ -308,7 +325,10 @@ async fn decide(
     body.insert("hash".into(), json!(hash));
     body.insert("reason".into(), json!(of.reason));
     let path = format!("/gates/{}/decide", text(&gate, "id"));
-    let decided = client.post(&path, &Json::Object(body)).await?;
+    let decided = match client.post(&path, &Json::Object(body)).await {
+        Ok(decided) => decided,
+        Err(failure) => return Err(refused(context, &client, (&gate, decision), failure).await),
+    };
     if context.global.json {
         context.screen.answer(&decided);
         return Ok(());
@@ -326,9 +346,86 @@ async fn decide(
     context.screen.line(what);
     match text(&decided, "automationRunId") {
         "" => {}
-        run => context.screen.note(&format!("see it: bugle automation show {}", short(run))),
+        run => context.screen.note(&format!("see it: bugle automation show {run}")),
     }
     Ok(())
+}
+
+/// Says what helps when a decision did not count; what is asked differently now is told field by field.
+async fn refused(
+    context: &mut Context,
+    client: &Client,
+    (gate, decision): (&Json, &str),
+    failure: Failure,
+) -> Failure {
+    let (id, run) = (text(gate, "id"), text(gate, "automationRunId"));
+    let code = failure.details.as_deref().map_or("", |details| text(details, "code")).to_owned();
+    match code.as_str() {
+        "stale" => {
+            let path = format!("/gates/{id}");
+            let Ok(now) = client.get(&path).await else { return failure };
+            for change in changed(gate, &now) {
+                context.screen.note(&format!("changed: {change}"));
+            }
+            let hash = text(&now, "hash");
+            failure.hint(format!(
+                "look at it: bugle gate show {id}; decide about exactly that: bugle gate {decision} {id} --hash {hash}"
+            ))
+        }
+        "gate_already_decided" => failure.hint(format!("see what was decided: bugle gate show {id}")),
+        "gate_expired" => {
+            let node = text(gate, "nodeId");
+            failure.hint(format!("ask again: bugle automation retry {run} {node}"))
+        }
+        "gate_withdrawn" => failure.hint(format!("see how the run stands: bugle automation show {run}")),
+        "gate_invalid_target" => {
+            failure.hint(format!("name a step that comes before the gate: bugle automation show {run}"))
+        }
+        "gate_invalid_decision" => {
+            let words: Vec<&str> = rows_at(gate, "decisions").iter().filter_map(Json::as_str).collect();
+            failure.hint(format!("one of: {}", words.join(", ")))
+        }
+        _ => failure,
+    }
+}
+
+/// What is not asked as it was, in words.
+fn changed(before: &Json, now: &Json) -> Vec<String> {
+    let (before, now) = (&before["shown"], &now["shown"]);
+    let mut found = Vec::new();
+    for upstream in rows_at(now, "upstream") {
+        let node = printable(text(upstream, "nodeId"));
+        let same_node = |it: &&Json| text(it, "nodeId") == text(upstream, "nodeId");
+        let was = rows_at(before, "upstream").iter().find(same_node).unwrap_or(&Json::Null);
+        for file in rows_at(upstream, "files") {
+            let same_path = |it: &&Json| text(it, "path") == text(file, "path");
+            let old = rows_at(was, "files").iter().find(same_path).unwrap_or(&Json::Null);
+            if old != file {
+                let path = printable(text(file, "path"));
+                found.push(format!("{path}, from {node}: {} -> {}", state_of(old), state_of(file)));
+            }
+        }
+        if ["text", "json", "status"].iter().any(|key| upstream[*key] != was[*key]) {
+            found.push(format!("what {node} left"));
+        }
+    }
+    for (key, words) in [("inputs", "the inputs of the run"), ("title", "the question")] {
+        if now[key] != before[key] {
+            found.push(words.to_owned());
+        }
+    }
+    if found.is_empty() && now != before {
+        found.push("what is asked for".to_owned());
+    }
+    found
+}
+
+/// A file as it is shown: its size, and the beginning of its digest.
+fn state_of(file: &Json) -> String {
+    match text(file, "sha256") {
+        "" | "missing" => "not there".to_owned(),
+        digest => format!("{} {}", when::bytes(file["bytes"].as_u64().unwrap_or(0)), one_line(digest, 12)),
+    }
 }
 
 #[cfg(test)]
@@ -344,5 +441,27 @@ mod tests {
         ]);
         assert_eq!(read, expected);
         assert_eq!(chosen(&["red".to_owned()]).unwrap_err().code, "usage");
+    }
+
+    #[test]
+    fn of_what_is_asked_anew_every_difference_is_told() {
+        let gate = |file: Json, said: &str, inputs: Json| {
+            let upstream = json!([{ "nodeId": "draft", "text": said, "json": null, "files": [file] }]);
+            json!({ "shown": { "title": "Publish?", "inputs": inputs, "upstream": upstream } })
+        };
+        let file = |bytes: u64, digest: &str| json!({ "path": "notes.md", "bytes": bytes, "sha256": digest });
+        let before = gate(file(20, "aaaaaaaaaaaaaaaa"), "done", json!({ "since": "v1" }));
+        assert_eq!(changed(&before, &before), Vec::<String>::new());
+        let now = gate(file(2048, "bbbb"), "done", json!({ "since": "v1" }));
+        assert_eq!(changed(&before, &now), ["notes.md, from draft: 20 bytes aaaaaaaaaaaa… -> 2.0 KiB bbbb"]);
+        let gone = gate(file(0, "missing"), "better", json!({ "since": "v2" }));
+        let told = [
+            "notes.md, from draft: 20 bytes aaaaaaaaaaaa… -> not there",
+            "what draft left",
+            "the inputs of the run",
+        ];
+        assert_eq!(changed(&before, &gone), told);
+        let (one, other) = (json!({ "shown": { "cost": 1 } }), json!({ "shown": { "cost": 2 } }));
+        assert_eq!(changed(&one, &other), ["what is asked for"], "a request that no automation makes");
     }
 }

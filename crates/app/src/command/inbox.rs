@@ -1,7 +1,8 @@
 //! `bugle inbox`: what needs a person, each with the command that settles it.
 //!
-//! Six sources make one list: what rules gave up on, budgets that stopped something, gates of automations, requests of
-//! agents, what they ask on their issues, and issues that are assigned to the person. Nothing is decided here.
+//! Six sources make one list: what rules gave up on (and runs of automations that came to a bad end or do not go on),
+//! budgets that stopped something, gates of automations, requests of agents, what they ask on their issues, and issues
+//! that are assigned to the person. Nothing is decided here.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
@@ -74,7 +75,7 @@ impl Inbox {
             let settle = context.screen.tint(Tone::Strong, &need.settle);
             context.screen.line(&format!("  {settle}"));
             if let Some(item) = &need.item {
-                let aside = format!("or, if it needs nobody: bugle inbox resolve {}", short(item));
+                let aside = format!("or, if it needs nobody: bugle inbox resolve {item}");
                 let aside = context.screen.tint(Tone::Faint, &aside);
                 context.screen.line(&format!("  {aside}"));
             }
@@ -188,6 +189,17 @@ fn of_item(item: &Json, issue: &str) -> Need {
         }
         ("account_login", _) => format!("log the agents' program in, then: bugle account login-done {id}"),
         ("account_parked", _) => format!("bugle account show {id}, then: bugle account resume {id}"),
+        ("automation_run", _) => {
+            let next = match (text(details, "status"), text(item, "cause")) {
+                ("paused", "run_limit") => {
+                    "resume ID with a higher limit (--max-runtime-sec, --max-tokens, --max-cost-cents)"
+                }
+                ("paused", _) => "resume ID",
+                _ => "recover ID",
+            };
+            let next = next.replace("ID", id);
+            format!("bugle automation show {id}, then: bugle automation {next}")
+        }
         ("webhook_disabled", _) => format!("bugle webhook deliveries {id}, then: bugle webhook enable {id}"),
         ("wake_loop", "issue") => {
             format!(
@@ -262,7 +274,7 @@ fn of_question(asked: &Json, issue: &str, directory: &Directory) -> Need {
         since: text(asked, "createdAt").to_owned(),
         settle: format!(
             "bugle gate show {}, then answer as it says, or: bugle issue comment {issue} TEXT",
-            short(text(asked, "id"))
+            text(asked, "id")
         ),
         item: None,
         of: asked.clone(),
@@ -270,7 +282,7 @@ fn of_question(asked: &Json, issue: &str, directory: &Directory) -> Need {
 }
 
 fn of_gate(gate: &Json, directory: &Directory) -> Need {
-    let id = short(text(gate, "id"));
+    let id = text(gate, "id");
     let words: Vec<&str> = rows_at(gate, "decisions").iter().filter_map(Json::as_str).collect();
     let (first, others) =
         words.split_first().map_or(("approve", &[][..]), |(first, others)| (*first, others));
@@ -318,7 +330,7 @@ mod tests {
                           "decisions": ["approve", "rework", "cancel"]});
         let need = of_gate(&gate, &Directory::default());
         assert_eq!(need.what, "notes #3 ok asks: Publish?");
-        let id = short("019ab3f3-0000-4000-8000-00000000000a");
+        let id = "019ab3f3-0000-4000-8000-00000000000a";
         assert_eq!(
             need.settle,
             format!("bugle gate show {id}, then: bugle gate approve {id}, or rework, cancel")
@@ -340,6 +352,21 @@ mod tests {
         assert!(item("account_login", "account", json!({})).contains("bugle account login-done ID"));
         assert!(item("account_parked", "account", json!({})).contains("bugle account resume ID"));
         assert!(item("webhook_disabled", "webhook", json!({})).contains("bugle webhook enable ID"));
+        for (status, cause, next) in [
+            ("failed", "failed", "then: bugle automation recover ID"),
+            ("blocked", "blocked", "then: bugle automation recover ID"),
+            (
+                "paused",
+                "run_limit",
+                "then: bugle automation resume ID with a higher limit (--max-runtime-sec,",
+            ),
+            ("paused", "stale_reaped", "then: bugle automation resume ID"),
+        ] {
+            let about = json!({"kind": "automation_run", "entityType": "automation_run", "entityId": "ID",
+                "cause": cause, "title": "t", "details": {"status": status}});
+            let settle = of_item(&about, "").settle;
+            assert!(settle.starts_with("bugle automation show ID, ") && settle.contains(next), "{settle}");
+        }
         let budget = json!({"scopeType": "company", "metric": "tokens"});
         assert_eq!(item("budget", "budget_policy", budget), "bugle budget set --tokens N");
         assert_eq!(item("of_a_later_time", "thing", json!({})), "bugle activity --about thing:ID");

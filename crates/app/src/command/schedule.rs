@@ -5,7 +5,8 @@ use domain::automation::calendar::Every;
 use serde_json::{Value as Json, json};
 
 use super::answer::{facts, number, one_line, rows, rows_at, section, text};
-use super::directory::short;
+use super::directory::Shorts;
+use super::keys::{self, not_empty};
 use crate::cli::Context;
 use crate::client::{Client, encoded};
 use crate::failure::Failure;
@@ -63,7 +64,7 @@ pub(crate) struct RunNow {
     #[command(flatten)]
     named: Named,
     /// Sent again with the same key, it gives the same run
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = not_empty)]
     idempotency_key: Option<String>,
 }
 
@@ -176,6 +177,7 @@ impl Show {
             return Ok(());
         }
         section(&mut context.screen, "what became of its last slots");
+        let runs = Shorts::of(rows(&slots), "automationRunId");
         let shown = rows(&slots).iter().map(|slot| {
             vec![
                 (Tone::Plain, when::local(text(slot, "slot"))),
@@ -184,7 +186,7 @@ impl Show {
                     Tone::Plain,
                     match text(slot, "automationRunId") {
                         "" => one_line(text(slot, "detail"), 80),
-                        run => short(run),
+                        run => runs.cut(run),
                     },
                 ),
             ]
@@ -232,18 +234,22 @@ impl RunNow {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let client = context.client()?;
         let schedule = find(context, &client, &self.named.schedule).await?;
-        let body = match self.idempotency_key {
-            Some(key) => json!({ "idempotencyKey": key }),
-            None => json!({}),
+        let company = text(&schedule, "companyId");
+        let runs = format!("/companies/{company}/automations/{}/runs", text(&schedule, "automationId"));
+        let (body, before) = match self.idempotency_key {
+            Some(key) => (json!({ "idempotencyKey": key }), keys::newest(&client, &runs).await?),
+            None => (json!({}), 0),
         };
-        let started = client.post(&format!("/schedules/{}/run-now", text(&schedule, "id")), &body).await?;
+        let path = format!("/schedules/{}/run-now", text(&schedule, "id"));
+        let started = client.post(&path, &body).await.map_err(keys::explained)?;
         if context.global.json {
             context.screen.answer(&started);
             return Ok(());
         }
         let (name, run) = (text(&schedule, "automationName"), text(&started, "automationRunId"));
-        let line =
-            format!("run {} of {name} is {}: {run}", number(&started, "number"), text(&started, "status"));
+        let count = number(&started, "number");
+        let again = keys::again(count, before);
+        let line = format!("run {count} of {name} is {}{again}: {run}", text(&started, "status"));
         context.screen.line(&one_line(&line, 200));
         Ok(())
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::agent::object;
 use super::agent_lookup::{find, text};
+use super::keys::not_empty;
 use crate::cli::Context;
 use crate::failure::{Failure, Kind};
 use crate::follow::{Follower, Show};
@@ -35,7 +36,7 @@ pub(crate) struct Wake {
     #[arg(long, value_name = "KEY")]
     task_key: Option<String>,
     /// The same key again gives the same answer and starts nothing
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = not_empty)]
     idempotency_key: Option<String>,
     /// Begin a new session of the agent
     #[arg(long)]

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::answer::{number, one_line, printable, rows, text};
 use super::automation::unknown;
 use super::confirm::{Deed, confirm};
-use super::directory::short;
+use super::directory::{Shorts, short};
 use super::webhook::{secret, told};
 use crate::cli::Context;
 use crate::client::Client;
@@ -247,7 +247,12 @@ async fn list(context: &mut Context, client: &Client, base: &str) -> Result<(), 
         }
         let shown = rows(&all).iter().map(|row| {
             let is_on = row.get("enabled").and_then(Json::as_bool).unwrap_or(false);
-            let (state, tone) = if is_on { ("enabled", Tone::Good) } else { ("disabled", Tone::Bad) };
+            let obstacle = text(row, "obstacle");
+            let (state, tone) = match (is_on, obstacle) {
+                (false, _) => ("disabled", Tone::Bad),
+                (true, "") => ("enabled", Tone::Good),
+                (true, obstacle) => (obstacle, Tone::Bad),
+            };
             vec![
                 (Tone::Strong, short(text(row, "id"))),
                 (Tone::Plain, one_line(text(row, "automation"), 40)),
@@ -268,6 +273,7 @@ fn receipts(context: &mut Context, came: &Json) {
             context.screen.note("nothing came yet");
             return;
         }
+        let runs = Shorts::of(rows(came), "automationRunId");
         let shown = rows(came).iter().map(|row| {
             let status = text(row, "status");
             let tone = match status {
@@ -281,7 +287,7 @@ fn receipts(context: &mut Context, came: &Json) {
                 (Tone::Plain, text(row, "reason").to_owned()),
                 (Tone::Plain, one_line(text(row, "eventId"), 40)),
                 (Tone::Plain, number(row, "size").to_string()),
-                (Tone::Plain, short(text(row, "automationRunId"))),
+                (Tone::Plain, runs.cut(text(row, "automationRunId"))),
                 (Tone::Faint, when::local(text(row, "receivedAt"))),
             ]
         });

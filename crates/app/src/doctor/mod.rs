@@ -10,7 +10,7 @@ mod secrets_key;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -20,6 +20,11 @@ use crate::instance::{self, Holder};
 use crate::{data_dir, store_look};
 
 pub(crate) use listening::busy;
+
+/// A process that is killed keeps what it has for less than this.
+const DYING: Duration = Duration::from_secs(1);
+/// Between two looks whether it is gone.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -95,14 +100,34 @@ pub(crate) async fn before_start(data_dir: &Path, flags: &Flags) -> Result<Confi
     stop_at(data_dir::look(data_dir))?;
     let config = config::read(data_dir, flags)?;
     stop_at(listening::address(config.listen, config.mode))?;
-    if let Ok(Some(holder)) = instance::holder(data_dir) {
-        return Err(instance::taken(data_dir, &holder));
-    }
+    let since = Instant::now();
+    let holder = || instance::holder(data_dir).ok().flatten();
+    let has_waited = free_of_others(since, holder).await.map_err(|it| instance::taken(data_dir, &it))?;
     stop_at(machine::clock(SystemTime::now()))?;
     stop_at(machine::disk(data_dir))?;
     stop_at(machine::watches())?;
-    stop_at(listening::port(config.listen).await)?;
+    let mut port = listening::port(config.listen).await;
+    // Whoever went just now may have left the folder before the port.
+    while port.stops_up && has_waited && since.elapsed() < DYING {
+        tokio::time::sleep(AGAIN).await;
+        port = listening::port(config.listen).await;
+    }
+    stop_at(port)?;
     Ok(config)
+}
+
+/// Waits a moment for one that has the folder: it was told to leave perhaps, or killed, and is not gone yet. True: it
+/// went meanwhile; an error is who stays.
+async fn free_of_others(since: Instant, mut holder: impl FnMut() -> Option<Holder>) -> Result<bool, Holder> {
+    let mut has_waited = false;
+    while let Some(holder) = holder() {
+        if since.elapsed() >= DYING {
+            return Err(holder);
+        }
+        has_waited = true;
+        tokio::time::sleep(AGAIN).await;
+    }
+    Ok(has_waited)
 }
 
 fn stop_at(finding: Finding) -> Result<(), Finding> {
@@ -186,5 +211,21 @@ mod tests {
         ] {
             assert_eq!(Failure::from(Finding::fail("x", code, "", "")).kind, kind, "{code}");
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_dies_is_waited_for_and_one_that_stays_is_named() {
+        let now = Instant::now();
+        let mut looks = 0;
+        let dying = || {
+            looks += 1;
+            (looks < 3).then(Holder::default)
+        };
+        assert_eq!(free_of_others(now, dying).await, Ok(true));
+        assert_eq!(looks, 3);
+        assert_eq!(free_of_others(now, || None).await, Ok(false));
+        let before = now.checked_sub(DYING).unwrap();
+        let staying = Holder { pid: 7, ..Holder::default() };
+        assert_eq!(free_of_others(before, || Some(staying.clone())).await, Err(staying.clone()));
     }
 }

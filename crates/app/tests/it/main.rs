@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod automations_cli;
 mod automations_crash;
 mod backlog;
 mod broken_setups;

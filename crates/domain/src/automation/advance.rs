@@ -39,6 +39,8 @@ pub struct Stop {
 pub struct Spent {
     /// Time at work, without waiting.
     pub worked: Duration,
+    /// It does not grow at present: no agent works for the run.
+    pub rests: bool,
     pub tokens: u64,
     pub cost_micros: u64,
 }
@@ -161,7 +163,7 @@ pub fn advance(view: &View<'_>) -> Plan {
         plan.steps.push(Step::Limit(kind));
         return plan;
     }
-    if let Some(most) = view.limits.max_runtime_sec.filter(|_| !is_over) {
+    if let Some(most) = view.limits.max_runtime_sec.filter(|_| !is_over && !view.spent.rests) {
         let left = Duration::from_secs(most).saturating_sub(view.spent.worked);
         plan.earlier(view.now.plus(left));
     }
@@ -562,6 +564,7 @@ mod tests {
             worked: Duration::from_secs(seconds),
             tokens,
             cost_micros,
+            rests: false,
         };
         let rows = [
             (spent(59, 99, 499_999), None),
@@ -582,7 +585,11 @@ mod tests {
             let plan = case.plan();
             match expected {
                 Some(kind) => assert_eq!(plan.steps, [Step::Limit(kind)]),
-                None => assert_eq!(plan.look_at, Some(at(NOW + 1))),
+                None => {
+                    assert_eq!(plan.look_at, Some(at(NOW + 1)));
+                    case.spent.rests = true;
+                    assert_eq!(case.plan().look_at, None, "it never comes");
+                }
             }
         }
         assert_eq!(limit_reached(&Limits::default(), &spent(u64::MAX / 2, u64::MAX, u64::MAX)), None);

@@ -12,6 +12,8 @@ use super::{Problem, template};
 pub const MOST_NODES: usize = 500;
 /// The longest name and id.
 const LONGEST_NAME: usize = 100;
+/// Seconds between two reminders of one gate; each of them is a record that stays.
+const LEAST_BETWEEN_REMINDERS: u64 = 60;
 /// The longest text of a template.
 const LONGEST_TEXT: usize = 100_000;
 
@@ -55,7 +57,11 @@ pub fn check(definition: &Definition, known: &Known<'_>) -> Vec<Problem> {
         if let (Some(kind), Some(default)) = (input.kind, &input.default)
             && !kind.fits(default)
         {
-            wrong(format!("inputs.{name}.default"), format!("must be a {kind}"), "give a value of that type");
+            wrong(
+                format!("inputs.{name}.default"),
+                format!("must be {}", kind.with_article()),
+                "give a value of that type",
+            );
         }
     }
     if definition.limits.max_parallel_agents.is_some_and(|most| !(1..=16).contains(&most)) {
@@ -154,6 +160,20 @@ fn of_node(
     for (at, id) in node.depends_on.iter().enumerate().filter(|(_, id)| !ids.contains(id.as_str())) {
         let message = format!("`{id}` is not a node of this automation");
         wrong(&format!(".dependsOn[{at}]"), message, "name the id of another node");
+    }
+    for (at, id) in node.depends_on.iter().enumerate() {
+        if node.depends_on[..at].contains(id) {
+            wrong(&format!(".dependsOn[{at}]"), format!("`{id}` stands there twice"), "leave one out");
+        }
+    }
+    let remind = node.gate.as_ref().and_then(|gate| gate.expiry.as_ref()?.remind_every_sec);
+    if remind.is_some_and(|every| every > 0 && every < LEAST_BETWEEN_REMINDERS) {
+        let message = format!("must be at least {LEAST_BETWEEN_REMINDERS}, or 0 for none");
+        wrong(
+            ".gate.expiry.remindEverySec",
+            message,
+            "people who are asked each second hear nothing any more",
+        );
     }
     let targets = node.gate.iter().flat_map(|gate| gate.rework_targets.iter().enumerate());
     let targets = targets.map(|it| (".gate.reworkTargets", it));
@@ -380,6 +400,17 @@ mod tests {
                 "no objective",
             ),
             (with(json!([{ "id": "a", "gate": {}, "retry": {} }])), "nodes[0].retry", "no meaning"),
+            (with(json!([step("a", &[]), step("b", &["a", "a"])])), "nodes[1].dependsOn[1]", "twice"),
+            (
+                with(json!([{ "id": "a", "gate": { "expiry": { "remindEverySec": 59 } } }])),
+                "nodes[0].gate.expiry.remindEverySec",
+                "at least 60",
+            ),
+            (
+                with(json!([{ "id": "a", "agent": "Ada", "objective": "{{ run.id | nofilter }}" }])),
+                "nodes[0].objective",
+                "nofilter",
+            ),
         ];
         let one = |extra: (&str, Json)| {
             let mut node = step("a", &[]);
@@ -432,7 +463,7 @@ mod tests {
     #[test]
     fn what_belongs_to_the_whole_is_looked_at_too() {
         let data = json!({
-            "name": "n", "workspace": "srv", "inputs": { "a-b": {}, "n": { "type": "number", "default": "x" } },
+            "name": "n", "workspace": "srv", "inputs": { "a-b": { "default": 1 }, "n": { "type": "number", "default": "x" } },
             "limits": { "maxParallelAgents": 17, "maxTokens": 0 },
             "nodes": [step("a", &[])],
             "after": [{ "automation": "x", "on": ["running"], "inputs": { "q": "1" } }, { "automation": "n" }],

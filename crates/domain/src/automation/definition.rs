@@ -88,6 +88,12 @@ words!(
 );
 
 impl InputKind {
+    /// As in `an object`.
+    pub fn with_article(self) -> String {
+        let article = if matches!(self, InputKind::Object | InputKind::Array) { "an" } else { "a" };
+        format!("{article} {self}")
+    }
+
     pub fn fits(self, value: &Json) -> bool {
         match self {
             InputKind::String => value.is_string(),
@@ -419,7 +425,7 @@ impl Definition {
                     ));
                 }
                 Some(Input { kind: Some(kind), .. }) if !kind.fits(value) => {
-                    let message = format!("must be a {kind}");
+                    let message = format!("must be {}", kind.with_article());
                     problems.push(Problem::new(
                         format!("inputs.{name}"),
                         message,

@@ -3,6 +3,8 @@
 //! A step is judged by what changed while it worked. Of several that work at the same time nobody can say who changed a
 //! file: it is held against a step only if none of them was allowed to.
 
+use std::collections::BTreeSet;
+
 use super::definition::{Definition, Scope};
 use super::graph::Graph;
 
@@ -63,6 +65,17 @@ impl Bounds {
     /// Whether something may have been made, renamed or removed in a folder.
     pub fn allow_folder(&self, folder: &str) -> bool {
         self.0.iter().any(|scope| scope.may_change_folder(folder))
+    }
+
+    /// Folders in which some things may change and others may not: what is removed of the others shows in nothing but
+    /// their names.
+    pub fn mixed(&self) -> BTreeSet<String> {
+        let paths = self.0.iter().flat_map(|scope| scope.writable.iter().chain(&scope.denied));
+        let above = paths.flat_map(|path| {
+            let parts = parts(path);
+            (0..parts.len()).map(move |end| parts[..end].join("/")).collect::<Vec<_>>()
+        });
+        above.filter(|folder| self.allow_folder(folder) && !self.are_open_below(folder)).collect()
     }
 
     /// Nothing below this folder can be out of bounds.

@@ -3,7 +3,7 @@
 //! The language is Jinja's. A name that is not there is an error and never an empty text; what is filled in is data and
 //! is never read as a template again.
 
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value as Json;
 
 use super::Problem;
@@ -35,6 +35,23 @@ pub fn check(path: &str, text: &str, knows: impl Fn(&[&str]) -> Option<(String, 
     let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
     names.sort();
     let mut problems = Vec::new();
+    // Filters are looked up when they are used: with nothing to fill in, what is missing is no mistake yet.
+    let mut lenient = self::environment();
+    lenient.set_undefined_behavior(UndefinedBehavior::Chainable);
+    if let Err(error) = lenient.render_str(text, ())
+        && matches!(
+            error.kind(),
+            ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction
+        )
+    {
+        let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
+        let message = format!("is not a template: {error}{line}");
+        problems.push(Problem::new(
+            path,
+            message,
+            "the filters are those of Jinja, as in {{ inputs.name | upper }}",
+        ));
+    }
     for name in names {
         let parts: Vec<&str> = name.split('.').collect();
         if let Some((message, hint)) = knows(&parts) {
@@ -48,12 +65,23 @@ pub fn check(path: &str, text: &str, knows: impl Fn(&[&str]) -> Option<(String, 
 pub fn fill(text: &str, with: &Json) -> Result<String, String> {
     let environment = environment();
     let filled = environment.render_str(text, minijinja::value::Serde(with));
-    let mut filled = filled.map_err(|error| error.to_string())?;
+    let mut filled = filled.map_err(|error| match missing(&environment, text, with) {
+        Some(name) if error.kind() == ErrorKind::UndefinedError => format!("`{name}` is not there"),
+        _ => error.to_string(),
+    })?;
     if filled.len() > LONGEST {
         filled.truncate(filled.floor_char_boundary(LONGEST));
         filled.push_str("\n[cut]");
     }
     Ok(filled)
+}
+
+/// The first name of a text that nothing is there for.
+fn missing(environment: &Environment<'_>, text: &str, with: &Json) -> Option<String> {
+    let template = environment.template_from_str(text).ok()?;
+    let mut names: Vec<String> = template.undeclared_variables(true).into_iter().collect();
+    names.sort();
+    names.into_iter().find(|name| name.split('.').try_fold(with, |at, part| at.get(part)).is_none())
 }
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ pub const fn next(status: AutomationRunStatus, event: RunEvent) -> Result<Automa
         (Running | Pausing, RunEvent::Fail(_)) => Failed,
         (Running, RunEvent::Await) => AwaitingApproval,
         (Running, RunEvent::BackOff) => Queued,
-        (Running, RunEvent::Settle(settled)) => settled.status(),
+        // Without any step to begin after a decision, a run needs no place to come to its end.
+        (Running | AwaitingApproval, RunEvent::Settle(settled)) => settled.status(),
         (Pausing, RunEvent::Stopped) => Paused,
         // Who decides while the last steps end leaves the run where it is.
         (Running, RunEvent::Decided) => Running,
@@ -201,6 +202,9 @@ mod tests {
         (Pausing, RunEvent::Cancel, Cancelled),
         (Pausing, RunEvent::Fail(StopKind::ServerRestart), Failed),
         (Pausing, RunEvent::Decided, Pausing),
+        (AwaitingApproval, RunEvent::Settle(Settled::Completed), Completed),
+        (AwaitingApproval, RunEvent::Settle(Settled::Blocked), Blocked),
+        (AwaitingApproval, RunEvent::Settle(Settled::Failed), Failed),
         (AwaitingApproval, RunEvent::Decided, Queued),
         (AwaitingApproval, RunEvent::Reset, Queued),
         (AwaitingApproval, RunEvent::Cancel, Cancelled),

@@ -60,7 +60,7 @@ pub struct Tried {
 /// What an attempt came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
-    /// Of the node: pending again, or over.
+    /// Of the node: pending again, or over; `awaiting_approval`: its agent asks a person what `reason` says.
     pub state: NodeState,
     /// `None`: it did what it was asked.
     pub class: Option<FailureClass>,
@@ -143,6 +143,15 @@ fn done(node: &Node, ended: &Ended, mut output: Output, tried: Tried, now: Momen
         let reason = reason_in(&output).unwrap_or_else(|| "the agent says that it is blocked".to_owned());
         return judged(NodeState::Blocked, output, Some(reason));
     }
+    if said == "ask" {
+        output.status = said;
+        let question = output.json.as_ref().and_then(|json| json["question"].as_str()).map(str::to_owned);
+        let question = question.filter(|text| !text.trim().is_empty()).or_else(|| reason_in(&output));
+        let question =
+            question.unwrap_or_else(|| "the agent asks a person, and does not say what".to_owned());
+        // What it does next depends on the answer: this was no attempt yet.
+        return Judged { tried, ..judged(NodeState::AwaitingApproval, output, Some(question)) };
+    }
     if said == "skipped" {
         output.status = said;
         let reason = reason_in(&output);
@@ -204,7 +213,7 @@ fn fail(
     };
     let (state, why) = match class {
         _ if asks => {
-            let words = "it may have done its work, and nobody knows: look, then retry it or mark it done";
+            let words = "it may have done its work, and nobody knows: look what it did, then retry it";
             (NodeState::Blocked, Some(words.to_owned()))
         }
         _ if !is_wanted => (NodeState::Failed, None),
@@ -349,7 +358,8 @@ pub fn record(judged: &Judged) -> Json {
     json!({
         "outcome": judged.state, "failureClass": judged.class, "reason": judged.reason,
         "unmetRequirements": judged.unmet,
-        "consumesModelAttemptBudget": judged.class.is_none_or(FailureClass::consumes_attempt),
+        "consumesModelAttemptBudget": judged.state != NodeState::AwaitingApproval
+            && judged.class.is_none_or(FailureClass::consumes_attempt),
         "consumesRepairBudget": judged.class.is_some_and(FailureClass::consumes_repair),
         "retryAt": judged.retry_at,
     })
@@ -405,6 +415,7 @@ mod tests {
             (says("{\"status\": \"completed\"}"), None, Completed),
             (says("{\"status\": \"skipped\"}"), None, Skipped),
             (says("{\"status\": \"blocked\", \"reason\": \"no key\"}"), None, Blocked),
+            (says("{\"status\": \"ask\", \"question\": \"Which one?\"}"), None, AwaitingApproval),
             (says("{\"status\": \"failed\"}"), Some(VerifyFailed), Pending),
             (says("{\"status\": \"verify_failed\"}"), Some(VerifyFailed), Pending),
             (ended(Outcome::Failed, "adapter_failed"), Some(AgentFailed), Pending),

@@ -15,7 +15,11 @@ pub fn node(context: &Map<String, Json>) -> Option<String> {
     )];
     lines.extend(text("objective").map(str::to_owned));
     if let Some(feedback) = text("feedback") {
-        lines.push("\nThe attempt before this one was not accepted:\n".to_owned());
+        let is_answer = step["answered"].as_bool() == Some(true);
+        lines.push(match is_answer {
+            true => "\nYou asked a person before; this is the answer:\n".to_owned(),
+            false => "\nThe attempt before this one was not accepted:\n".to_owned(),
+        });
         lines.push(fenced(feedback, ""));
     }
     let output = &step["output"];
@@ -72,8 +76,10 @@ pub fn node(context: &Map<String, Json>) -> Option<String> {
         lines.extend(asked);
     }
     lines.push(
-        "\nIf you cannot go on without a person, end with `{\"status\": \"blocked\", \"reason\": \"...\"}`; if there is \
-         nothing to do, with `{\"status\": \"skipped\", \"reason\": \"...\"}`."
+        "\nIf a person must answer something before you can go on, end with \
+         `{\"status\": \"ask\", \"question\": \"...\"}`: you are woken again with the answer. If you cannot go on at all, \
+         end with `{\"status\": \"blocked\", \"reason\": \"...\"}`; if there is nothing to do, with \
+         `{\"status\": \"skipped\", \"reason\": \"...\"}`."
             .to_owned(),
     );
     Some(lines.join("\n"))
@@ -106,6 +112,10 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }
+        let mut answered = context.clone();
+        answered["bugleAutomation"]["answered"] = json!(true);
+        let told = node(answered.as_object().unwrap()).unwrap();
+        assert!(told.contains("this is the answer") && !told.contains("was not accepted"), "{told}");
         assert_eq!(node(&Map::new()), None);
         let plain = json!({ "bugleAutomation": { "automation": "a", "nodeId": "b", "objective": "c" } });
         let told = node(plain.as_object().unwrap()).unwrap();

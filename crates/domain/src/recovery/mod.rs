@@ -48,7 +48,7 @@ words!(
 );
 
 words!(
-    /// The kinds of inbox items that recovery opens.
+    /// The kinds of inbox items.
     InboxKind {
         /// An issue was blocked because automatic attempts are used up or would be pointless.
         StrandedIssue = "stranded_issue",
@@ -70,6 +70,9 @@ words!(
         HeldText = "held_text",
         /// Events are not sent to an endpoint any more.
         WebhookDisabled = "webhook_disabled",
+        /// A run of an automation failed, is blocked, or was paused and does not go on by itself. No row: it is made of
+        /// the run.
+        AutomationRun = "automation_run",
     }
 );
 
@@ -85,7 +88,8 @@ impl InboxKind {
             | InboxKind::AccountLogin
             | InboxKind::AccountParked
             | InboxKind::HeldText
-            | InboxKind::WebhookDisabled => false,
+            | InboxKind::WebhookDisabled
+            | InboxKind::AutomationRun => false,
         }
     }
 }

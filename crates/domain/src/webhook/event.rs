@@ -7,7 +7,38 @@ pub const MOST_PATTERNS: usize = 50;
 /// The longest pattern; no event has a name as long as that.
 const LONGEST: usize = 100;
 
-/// Says what is wrong with a pattern; `None` when it is one.
+/// The types of events that there are (spec/heartbeat.md 10.2), beside those of [`FAMILIES`].
+const KINDS: &[&str] = &[
+    "account.status",
+    "activity.logged",
+    "agent.status",
+    "heartbeat.run.event",
+    "heartbeat.run.queued",
+    "heartbeat.run.status",
+];
+/// Where any one word may follow: each entry of the history of a run is an event (D23).
+const FAMILIES: &[&str] = &["automation.gate.", "automation.node.", "automation.run."];
+
+/// The events that there are, in words.
+pub fn all() -> String {
+    let families = FAMILIES.iter().map(|family| format!("{family}*"));
+    KINDS.iter().map(|kind| (*kind).to_owned()).chain(families).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether there are events that a pattern means.
+pub fn is_told(pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(stem) => KINDS.iter().chain(FAMILIES).any(|kind| kind.starts_with(stem)),
+        None => {
+            let is_of = |family: &&str| {
+                pattern.strip_prefix(*family).is_some_and(|word| !word.is_empty() && !word.contains('.'))
+            };
+            KINDS.contains(&pattern) || FAMILIES.iter().any(is_of)
+        }
+    }
+}
+
+/// Says what is wrong with the form of a pattern; `None` when it is one.
 pub fn flaw(pattern: &str) -> Option<&'static str> {
     let stem = match pattern {
         "*" => return None,
@@ -57,6 +88,40 @@ mod tests {
         }
         assert!(is_heard(["a.b", "c.*"], "c.d"));
         assert!(!is_heard([], "c.d"));
+    }
+
+    #[test]
+    fn a_pattern_means_something_only_where_there_are_events_of_that_name() {
+        for told in [
+            "*",
+            "account.*",
+            "activity.logged",
+            "heartbeat.*",
+            "heartbeat.run.*",
+            "heartbeat.run.status",
+            "automation.*",
+            "automation.run.*",
+            "automation.run.completed",
+            "automation.gate.opened",
+        ] {
+            assert!(is_told(told), "{told}");
+        }
+        for bogus in [
+            "bogus.event",
+            "bogus.*",
+            "heartbeat.run",
+            "heartbeat.run.log",
+            "heartbeat.run.status.*",
+            "automation.runs.completed",
+            "automation.run",
+            "automation.run.step.done",
+            "automation.run.completed.*",
+            "activity",
+            "issue.created",
+        ] {
+            assert!(!is_told(bogus), "{bogus}");
+        }
+        assert!(all().starts_with("account.status, ") && all().ends_with("automation.run.*"), "{}", all());
     }
 
     #[test]

@@ -51,6 +51,8 @@ words!(
         IdReused = "id_reused",
         /// The automation is not to be started.
         AutomationPaused = "automation_paused",
+        /// The automation was removed, and no other one has its name.
+        AutomationRemoved = "automation_removed",
         /// The automation does not take what was sent.
         InputRefused = "input_refused",
     }

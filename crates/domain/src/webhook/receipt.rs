@@ -37,6 +37,17 @@ pub struct Earlier {
     pub at: Moment,
 }
 
+/// How the automation of a trigger stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// It takes runs.
+    Open,
+    /// It takes none at present.
+    Closed,
+    /// It was removed, and no other one has its name.
+    Removed,
+}
+
 /// What the decision looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiptView<'a> {
@@ -47,8 +58,7 @@ pub struct ReceiptView<'a> {
     pub earlier: Option<&'a Earlier>,
     pub is_ping: bool,
     pub is_enabled: bool,
-    /// The automation takes runs.
-    pub is_open: bool,
+    pub target: Target,
     pub now: Moment,
 }
 
@@ -70,6 +80,8 @@ pub enum Decision {
     Disabled,
     /// The automation takes no runs at present.
     Closed,
+    /// There is no automation to start.
+    Removed,
 }
 
 /// Decides about a request whose proof was right.
@@ -87,8 +99,9 @@ pub fn decide(view: &ReceiptView<'_>) -> Decision {
     match view {
         ReceiptView { is_enabled: false, .. } => Decision::Disabled,
         ReceiptView { is_ping: true, .. } => Decision::Note,
-        ReceiptView { is_open: false, .. } => Decision::Closed,
-        ReceiptView { .. } => Decision::Start,
+        ReceiptView { target: Target::Removed, .. } => Decision::Removed,
+        ReceiptView { target: Target::Closed, .. } => Decision::Closed,
+        ReceiptView { target: Target::Open, .. } => Decision::Start,
     }
 }
 
@@ -112,7 +125,7 @@ mod tests {
         earlier: None,
         is_ping: false,
         is_enabled: true,
-        is_open: true,
+        target: Target::Open,
         now: NOW,
     };
 
@@ -132,16 +145,21 @@ mod tests {
             let view = ReceiptView { has_id, earlier: before, ..VIEW };
             assert_eq!(decide(&view), decision, "{name}");
             // Also where nothing would be started any more.
-            let closed = ReceiptView { is_open: false, is_enabled: false, ..view };
-            let expected = if decision == Decision::Start { Decision::Disabled } else { decision };
-            assert_eq!(decide(&closed), expected, "{name}, closed");
+            for target in [Target::Closed, Target::Removed] {
+                let closed = ReceiptView { target, is_enabled: false, ..view };
+                let expected =
+                    if decision == Decision::Start { Decision::Disabled } else { decision.clone() };
+                assert_eq!(decide(&closed), expected, "{name}, {target:?}");
+            }
         }
     }
 
     #[test]
     fn a_trigger_that_is_off_comes_before_a_ping_and_a_ping_before_a_pause() {
         assert_eq!(decide(&ReceiptView { is_enabled: false, is_ping: true, ..VIEW }), Decision::Disabled);
-        assert_eq!(decide(&ReceiptView { is_ping: true, is_open: false, ..VIEW }), Decision::Note);
-        assert_eq!(decide(&ReceiptView { is_open: false, ..VIEW }), Decision::Closed);
+        for (target, decision) in [(Target::Closed, Decision::Closed), (Target::Removed, Decision::Removed)] {
+            assert_eq!(decide(&ReceiptView { is_ping: true, target, ..VIEW }), Decision::Note);
+            assert_eq!(decide(&ReceiptView { target, ..VIEW }), decision);
+        }
     }
 }

@@ -324,6 +324,7 @@ async fn begin(
     run.epoch += 1;
     run.started_at = run.started_at.or(Some(now));
     run.working_since = Some(now);
+    run.admitted_at = Some(now);
     run.server_node = Some(node.to_owned());
     run.root = root;
     run.held_reason = None;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use domain::automation::check::{Known, check};
 use domain::automation::definition::{self, Definition};
 use domain::automation::difference::{Change, difference};
+use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, AutomationStatus, gate};
 use domain::ids::{AgentId, AutomationId, CompanyId, looks_like_id};
 use domain::issue::refusal::{Kind, Refusal};
@@ -15,10 +16,11 @@ use store::automations::runs;
 use store::{StoreError, Tx, agents, audit};
 
 use super::launch::{invalid, read};
+use super::operations::Asked;
 use super::telling;
 use crate::activity::{Author, Scribe};
 use crate::issues::Locks;
-use crate::{Engine, EngineError, digest, schedules};
+use crate::{Engine, EngineError, digest, schedules, webhooks};
 
 /// The longest list of automations.
 pub const MOST_AUTOMATIONS: i64 = 1_000;
@@ -39,6 +41,8 @@ pub struct Applied {
     pub is_new: bool,
     /// Nothing was written: it was only asked what would be.
     pub is_dry: bool,
+    /// What will not work with this definition, in words.
+    pub warnings: Vec<String>,
 }
 
 impl Engine {
@@ -178,6 +182,34 @@ impl Engine {
         Ok(view)
     }
 
+    /// Tells every run of an automation that is not over to pause; `drain`: what is under way may end by itself. Those that
+    /// stopped already, or end meanwhile, stay what they are. Answers how many were told.
+    pub async fn pause_runs(
+        &self,
+        automation: &AutomationId,
+        (reason, drain): (Option<String>, bool),
+        by: &Author,
+    ) -> Result<usize, EngineError> {
+        const PAGE: i64 = 100;
+        let (mut behind, mut told) = (String::new(), 0);
+        loop {
+            let open = self.inner.read((automation.clone(), behind), |tx, (id, behind)| {
+                Box::pin(async move { runs::open_of(tx, &id, &behind, PAGE).await })
+            });
+            let open = open.await?;
+            let Some(last) = open.last() else { return Ok(told) };
+            behind = last.as_str().to_owned();
+            for run in &open {
+                let asked = Asked { reason: reason.clone(), drain, ..Asked::new(Operation::Pause) };
+                match self.operate(run, asked, by).await {
+                    Ok(_) => told += 1,
+                    Err(EngineError::Refused { kind: Kind::Conflict, .. } | EngineError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
     /// Removes an automation: nothing of it starts any more, and its name is free. Its runs stay on record; it is refused
     /// while one of them is not over.
     pub async fn remove_automation(
@@ -272,6 +304,7 @@ async fn apply(
     board(scribe)?;
     store::companies::get(tx, company).await?.ok_or(EngineError::NotFound("Company"))?;
     inspect(tx, company, definition).await?;
+    let warnings = webhooks::refused_by(tx, company, definition).await?;
     let data = serde_json::to_value(definition).unwrap_or_default();
     let hash = hash(&data);
     let by = scribe.by.user_id();
@@ -311,7 +344,7 @@ async fn apply(
         }
         let changes = vec![Change { path: String::new(), before: None, after: Some(data) }];
         let view = AutomationView { automation, version, open: Vec::new() };
-        return Ok(Applied { view, changes, is_new: true, is_dry });
+        return Ok(Applied { view, changes, is_new: true, is_dry, warnings });
     };
     let newest = definitions::version(tx, &automation.id, automation.version).await?;
     let newest = newest.ok_or(EngineError::NotFound("Automation version"))?;
@@ -319,7 +352,7 @@ async fn apply(
     let changes = difference(&newest.definition, &data);
     if changes.is_empty() || newest.hash == hash {
         let view = AutomationView { automation, version: newest, open };
-        return Ok(Applied { view, changes: Vec::new(), is_new: false, is_dry });
+        return Ok(Applied { view, changes: Vec::new(), is_new: false, is_dry, warnings });
     }
     automation.version += 1;
     automation.updated_at = scribe.now;
@@ -340,7 +373,8 @@ async fn apply(
         let details = json!({ "hash": version.hash, "changes": paths });
         tell(tx, scribe, &automation, "automation.changed", details).await?;
     }
-    Ok(Applied { view: AutomationView { automation, version, open }, changes, is_new: false, is_dry })
+    let view = AutomationView { automation, version, open };
+    Ok(Applied { view, changes, is_new: false, is_dry, warnings })
 }
 
 /// Refuses a definition that cannot be run, with everything that is wrong with it.

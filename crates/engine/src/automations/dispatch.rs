@@ -230,9 +230,14 @@ fn request(it: &Loaded, node: &Node, attempt: &Attempt, key: &AttemptKey) -> Wak
     });
     let payload: Map<String, Json> = about.as_object().cloned().unwrap_or_default();
     let mut told = about;
-    let feedback = it.nodes.iter().find(|row| row.node_id == node.id).and_then(|row| row.feedback.clone());
+    let row = it.nodes.iter().find(|row| row.node_id == node.id);
+    let feedback = row.and_then(|row| row.feedback.clone());
+    let asked = row.and_then(|row| row.output.as_ref()).is_some_and(|output| output["status"] == "ask");
     told["objective"] = json!(attempt.objective);
     told["feedback"] = json!(feedback);
+    if asked {
+        told["answered"] = json!(true);
+    }
     told["inputs"] = it.run.inputs.clone();
     told["workspace"] = json!(it.run.root);
     told["output"] = json!(node.output);

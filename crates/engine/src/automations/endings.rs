@@ -7,7 +7,7 @@ use domain::automation::graph::Graph;
 use domain::automation::rework::{Rejected, reject};
 use domain::automation::verdict::{self, Ended, Judged, Stopped, Tried, judge};
 use domain::automation::{AttemptState, FailureClass, NodeState, Output};
-use domain::ids::RunId;
+use domain::ids::{GateId, RunId};
 use domain::moment::Moment;
 use domain::run::{Outcome, RunStatus};
 use serde_json::{Value as Json, json};
@@ -15,20 +15,22 @@ use store::automations::nodes;
 use store::runs::Run;
 use store::{StoreError, Tx};
 
+use super::draws::Draws;
 use super::found::{self, FoundBy};
 use super::loaded::{Loaded, Under, end_attempt, used};
+use super::questions;
 use super::telling::{self, Note};
+use super::tend::Done;
 
-/// Judges the attempts whose agents' runs are over. True: one of them ended after the workspace was looked at, so that it
-/// is to be looked at again. `chance` is between 0 and 1.
+/// Judges the attempts whose agents' runs are over. Those that ended after the workspace was looked at are to be looked at
+/// again. `chance` is between 0 and 1.
 pub(super) async fn collect(
     tx: &mut Tx<'_>,
     it: &mut Loaded,
     found: &FoundBy,
-    chance: f64,
+    (chance, draws, done): (f64, &mut Draws, &mut Done),
     now: Moment,
-) -> Result<bool, StoreError> {
-    let mut again = false;
+) -> Result<(), StoreError> {
     let key_of = |under: &Under| (under.attempt.node_id.clone(), under.attempt.attempt);
     let over: Vec<_> = it.live.iter().filter(|under| under.is_over()).map(key_of).collect();
     for key in over {
@@ -40,7 +42,7 @@ pub(super) async fn collect(
             continue;
         }
         let Some(lies) = found.get(&key) else {
-            again = true;
+            done.again = true;
             continue;
         };
         let ended = ended(under, lies);
@@ -68,9 +70,15 @@ pub(super) async fn collect(
         if judged.rejects {
             send_back(tx, it, &node, &judged, now).await?;
         }
+        if judged.state == NodeState::AwaitingApproval {
+            let gate = GateId::mint(now, draws.draw());
+            let question = judged.reason.as_deref().unwrap_or_default();
+            questions::ask_for_agent(tx, it, (&node.id, gate), (question, &judged.output.text), now).await?;
+            done.asked = true;
+        }
     }
     it.live.retain(|under| under.attempt.state != AttemptState::Ended);
-    Ok(again)
+    Ok(())
 }
 
 /// What an attempt is on record with whose node its definition does not have.
@@ -174,7 +182,8 @@ async fn settle_node(
     row.retry_at = judged.retry_at;
     row.reason = judged.reason.clone();
     row.feedback = judged.feedback.clone();
-    let keeps = judged.state.is_final() || judged.class == Some(FailureClass::ContractMiss);
+    let asks = judged.state == NodeState::AwaitingApproval;
+    let keeps = judged.state.is_final() || asks || judged.class == Some(FailureClass::ContractMiss);
     row.output = keeps.then(|| serde_json::to_value(&judged.output).unwrap_or_default());
     row.finished_at = judged.state.is_final().then_some(now);
     nodes::update(tx, row).await?;
@@ -183,6 +192,7 @@ async fn settle_node(
         (NodeState::Skipped, _) => "node_skipped_no_work",
         (NodeState::Blocked, _) => "node_blocked",
         (NodeState::Failed, _) => "node_failed",
+        (NodeState::AwaitingApproval, _) => "node_asks",
         (_, Some(FailureClass::ContractMiss)) => "node_repair_requested",
         (_, Some(FailureClass::VerifyFailed)) => "node_verify_failed",
         (_, Some(FailureClass::Interrupted)) => "node_interrupted",

@@ -11,7 +11,7 @@ use domain::automation::contract::FoundFile;
 use domain::automation::definition::Contract;
 use domain::automation::scope::Bounds;
 use domain::moment::Moment;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
@@ -22,6 +22,8 @@ const MOST_TEXT: u64 = 1 << 20;
 const MOST_DIGEST: u64 = 256 << 20;
 /// As many files and folders are looked at for what changed.
 const MOST_LOOKED_AT: usize = 1_000_000;
+/// As many names are kept of what may not be removed.
+const MOST_NAMES: usize = 20_000;
 /// What git keeps for itself; it changes when somebody only looks.
 const OF_GIT: &str = ".git";
 
@@ -97,7 +99,7 @@ pub(super) fn outside(
                 return found;
             }
             let name = entry.file_name().to_string_lossy().into_owned();
-            let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+            let path = joined(&folder, &name);
             let Ok(metadata) = entry.metadata() else { continue };
             if name == OF_GIT || bounds.are_open_below(&path) {
                 continue;
@@ -115,6 +117,43 @@ pub(super) fn outside(
     }
     found.sort_unstable();
     found
+}
+
+/// What lies directly in the folders that may change and may itself not be removed: by folder, its names. `null`: too many.
+pub(super) fn names(root: &str, bounds: &Bounds) -> Json {
+    let mut left = MOST_NAMES;
+    let mut all = Map::new();
+    for folder in bounds.mixed() {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(Path::new(root).join(&folder)).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != OF_GIT && !bounds.allow(&joined(&folder, &name)) {
+                names.push(name);
+            }
+        }
+        left = left.saturating_sub(names.len());
+        all.insert(folder, if left == 0 { Json::Null } else { json!(names) });
+    }
+    Json::Object(all)
+}
+
+/// What of these names is there no more.
+pub(super) fn removed(root: &str, names: &Json) -> Vec<String> {
+    let mut removed = Vec::new();
+    for (folder, names) in names.as_object().into_iter().flatten() {
+        for name in names.as_array().into_iter().flatten().filter_map(Json::as_str) {
+            let path = joined(folder, name);
+            let looked = std::fs::symlink_metadata(Path::new(root).join(&path));
+            if looked.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+                removed.push(format!("{path} (removed)"));
+            }
+        }
+    }
+    removed
+}
+
+fn joined(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
 fn changed_since(metadata: &Metadata, since: Moment) -> bool {
@@ -233,6 +272,53 @@ mod tests {
         ];
         assert_eq!(look(), expected);
         assert_eq!(outside(name, &docs, Moment::from_micros(i64::MAX), &never), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_removed_beside_what_may_change_is_known_by_its_name() {
+        let removed = |scope: serde_json::Value, act: &dyn Fn(&Path)| {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path();
+            std::fs::create_dir_all(root.join("sub")).unwrap();
+            for file in ["src.txt", "sub/x.txt", "sub/y.txt"] {
+                std::fs::write(root.join(file), "one").unwrap();
+            }
+            let names = names(root.to_str().unwrap(), &bounds(&scope));
+            act(root);
+            super::removed(root.to_str().unwrap(), &names)
+        };
+        let rm = |path: &'static str| move |root: &Path| std::fs::remove_file(root.join(path)).unwrap();
+        let rm_all = |root: &Path| {
+            std::fs::remove_file(root.join("src.txt")).unwrap();
+            std::fs::remove_dir_all(root.join("sub")).unwrap();
+        };
+        let aside = |root: &Path| {
+            std::fs::create_dir(root.join("out")).unwrap();
+            std::fs::rename(root.join("src.txt"), root.join("out/src.txt")).unwrap();
+        };
+        let moved = |root: &Path| std::fs::rename(root.join("sub"), root.join("moved")).unwrap();
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let (src, sub) = ("src.txt (removed)", "sub (removed)");
+        type Act<'a> = &'a dyn Fn(&Path);
+        let rows: [(&str, Act<'_>, &[&str]); 8] = [
+            ("{\"denied\":[\"src.txt\"]}", &rm("src.txt"), &[src]),
+            ("{\"denied\":[\"src.txt\"]}", &rm("sub/x.txt"), &[]),
+            ("{\"denied\":[\"sub\",\"src.txt\"]}", &rm_all, &[src, sub]),
+            (
+                "{\"writable\":[\"sub\"],\"denied\":[\"sub/x.txt\"]}",
+                &rm("sub/x.txt"),
+                &["sub/x.txt (removed)"],
+            ),
+            ("{\"writable\":[\"sub\"],\"denied\":[\"sub/x.txt\"]}", &rm("sub/y.txt"), &[]),
+            ("{\"writable\":[\"out\"]}", &rm_all, &[src, sub]),
+            ("{\"writable\":[\"out\"]}", &aside, &[src]),
+            ("{\"writable\":[\"moved\"]}", &moved, &[sub]),
+        ];
+        for (scope, act, expected) in rows {
+            let mut found = removed(json(scope), act);
+            found.sort();
+            assert_eq!(found, expected, "{scope}");
+        }
     }
 
     #[test]

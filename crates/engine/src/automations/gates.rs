@@ -308,6 +308,9 @@ async fn decide(
 }
 
 async fn approve(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) -> Result<(), StoreError> {
+    if it.definition.node(&gate.node_id).is_some_and(|node| !node.is_gate()) {
+        return answer(tx, it, gate, now).await;
+    }
     let output = Output {
         status: "completed".to_owned(),
         text: gate.reason.clone().unwrap_or_default(),
@@ -323,6 +326,19 @@ async fn approve(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) 
     telling::tell(tx, &mut it.run, Note::node("node_completed", &gate.node_id), now).await
 }
 
+/// The agent of a step asked: it is woken again with the answer.
+async fn answer(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) -> Result<(), StoreError> {
+    let said = gate.reason.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let said = said.unwrap_or("yes; nothing more was said");
+    if let Some(row) = it.node(&gate.node_id) {
+        row.state = NodeState::Pending;
+        row.reason = None;
+        row.feedback = Some(format!("{}\n\n{said}", gate.title));
+        nodes::update(tx, row).await?;
+    }
+    telling::tell(tx, &mut it.run, Note::node("node_answered", &gate.node_id), now).await
+}
+
 /// The run goes on after a decision: at once when it is at work or needs no place for it, or as soon as it has a place.
 async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, draws: &mut Draws, now: Moment) -> Result<(), StoreError> {
     let was = it.run.status;
@@ -335,7 +351,9 @@ async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, draws: &mut Draws, now: Momen
     }
     if let Ok(status) = next(was, RunEvent::Decided) {
         if status == AutomationRunStatus::Queued {
-            if !without_place(tx, it, draws, now).await? {
+            let mut done = Done::default();
+            let turn = (&mut *it, &mut done, draws);
+            if !Turn::of_waiting(turn, now).without_place(tx).await? {
                 requeue(&mut it.run, now);
                 telling::tell(tx, &mut it.run, Note::run("run_resumed"), now).await?;
             }
@@ -344,23 +362,6 @@ async fn proceed(tx: &mut Tx<'_>, it: &mut Loaded, draws: &mut Draws, now: Momen
         }
     }
     Ok(())
-}
-
-/// What needs no agent needs no place, however full the house is: the next question is asked, or the run comes to its end.
-/// False: some step is to begin, or waits for its time.
-async fn without_place(
-    tx: &mut Tx<'_>,
-    it: &mut Loaded,
-    draws: &mut Draws,
-    now: Moment,
-) -> Result<bool, StoreError> {
-    // Nothing of it is under way, and nobody sees it so before this transaction is over.
-    it.run.status = AutomationRunStatus::Running;
-    let mut done = Done::default();
-    let mut turn = Turn { it: &mut *it, done: &mut done, draws, is_homeless: false, now, look_at: None };
-    // Each step that leads to another one changes a node or the run, so this ends.
-    while !turn.needs_place() && turn.step(tx).await? {}
-    Ok(!it.run.status.is_at_work())
 }
 
 /// The run is to end: at once, or when what is under way has stopped.

@@ -167,6 +167,10 @@ pub(crate) async fn launch(tx: &mut Tx<'_>, ask: Launch, now: Moment) -> Result<
     let inputs = definition.inputs(&ask.inputs).map_err(invalid)?;
     let number = definitions::draw_number(tx, &automation.id).await?;
     let is_dry = ask.trigger == TriggerType::ManualDryRun;
+    if is_dry {
+        // Agents may have gone since it was saved.
+        super::definitions::inspect(tx, &automation.company_id, &definition).await?;
+    }
     let mut run = AutomationRun {
         id: ask.run_id,
         company_id: automation.company_id.clone(),
@@ -215,6 +219,7 @@ pub(crate) async fn launch(tx: &mut Tx<'_>, ask: Launch, now: Moment) -> Result<
         look_at: None,
         told_seq: 0,
         files_before: None,
+        admitted_at: None,
     };
     if !runs::insert(tx, &run).await? {
         // The automation is locked: a key that is taken was found above.

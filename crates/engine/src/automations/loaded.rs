@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::automation::advance::{Live, NodeView, Spent, Stop, View};
-use domain::automation::definition::{Definition, Limits};
+use domain::automation::definition::{Definition, Limits, Node};
 use domain::automation::operation::Reset;
+use domain::automation::scope::Bounds;
 use domain::automation::{AttemptState, NodeState, Output};
 use domain::ids::AutomationRunId;
 use domain::moment::Moment;
@@ -155,6 +156,7 @@ impl Loaded {
             worked: Duration::from_micros(count(self.run.worked_micros)) + working,
             tokens: count(tokens),
             cost_micros: count(cost),
+            rests: self.run.working_since.is_none(),
         }
     }
 
@@ -226,6 +228,34 @@ impl Loaded {
     pub(super) fn output(&self, id: &str) -> Option<Output> {
         let row = self.nodes.iter().find(|node| node.node_id == id)?;
         serde_json::from_value(row.output.clone()?).ok()
+    }
+
+    /// The steps with a scope that may begin now or as soon as what is over is judged, with what they may change.
+    pub(super) fn scoped_to_begin(&self) -> Vec<(String, Bounds)> {
+        let is_over = |id: &str| self.live.iter().all(|under| under.attempt.node_id != id || under.is_over());
+        let may_be_done = |id: &String| {
+            let row = self.nodes.iter().find(|row| row.node_id == *id);
+            row.is_some_and(|row| row.state.is_done() || (row.state == NodeState::Running && is_over(id)))
+        };
+        let may_begin = |node: &&Node| {
+            let row = self.nodes.iter().find(|row| row.node_id == node.id);
+            node.scope.is_some()
+                && row.is_some_and(|row| !row.state.is_final())
+                && is_over(&node.id)
+                && node.depends_on.iter().all(may_be_done)
+        };
+        let nodes = self.definition.nodes.iter().filter(may_begin);
+        nodes.filter_map(|node| Some((node.id.clone(), Bounds::of(&self.definition, &node.id)?))).collect()
+    }
+
+    /// The time of a run counts while an agent works for it: where all wait for their agents it stands still.
+    pub(super) fn wind_clock(&mut self, now: Moment) {
+        let begun = self.live.iter().filter_map(|under| under.agent_run.as_ref()?.started_at).min();
+        match (self.run.working_since, begun) {
+            (None, Some(at)) => self.run.working_since = Some(at.min(now)),
+            (Some(_), None) if !self.live.is_empty() => count_work(&mut self.run, now),
+            _ => {}
+        }
     }
 
     /// Time at work is counted up to now; the run leaves its place.

@@ -18,8 +18,15 @@ use super::stopping::{self, Order};
 use super::telling::{self, Note};
 use crate::Inner;
 
-/// Ends the runs of this server that are to end when it starts; tried until it is done, whatever the store does meanwhile.
+/// Has stops sent again that the server died over, and ends the runs of this server that are to end when it starts; tried until it is done, whatever the store does meanwhile.
 pub(super) async fn at_start(engine: &Arc<Inner>, started_at: Moment) {
+    let looked =
+        engine.write(started_at, |tx, now| Box::pin(async move { runs::look_at_stopping(tx, now).await }));
+    if let Err(error) = looked.await {
+        // The look that each of them names is a minute away at the most.
+        tracing::warn!(%error, "cannot look at once at the automation runs that are to stop");
+    }
+    engine.automations.tend.notify_one();
     while !end_those_that_ask(engine, StopKind::ServerRestart, started_at).await {
         tokio::select! {
             biased;
@@ -65,7 +72,7 @@ async fn end(
     now: Moment,
 ) -> Result<(), StoreError> {
     let Ok(mut it) = Loaded::load(tx, id, true).await? else { return Ok(()) };
-    let is_older = it.run.working_since.is_some_and(|since| since < before);
+    let is_older = it.run.admitted_at.is_none_or(|at| at < before);
     let is_asked = at_restart(&it.definition, it.run.status) == AtRestart::Fails;
     // One that is to be cancelled is: somebody was told so.
     let ends = matches!(it.run.stop_to, Some(AutomationRunStatus::Failed | AutomationRunStatus::Cancelled));

@@ -1,5 +1,6 @@
 //! Asking people: what a gate shows, and the digest that binds a decision to it. What people answer is in `gates`.
 
+use domain::automation::definition::{Decision, Gate};
 use domain::automation::gate::{self as rule, GateStatus};
 use domain::automation::graph::Graph;
 use domain::automation::{FailureClass, NodeState, template};
@@ -37,6 +38,37 @@ pub(super) async fn ask(
         }
     };
     let title = title.unwrap_or_else(|| format!("{}: {id}", it.automation.name));
+    open(tx, it, (id, gate), &of, (title, instructions), now).await?;
+    Ok(Ok(()))
+}
+
+/// Asks people what the agent of a step wants to know; the step goes on with the answer.
+pub(super) async fn ask_for_agent(
+    tx: &mut Tx<'_>,
+    it: &mut Loaded,
+    (id, gate): (&str, GateId),
+    (question, words): (&str, &str),
+    now: Moment,
+) -> Result<(), StoreError> {
+    const LONGEST_TITLE: usize = 300;
+    let of = Gate { decisions: vec![Decision::Approve, Decision::Cancel], ..Gate::default() };
+    let line = question.lines().next().unwrap_or_default();
+    let title = format!("{id} asks: {}", &line[..line.floor_char_boundary(LONGEST_TITLE)]);
+    let instructions = match words.contains(question) {
+        true => words.to_owned(),
+        false => format!("{question}\n\n{words}"),
+    };
+    open(tx, it, (id, gate), &of, (title, Some(instructions)), now).await
+}
+
+async fn open(
+    tx: &mut Tx<'_>,
+    it: &mut Loaded,
+    (id, gate): (&str, GateId),
+    of: &Gate,
+    (title, instructions): (String, Option<String>),
+    now: Moment,
+) -> Result<(), StoreError> {
     let shown = shown(it, id, &title, instructions.as_deref());
     let terms = rule::terms(of.expiry.as_ref());
     let mut row = GateRow {
@@ -49,7 +81,7 @@ pub(super) async fn ask(
         title,
         instructions,
         shown,
-        decisions: json!(rule::decisions(&of)),
+        decisions: json!(rule::decisions(of)),
         rework_targets: json!(of.rework_targets),
         approvers: json!(of.approvers),
         self_approval: of.self_approval.unwrap_or(true),
@@ -82,8 +114,7 @@ pub(super) async fn ask(
     let note = Note::node("gate_opened", id).with(json!({
         "gateId": row.id, "title": row.title, "expiresAt": row.expires_at,
     }));
-    telling::tell(tx, &mut it.run, note, now).await?;
-    Ok(Ok(()))
+    telling::tell(tx, &mut it.run, note, now).await
 }
 
 /// Everything that people are shown at a gate.

@@ -4,7 +4,7 @@
 //! to do. What a transaction ordered to be done outside of the store (stop an agent's run) is done after it, and is found
 //! again by the next look when the server died in between.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -129,6 +129,8 @@ struct Seen {
     is_homeless: bool,
     /// What lay there before the run began, where nobody had looked at that.
     before: Option<Json>,
+    /// What lies there that steps may not remove, by the step that may begin.
+    names: BTreeMap<String, Json>,
 }
 
 /// Why an agent's run is stopped, on its record.
@@ -204,6 +206,8 @@ struct Over {
     contract: Option<Contract>,
     /// What it may change, and since when; `None` = whatever it changed is not held against it.
     bounds: Option<(Bounds, Moment)>,
+    /// What it may not remove.
+    names: Option<Json>,
 }
 
 /// What is to be looked at of a run before its transaction.
@@ -215,6 +219,8 @@ struct Unseen {
     before: Option<Json>,
     /// Nobody has looked at that: these are the files that are meant.
     unstamped: Option<BTreeSet<String>>,
+    /// The steps that may begin, with what they may change.
+    to_begin: Vec<(String, Bounds)>,
 }
 
 impl Unseen {
@@ -226,17 +232,23 @@ impl Unseen {
     /// Whether the workspace is there, and what lies there of what ended.
     fn look(self, gives_up: &dyn Fn() -> bool) -> Seen {
         let mut found = FoundBy::new();
-        for Over { key, contract, bounds } in self.over {
+        for Over { key, contract, bounds, names } in self.over {
             let root = self.root.as_deref();
-            let outside = root
-                .zip(bounds)
-                .map(|(root, (bounds, since))| found::outside(root, &bounds, since, gives_up));
+            let outside = root.zip(bounds).map(|(root, (bounds, since))| {
+                let mut outside = found::outside(root, &bounds, since, gives_up);
+                outside.extend(names.iter().flat_map(|names| found::removed(root, names)));
+                outside
+            });
             let looked = found::look(root, contract.as_ref(), self.before.as_ref().unwrap_or(&Json::Null));
             found.insert(key, found::Found { outside: outside.unwrap_or_default(), ..looked });
         }
         let root = self.root.as_deref();
         let before = self.unstamped.map(|paths| found::before(root, &paths));
-        Seen { found, is_homeless: root.is_some_and(|root| !Path::new(root).is_dir()), before }
+        let names = root.map(|root| {
+            self.to_begin.iter().map(|(id, bounds)| (id.clone(), found::names(root, bounds))).collect()
+        });
+        let is_homeless = root.is_some_and(|root| !Path::new(root).is_dir());
+        Seen { found, is_homeless, before, names: names.unwrap_or_default() }
     }
 }
 
@@ -253,10 +265,12 @@ async fn unseen(tx: &mut Tx<'_>, id: &AutomationRunId) -> Result<Unseen, StoreEr
             key: (id.clone(), under.attempt.attempt),
             contract: node.and_then(|node| node.output.clone()),
             bounds: bounds.zip(since),
+            names: under.attempt.names_before.clone(),
         });
     }
+    let to_begin = if it.run.status.is_at_work() { it.scoped_to_begin() } else { Vec::new() };
     let unstamped = (it.run.status.is_at_work() && it.run.files_before.is_none()).then(|| it.files_to_come());
-    Ok(Unseen { root: it.run.root, over, before: it.run.files_before, unstamped })
+    Ok(Unseen { root: it.run.root, over, before: it.run.files_before, unstamped, to_begin })
 }
 
 impl Inner {
@@ -308,9 +322,18 @@ async fn look(
         };
         it.run.files_before = Some(before.clone());
     }
-    done.again = endings::collect(tx, &mut it, &seen.found, chance, now).await?;
-    let is_homeless = seen.is_homeless;
-    let mut turn = Turn { it: &mut it, done: &mut done, draws, is_homeless, now, look_at: None };
+    it.wind_clock(now);
+    endings::collect(tx, &mut it, &seen.found, (chance, &mut *draws, &mut done), now).await?;
+    let mut turn = Turn {
+        it: &mut it,
+        done: &mut done,
+        draws,
+        is_homeless: seen.is_homeless,
+        names: &seen.names,
+        now,
+        look_at: None,
+        has_place: true,
+    };
     // Some steps lead to the next one at once; each of them changes the run, so this ends. What is left comes next.
     let mut steps = 0;
     while turn.step(tx).await? {
@@ -321,6 +344,9 @@ async fn look(
         }
     }
     let look_at = turn.look_at;
+    if it.run.status.is_at_work() {
+        it.wind_clock(now);
+    }
     for under in it.live.iter().filter(|under| under.is_to_be_stopped()) {
         if let Some(run) = &under.attempt.agent_run_id {
             let timed_out = under.attempt.stopped.as_deref() == Some("timeout");

@@ -1,8 +1,9 @@
 //! One look at a run that is at work, on its way: doing what `domain::automation::advance` says is next.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::automation::advance::{LimitKind, NodeView, Step, advance};
+use domain::automation::advance::{LimitKind, NodeView, Plan, Step, View, advance};
 use domain::automation::sweep;
 use domain::automation::transition::{RunEvent, StopAt, next};
 use domain::automation::verdict::Stopped;
@@ -33,12 +34,65 @@ pub(super) struct Turn<'a> {
     pub(super) draws: &'a mut Draws,
     /// The workspace is no folder any more; looked at before the transaction.
     pub(super) is_homeless: bool,
+    /// What lies in it that steps may not remove, by step; looked at before the transaction.
+    pub(super) names: &'a BTreeMap<String, Json>,
     pub(super) now: Moment,
     /// When to look again if nothing happens.
     pub(super) look_at: Option<Moment>,
+    /// The run has no place and nothing under way: only what needs none is done ([`Turn::without_place`]).
+    pub(super) has_place: bool,
+}
+
+impl<'a> Turn<'a> {
+    /// Of a run that waits for people: it has no place, and nothing is under way.
+    pub(super) fn of_waiting(
+        (it, done, draws): (&'a mut Loaded, &'a mut Done, &'a mut Draws),
+        now: Moment,
+    ) -> Turn<'a> {
+        const NONE: &BTreeMap<String, Json> = &BTreeMap::new();
+        Turn { it, done, draws, is_homeless: false, names: NONE, now, look_at: None, has_place: false }
+    }
 }
 
 impl Turn<'_> {
+    /// Does what needs no agent, and so no place, however full the house is: the next question is asked, or the run comes
+    /// to its end. False: some step is to begin, or waits for its time.
+    pub(super) async fn without_place(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+        // Each step that leads to another one changes a node, so this ends.
+        loop {
+            let steps = self.plan(&self.it.node_views()).steps;
+            let needs_none = |step: &Step| {
+                matches!(step, Step::Ask(_) | Step::Block { .. } | Step::Await | Step::Settle { .. })
+            };
+            if steps.is_empty() || !steps.iter().all(needs_none) {
+                return Ok(false);
+            }
+            if !self.do_all(tx, steps).await? {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn plan(&self, views: &[NodeView]) -> Plan {
+        let view = self.it.view(views, self.now);
+        let status = if self.has_place { view.status } else { AutomationRunStatus::Running };
+        advance(&View { status, ..view })
+    }
+
+    /// Does what was planned; true when that changed what is next after it.
+    async fn do_all(&mut self, tx: &mut Tx<'_>, steps: Vec<Step>) -> Result<bool, StoreError> {
+        let mut again = false;
+        for step in steps {
+            // What the run comes to is said when nothing changes any more: a question may not have been one.
+            let is_rest = matches!(step, Step::Await | Step::BackOff(_) | Step::Settle { .. });
+            if again && is_rest {
+                break;
+            }
+            again |= self.take(tx, step).await?;
+        }
+        Ok(again)
+    }
+
     /// Does what is next; true when that changed what is next after it.
     pub(super) async fn step(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
         if !self.it.run.status.is_at_work() {
@@ -54,28 +108,17 @@ impl Turn<'_> {
             return Ok(halted);
         }
         let mut views = self.it.node_views();
-        let mut plan = advance(&self.it.view(&views, self.now));
+        let mut plan = self.plan(&views);
         // Who waits for people is neither silent nor late; nobody is asked about that who is in time.
         let is_late = plan.steps.iter().any(|step| matches!(step, Step::Stop { why: Stopped::Timeout, .. }));
         if (is_late || self.is_stale(&views)) && self.it.excuse(tx, &mut views, self.now).await? {
-            plan = advance(&self.it.view(&views, self.now));
+            plan = self.plan(&views);
         }
         if self.it.run.stop_to.is_none() && self.is_stale(&views) {
             return self.reap(tx).await;
         }
         self.look_at = plan.look_at;
-        let mut again = false;
-        for step in plan.steps {
-            again |= self.take(tx, step).await?;
-        }
-        Ok(again)
-    }
-
-    /// Some step would begin now, for which the run must have a place.
-    pub(super) fn needs_place(&self) -> bool {
-        let views = self.it.node_views();
-        let plan = advance(&self.it.view(&views, self.now));
-        plan.steps.iter().any(|step| matches!(step, Step::Start(_)))
+        self.do_all(tx, plan.steps).await
     }
 
     /// Nothing works in the workspace, and it is gone: nothing can begin there.
@@ -142,6 +185,7 @@ impl Turn<'_> {
             Step::Stop { node, why } => self.stop(tx, &node, why).await,
             Step::Limit(kind) => self.limit(tx, kind).await,
             Step::Stopped => self.stopped(tx).await,
+            Step::Await if self.it.run.status == AutomationRunStatus::AwaitingApproval => Ok(false),
             Step::Await => {
                 self.leave(RunEvent::Await);
                 let note = Note::run("run_awaiting_approval");
@@ -241,6 +285,7 @@ impl Turn<'_> {
             record: None,
             tokens: 0,
             cost_micros: 0,
+            names_before: self.names.get(id).cloned(),
         };
         nodes::insert_attempt(tx, &attempt).await?;
         let metadata = json!({ "attempt": number, "agentId": agent.id, "epoch": epoch });

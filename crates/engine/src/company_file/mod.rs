@@ -96,6 +96,7 @@ impl Engine {
         };
         let there = self.there(company).await?;
         let plan = self.planned(&there, ask)?;
+        self.refuse_namesake(company, &plan).await?;
         let fingerprint = fingerprint(&plan);
         if ask.expect.as_ref().is_some_and(|expected| *expected != fingerprint) {
             let message =
@@ -182,6 +183,33 @@ impl Engine {
                 found.extend(more);
                 Err(invalid(found))
             }
+        }
+    }
+
+    /// Refuses to give a company the name of another one: nobody could tell them apart by it any more. Names are the same
+    /// whatever their case, as where people type them.
+    async fn refuse_namesake(&self, company: &CompanyId, plan: &Plan) -> Result<(), EngineError> {
+        const PAGE: i64 = 1_000;
+        let is_named = |change: &&Change| {
+            change.section == Section::Company && change.fields.iter().any(|field| field.path == "name")
+        };
+        let named = plan.changes.iter().find(is_named).and_then(|change| change.after.as_ref()?.text("name"));
+        let Some(name) = named.map(|name| name.trim().to_owned()) else { return Ok(()) };
+        let mut behind = None;
+        loop {
+            let page = self.inner.read(behind, |tx, behind| {
+                Box::pin(async move { store::companies::page(tx, behind, PAGE).await })
+            });
+            let page = page.await?;
+            let is_taken = |other: &Company| other.id != *company && other.name.eq_ignore_ascii_case(&name);
+            if page.iter().any(is_taken) {
+                let message = format!("another company is called `{name}`");
+                let hint = "leave the name out of the file, or found a company of its own with the file: \
+                            bugle apply -f FILE --create --company NAME";
+                return Err(invalid(vec![Mistake::new("company.name", message, hint)]));
+            }
+            let Some(last) = page.last().filter(|_| page.len() as i64 == PAGE) else { return Ok(()) };
+            behind = Some((last.created_at, last.id.clone()));
         }
     }
 

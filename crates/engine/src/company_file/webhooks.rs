@@ -51,8 +51,8 @@ pub(super) fn with_twins(plan: &mut Plan, there: &There) {
     }
 }
 
-fn is_there(there: &There, entry: &Entry) -> bool {
-    there.webhooks.iter().any(|endpoint| key_of(Section::Webhooks, &endpoint.url) == entry.key)
+fn there_of<'a>(there: &'a There, entry: &Entry) -> Option<&'a Endpoint> {
+    there.webhooks.iter().find(|endpoint| key_of(Section::Webhooks, &endpoint.url) == entry.key)
 }
 
 impl Kind for Webhooks {
@@ -69,12 +69,16 @@ impl Kind for Webhooks {
 
     fn ready(&self, bench: &Bench<'_>, entry: Entry, found: &mut Vec<Mistake>) -> Entry {
         let url = entry.text("url").unwrap_or_default();
-        let is_there = is_there(bench.there, &entry);
-        let checked = Some(url.as_str()).filter(|_| !is_there);
-        let judged = check_endpoint(checked, &entry.texts("events"), entry.text("description").as_deref());
+        let there = there_of(bench.there, &entry);
+        let checked = Some(url.as_str()).filter(|_| there.is_none());
+        let events = entry.texts("events");
+        // What is there was taken once, and stays.
+        let is_kept = there.is_some_and(|endpoint| endpoint.patterns().eq(events.iter().map(String::as_str)));
+        let patterns = Some(events.as_slice()).filter(|_| !is_kept);
+        let judged = check_endpoint(checked, patterns, entry.text("description").as_deref());
         bench.note(&entry.place, judged, found);
         let mut entry = entry;
-        if is_there {
+        if there.is_some() {
             // The values in it stay what they are.
             entry.fields.insert("url".to_owned(), json!(place::shown(&url)));
         }

@@ -128,7 +128,7 @@ impl Engine {
         let context = (id.to_owned(), patch);
         let patched = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (id, patch)| {
             Box::pin(async move {
-                let mut goal = goals::get(tx, &id).await?.ok_or(EngineError::NotFound("Goal"))?;
+                let mut goal = goals::lock(tx, &id).await?.ok_or(EngineError::NotFound("Goal"))?;
                 agent_in(tx, &scribe, &goal.company_id).await?;
                 if let Some(title) = &patch.title {
                     title.trim().clone_into(&mut goal.title);

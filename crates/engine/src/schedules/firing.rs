@@ -96,6 +96,7 @@ async fn page(tx: &mut Tx<'_>, attempt: Attempt<Due>) -> Result<Dealt, EngineErr
         return Ok(Dealt::default());
     };
     let (spec, timing) = read(&schedule)?;
+    let (has_run, waiting) = beside(tx, &automation, &schedule, &spec).await?;
     let Page { slots, next } = due::decide(
         &View {
             timing: &timing,
@@ -103,6 +104,7 @@ async fn page(tx: &mut Tx<'_>, attempt: Attempt<Due>) -> Result<Dealt, EngineErr
             now: *now,
             misfire: spec.misfire(),
             catch_up: spec.catch_up(),
+            room: due::room(spec.overlap(), has_run, waiting, spec.catch_up()),
             rests: rests(&automation, &schedule),
             rested: schedule.rested_from.zip(schedule.rested_to),
             forget_before: attempt.forget_before,
@@ -163,16 +165,25 @@ async fn place(
     schedule: &Schedule,
     spec: &ScheduleSpec,
 ) -> Result<Place, EngineError> {
-    let most = spec.catch_up();
-    let (has_run, waiting) = match spec.overlap() {
+    let (has_run, waiting) = beside(tx, automation, schedule, spec).await?;
+    Ok(due::place(spec.overlap(), has_run, waiting, spec.catch_up()))
+}
+
+/// What a slot finds: whether a run of its automation is not over, and how many slots wait; as far as it is asked for.
+async fn beside(
+    tx: &mut Tx<'_>,
+    automation: &Automation,
+    schedule: &Schedule,
+    spec: &ScheduleSpec,
+) -> Result<(bool, usize), EngineError> {
+    Ok(match spec.overlap() {
         Overlap::Allow => (false, 0),
         Overlap::Skip => (schedules::has_run(tx, &automation.id).await?, 0),
         Overlap::Queue => {
-            let waiting = schedules::waiting(tx, &schedule.id, most as i64).await?;
+            let waiting = schedules::waiting(tx, &schedule.id, spec.catch_up() as i64).await?;
             (schedules::has_run(tx, &automation.id).await?, waiting.len())
         }
-    };
-    Ok(due::place(spec.overlap(), has_run, waiting, most))
+    })
 }
 
 fn blank(schedule: &ScheduleId, slot: Moment, now: Moment) -> Slot {

@@ -30,6 +30,7 @@ use crate::secrets::SecretValue;
 use crate::{Engine, EngineError, Inner, stops};
 
 pub use receiving::{Doorway, Incoming, Knock, MOST_RECEIPTS, Reception};
+pub(crate) use triggers::refused_by;
 pub use triggers::{MOST_TRIGGERS, MadeTrigger, TriggerDraft, TriggerPatch, TriggerView};
 
 /// Endpoints of one company.
@@ -438,17 +439,19 @@ async fn tell(
     Ok(())
 }
 
-/// What is wrong with an endpoint before anybody makes it. `url`: `None` where it stays what it is.
+/// What is wrong with an endpoint before anybody makes it. `url`, `events`: `None` where they stay what they are.
 pub(crate) fn check_endpoint(
     url: Option<&str>,
-    events: &[String],
+    events: Option<&[String]>,
     description: Option<&str>,
 ) -> Result<(), EngineError> {
     let mut sheet = Sheet::default();
     if let Some(url) = url {
         check_url(&mut sheet, url);
     }
-    check_events(&mut sheet, events);
+    if let Some(events) = events {
+        check_events(&mut sheet, events);
+    }
     sheet.maybe("description", description, DESCRIPTION);
     sheet.finish()
 }
@@ -468,8 +471,11 @@ fn check_events(sheet: &mut Sheet, events: &[String]) {
         sheet.wrong("events", &message, HINT);
     }
     for (at, pattern) in events.iter().enumerate() {
+        let path = format!("events.{at}");
         if let Some(flaw) = event::flaw(pattern) {
-            sheet.wrong(&format!("events.{at}"), flaw, HINT);
+            sheet.wrong(&path, flaw, HINT);
+        } else if !event::is_told(pattern) {
+            sheet.wrong(&path, "means no event that there is", &format!("there are {}", event::all()));
         }
     }
 }

@@ -16,16 +16,15 @@ use domain::moment::Moment;
 use domain::wake::Actor;
 use domain::webhook::proof::{self, Rejection};
 use domain::webhook::rate::Allowance;
-use domain::webhook::receipt::{Decision, Earlier, ReceiptStatus, ReceiptView, decide};
+use domain::webhook::receipt::{Decision, Earlier, ReceiptStatus, ReceiptView, Target, decide};
 use serde_json::{Map, Value as Json, json};
-use store::automations::definitions as automations;
 use store::webhooks::receipts::{self, Receipt};
 use store::webhooks::secrets;
 use store::webhooks::triggers::{self, WebhookTrigger};
 use store::{StoreError, Tx};
 
 use super::keys;
-use super::triggers::headers_of;
+use super::triggers::{headers_of, started_by};
 use crate::automations::{Launch, launch};
 use crate::digest;
 use crate::{Engine, EngineError, Inner, key_hash};
@@ -286,7 +285,7 @@ impl Inner {
 async fn take(
     tx: &mut Tx<'_>,
     mut receipt: Receipt,
-    ask: Launch,
+    mut ask: Launch,
     body: &[u8],
     is_ping: bool,
 ) -> Result<Receipt, EngineError> {
@@ -297,9 +296,14 @@ async fn take(
         Some(event) => receipts::of_event(tx, &trigger.id, event).await?,
         None => receipts::of_digest(tx, &trigger.id, &receipt.digest).await?,
     };
-    let automation = automations::get(tx, &trigger.automation_id).await?;
-    let is_open =
-        automation.is_some_and(|it| it.removed_at.is_none() && it.status == AutomationStatus::Active);
+    let target = match started_by(tx, &trigger).await? {
+        None => Target::Removed,
+        Some(automation) => {
+            // Another one may have the name by now.
+            ask.automation = automation.id;
+            if automation.status == AutomationStatus::Active { Target::Open } else { Target::Closed }
+        }
+    };
     let earlier = before.as_ref().map(|it| Earlier {
         id: it.id.clone(),
         digest: it.digest.clone(),
@@ -311,7 +315,7 @@ async fn take(
         earlier: earlier.as_ref(),
         is_ping,
         is_enabled: trigger.is_enabled,
-        is_open,
+        target,
         now: receipt.received_at,
     });
     let mut kept = None;
@@ -346,6 +350,10 @@ async fn take(
         Decision::Closed => {
             receipt.status = ReceiptStatus::Rejected;
             Some(Rejection::AutomationPaused)
+        }
+        Decision::Removed => {
+            receipt.status = ReceiptStatus::Rejected;
+            Some(Rejection::AutomationRemoved)
         }
     };
     receipt.reason = reason.map(|why| why.as_str().to_owned());

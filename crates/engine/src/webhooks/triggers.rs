@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::automation::definition;
+use domain::automation::AutomationStatus;
+use domain::automation::definition::{self, Definition};
 use domain::ids::CompanyId;
 use domain::issue::refusal::Kind;
-use domain::webhook::proof::{self, Scheme};
-use serde_json::json;
-use store::automations::definitions as automations;
+use domain::webhook::proof::{self, Rejection, Scheme};
+use serde_json::{Map, json};
+use store::automations::definitions::{self as automations, Automation};
 use store::webhooks::secrets;
 use store::webhooks::triggers::{self, WebhookTrigger};
-use store::{Tx, audit, companies};
+use store::{StoreError, Tx, audit, companies};
 use zeroize::Zeroizing;
 
 use super::{WithSecret, checked_overlap, keys};
@@ -68,8 +69,11 @@ pub struct TriggerPatch {
 /// A trigger with the name of what it starts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TriggerView {
+    /// With the id of the automation that it starts now.
     pub trigger: WebhookTrigger,
     pub automation: String,
+    /// Why no request starts anything at present, other than that it is turned off.
+    pub obstacle: Option<Rejection>,
 }
 
 /// A trigger that was just made, with what is told this once.
@@ -99,9 +103,7 @@ impl Engine {
             Box::pin(async move {
                 let mut views = Vec::new();
                 for trigger in triggers::list(tx, &company, MOST_TRIGGERS).await? {
-                    let found = automations::get(tx, &trigger.automation_id).await?;
-                    let automation = found.map(|it| it.name).unwrap_or_default();
-                    views.push(TriggerView { trigger, automation });
+                    views.push(view(tx, trigger).await?);
                 }
                 Ok(views)
             })
@@ -113,10 +115,10 @@ impl Engine {
     pub async fn webhook_trigger(&self, id: &str) -> Result<TriggerView, EngineError> {
         let found = self.inner.read(id.to_owned(), |tx, id| {
             Box::pin(async move {
-                let Some(trigger) = triggers::get(tx, &id).await? else { return Ok(None) };
-                let found = automations::get(tx, &trigger.automation_id).await?;
-                let automation = found.map(|it| it.name).unwrap_or_default();
-                Ok(Some(TriggerView { trigger, automation }))
+                match triggers::get(tx, &id).await? {
+                    Some(trigger) => view(tx, trigger).await.map(Some),
+                    None => Ok(None),
+                }
             })
         });
         found.await?.ok_or(EngineError::NotFound("Webhook trigger"))
@@ -162,8 +164,7 @@ impl Engine {
                         return Err(EngineError::refused(Kind::Conflict, text));
                     }
                     let found = automations::get(tx, &automation).await?;
-                    let found = found.filter(|it| it.removed_at.is_none());
-                    let found = found.ok_or(EngineError::NotFound("Automation"))?;
+                    found.filter(|it| it.removed_at.is_none()).ok_or(EngineError::NotFound("Automation"))?;
                     let trigger = WebhookTrigger {
                         id: scribe.id(),
                         company_id: company,
@@ -186,7 +187,7 @@ impl Engine {
                     let version = (&trigger.company_id, trigger.id.as_str(), 1);
                     keys::keep(tx, &key, version, &secret, random, scribe.now).await?;
                     tell(tx, &mut scribe, &trigger, "webhook_trigger.created").await?;
-                    Ok(TriggerView { trigger, automation: found.name })
+                    Ok(view(tx, trigger).await?)
                 })
             });
         Ok(MadeTrigger { view: made.await?, token, secret })
@@ -218,8 +219,7 @@ impl Engine {
         let context = (id.to_owned(), patch);
         let changed = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, (id, patch)| {
             Box::pin(async move {
-                let gone = EngineError::NotFound("Webhook trigger");
-                let before = triggers::lock(tx, &id).await?.ok_or(gone)?;
+                let before = locked(tx, &id).await?;
                 let trigger = WebhookTrigger {
                     name: patch.name.unwrap_or_else(|| before.name.clone()),
                     input: patch.input.unwrap_or_else(|| before.input.clone()),
@@ -232,10 +232,10 @@ impl Engine {
                 };
                 triggers::update(tx, &trigger).await?;
                 tell(tx, &mut scribe, &trigger, "webhook_trigger.updated").await?;
-                Ok(trigger)
+                Ok(view(tx, trigger).await?)
             })
         });
-        Ok(TriggerView { trigger: changed.await?, automation: known.automation })
+        changed.await
     }
 
     /// Gives a trigger a new secret. The one before proves senders beside it for a while.
@@ -259,8 +259,7 @@ impl Engine {
         let rotated = self.inner.change(by, Locks::default(), context, |tx, mut scribe, _, context| {
             Box::pin(async move {
                 let (id, secret, overlap, key, random) = context;
-                let gone = EngineError::NotFound("Webhook trigger");
-                let before = triggers::lock(tx, &id).await?.ok_or(gone)?;
+                let before = locked(tx, &id).await?;
                 let now = scribe.now;
                 let trigger =
                     WebhookTrigger { secret_version: before.secret_version + 1, updated_at: now, ..before };
@@ -269,19 +268,17 @@ impl Engine {
                 keys::keep(tx, &key, version, &secret, random, now).await?;
                 triggers::update(tx, &trigger).await?;
                 tell(tx, &mut scribe, &trigger, "webhook_trigger.secret_rotated").await?;
-                Ok(trigger)
+                Ok(view(tx, trigger).await?)
             })
         });
-        let made = TriggerView { trigger: rotated.await?, automation: known.automation };
-        Ok(WithSecret { made, secret })
+        Ok(WithSecret { made: rotated.await?, secret })
     }
 
     /// Removes a trigger with its receipts. Runs that it started stay.
     pub async fn delete_webhook_trigger(&self, id: &str, by: &Author) -> Result<WebhookTrigger, EngineError> {
         let removed = self.inner.change(by, Locks::default(), id.to_owned(), |tx, mut scribe, _, id| {
             Box::pin(async move {
-                let gone = EngineError::NotFound("Webhook trigger");
-                let trigger = triggers::lock(tx, &id).await?.ok_or(gone)?;
+                let trigger = locked(tx, &id).await?;
                 triggers::remove(tx, &id).await?;
                 tell(tx, &mut scribe, &trigger, "webhook_trigger.deleted").await?;
                 Ok(trigger)
@@ -298,6 +295,73 @@ impl Inner {
         bytes[16..].copy_from_slice(&self.dice.bytes());
         SecretValue::new(URL_SAFE_NO_PAD.encode(&bytes[..]))
     }
+}
+
+/// The automation that a trigger starts: the one that it was made for, and when that was removed, the one that has its
+/// name now.
+pub(super) async fn started_by(
+    tx: &mut Tx<'_>,
+    trigger: &WebhookTrigger,
+) -> Result<Option<Automation>, StoreError> {
+    match automations::get(tx, &trigger.automation_id).await? {
+        Some(gone) if gone.removed_at.is_some() => {
+            automations::named(tx, &trigger.company_id, &gone.name).await
+        }
+        found => Ok(found),
+    }
+}
+
+/// A trigger, locked, with the id of the automation that it starts now.
+async fn locked(tx: &mut Tx<'_>, id: &str) -> Result<WebhookTrigger, EngineError> {
+    let mut trigger = triggers::lock(tx, id).await?.ok_or(EngineError::NotFound("Webhook trigger"))?;
+    if let Some(automation) = started_by(tx, &trigger).await? {
+        trigger.automation_id = automation.id;
+    }
+    Ok(trigger)
+}
+
+async fn view(tx: &mut Tx<'_>, mut trigger: WebhookTrigger) -> Result<TriggerView, StoreError> {
+    let Some(found) = started_by(tx, &trigger).await? else {
+        let gone = automations::get(tx, &trigger.automation_id).await?;
+        let automation = gone.map(|it| it.name).unwrap_or_default();
+        return Ok(TriggerView { trigger, automation, obstacle: Some(Rejection::AutomationRemoved) });
+    };
+    let version = automations::version(tx, &found.id, found.version).await?;
+    let read = version.and_then(|version| definition::read(&version.definition).ok());
+    let obstacle = match read {
+        _ if found.status != AutomationStatus::Active => Some(Rejection::AutomationPaused),
+        Some(definition) if takes(&definition, &trigger.input) => None,
+        Some(_) | None => Some(Rejection::InputRefused),
+    };
+    trigger.automation_id = found.id;
+    Ok(TriggerView { trigger, automation: found.name, obstacle })
+}
+
+/// Whether runs of a definition can be started with nothing but what is sent, in this input.
+fn takes(definition: &Definition, input: &str) -> bool {
+    let given = Map::from_iter([(input.to_owned(), json!({}))]);
+    definition.inputs(&given).is_ok()
+}
+
+/// What triggers of a company will not be able to do with this definition, each in words.
+pub(crate) async fn refused_by(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    definition: &Definition,
+) -> Result<Vec<String>, StoreError> {
+    let mut told = Vec::new();
+    for trigger in triggers::list(tx, company, MOST_TRIGGERS).await? {
+        let named = automations::get(tx, &trigger.automation_id).await?;
+        // It may start the one that had the name before: then it goes on with this one.
+        if named.is_some_and(|it| it.name == definition.name) && !takes(definition, &trigger.input) {
+            told.push(format!(
+                "requests to the webhook trigger `{}` ({}) will be refused: what they send comes as the input `{}`, \
+                 an object, and nothing else is given",
+                trigger.name, trigger.id, trigger.input
+            ));
+        }
+    }
+    Ok(told)
 }
 
 /// What may be said of a trigger.

@@ -589,6 +589,29 @@ both_stores! {
         assert_eq!((file.export().await, file.head().await), (before, head));
     }
 
+    async fn a_company_does_not_get_the_name_of_another_one(world) {
+        let file = File::new(&world).await;
+        let by = Board::person();
+        let two = file.0.engine.found_company("Two", None, 0, &by).await.unwrap().id;
+        let document = json!({"version": 1, "company": {"name": " acme", "description": "one"}});
+        let ask = |document: &Json| ApplyAsk { document: document.clone(), ..ApplyAsk::default() };
+        for dry_run in [true, false] {
+            let refused = file.ask(&two, ApplyAsk { dry_run, ..ask(&document) }).await.unwrap_err();
+            let EngineError::Invalid(problems) = refused else { panic!("{refused:?}") };
+            assert_eq!((problems.len(), problems[0].path.as_str()), (1, "company.name"), "{problems:?}");
+        }
+        let there = file.0.engine.export_company(&two).await.unwrap();
+        assert_eq!((&there["company"]["name"], &there["company"]["description"]), (&json!("Two"), &Json::Null));
+        // Without the name, and under another one, the same file is applied.
+        let keeping = ApplyAsk { keep_name: true, ..ask(&document) };
+        assert_eq!(told(&file.ask(&two, keeping).await.unwrap()), ["change company Two: description"]);
+        let mut renamed = document;
+        renamed["company"]["name"] = json!("Three");
+        assert_eq!(told(&file.ask(&two, ask(&renamed)).await.unwrap()), ["change company Three: name"]);
+        // Its own name is nobody else's.
+        assert_eq!(told(&file.ask(&two, ask(&renamed)).await.unwrap()), Vec::<String>::new());
+    }
+
     async fn changes_that_nobody_has_looked_at_are_not_made(world) {
         let file = File::new(&world).await;
         let document = json!({"version": 1, "company": {"name": "Acme", "description": "one"}});

@@ -7,6 +7,8 @@ mod agents;
 mod approvals;
 mod automation_audit;
 mod automation_edges;
+mod automation_goes_on;
+mod automation_inbox;
 mod automation_retention;
 mod automation_upkeep;
 mod automations;

@@ -23,6 +23,8 @@ use testkit::{Server, World, on_postgres, on_sqlite};
 
 use crate::automations::result;
 
+/// The folders of runs that work in one begin so.
+const WORK: &str = "work-";
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Twelve stretches of six hours.
 const STRETCHES: usize = 12;
@@ -266,13 +268,19 @@ impl Round {
             let said = |name: &str| {
                 command.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap()
             };
+            let node = said("BUGLE_NODE_ID");
             let line = Line {
                 run: said("BUGLE_AUTOMATION_RUN_ID"),
-                node: said("BUGLE_NODE_ID"),
+                node: node.clone(),
                 attempt: said("BUGLE_NODE_ATTEMPT"),
                 at: Instant::now(),
             };
             kept.ledger.lock().unwrap().push(line);
+            if node == "draft"
+                && command.cwd.file_name().is_some_and(|it| it.to_string_lossy().starts_with(WORK))
+            {
+                std::fs::write(command.cwd.join("plan.md"), "# Plan\n").unwrap();
+            }
             model.say(process, &result("done"));
             model.exit(process, 0);
         });
@@ -374,11 +382,10 @@ impl Round {
         assert_eq!(self.listed(server).await, self.ids(|_| true), "every open gate is listed");
     }
 
-    /// A folder with what the step before the gate is to leave.
+    /// A folder in which the step before the gate is to leave something.
     fn workspace(&self, number: usize) -> PathBuf {
-        let folder = self.world.settings().data_dir.join(format!("work-{number}"));
+        let folder = self.world.settings().data_dir.join(format!("{WORK}{number}"));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("plan.md"), "# Plan\n").unwrap();
         folder
     }
 
@@ -639,7 +646,9 @@ impl Round {
             self.book.answers().len(),
         );
         assert_eq!(times.len(), approved);
-        assert!(slowest <= STARTED_WITHIN, "an action began {slowest:?} after it was approved");
+        // In the long form with no other work beside it, as the scenario has it.
+        let within = if gates >= 1_000 { Duration::from_secs(2) } else { STARTED_WITHIN };
+        assert!(slowest <= within, "an action began {slowest:?} after it was approved");
         assert!(self.figures.unheard >= self.figures.kills, "{:?}", self.figures);
         assert!(self.figures.between >= 2 * self.figures.kills, "{:?}", self.figures);
     }

@@ -62,6 +62,30 @@ both_stores! {
         assert_eq!((fired(&slots), slots.len()), (5, 12));
     }
 
+    async fn after_an_outage_the_newest_slots_get_the_places_of_the_queue(world) {
+        let office = Office::new(world).await;
+        let schedule = json!([{ "name": "often", "every": "15s", "misfire": "all", "maxCatchUp": 3 }]);
+        let notes = office.apply("notes", schedule).await;
+        office.engine.leave().await;
+        office.world.clock.advance(Duration::from_secs(105));
+        let office = Office { engine: office.world.engine().await, ..office };
+        office.settled().await;
+        // Seven have come: two were missed, five are in time. One starts and three may wait.
+        let states = |slots: &[Slot]| slots.iter().map(|slot| (slot.state, slot.reason)).collect::<Vec<_>>();
+        let full = (SlotState::Skipped, Some(SkipReason::QueueFull));
+        let waits = (SlotState::Waiting, None);
+        let fires = (SlotState::Fired, None);
+        let slots = office.slots("often").await;
+        assert_eq!(states(&slots), [full, full, full, fires, waits, waits, waits]);
+        for turn in 2..=4 {
+            office.end_runs(&notes).await;
+            office.world.eventually("the next in turn", || async {
+                (office.runs(&notes).await.len() == turn).then_some(())
+            }).await;
+        }
+        assert_eq!(states(&office.slots("often").await)[3..], [fires; 4]);
+    }
+
     async fn a_pause_of_an_automation_makes_up_for_nothing(world) {
         let office = Office::new(world).await;
         let rule = json!([{ "name": "often", "cron": "*/15 * * * *", "misfire": "all", "overlap": "allow" }]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::automation::AutomationStatus;
-use domain::ids::{AutomationId, CompanyId};
+use domain::ids::{AutomationId, AutomationRunId, CompanyId};
 use domain::webhook::proof::{Rejection, Scheme};
 use domain::webhook::receipt::ReceiptStatus;
 use engine::{
@@ -262,13 +262,18 @@ both_stores! {
         let on = TriggerPatch { is_enabled: Some(true), ..TriggerPatch::default() };
         engine.patch_webhook_trigger(scene.id(), on, &by).await.unwrap();
         // The definition has lost the input since.
-        engine.apply_automation(&scene.company, &definition(json!({})), false, &by).await.unwrap();
+        let lost = engine.apply_automation(&scene.company, &definition(json!({})), false, &by).await.unwrap();
+        assert_eq!(lost.warnings.len(), 1, "{:?}", lost.warnings);
+        assert!(lost.warnings[0].contains(scene.id()) && lost.warnings[0].contains("input `webhook`"));
         let refused = send().await;
         assert_eq!(refused.receipt.status, ReceiptStatus::Failed);
         assert!(refused.refusal.unwrap().contains("inputs.webhook: is not an input of this automation"));
+        let shown = engine.webhook_trigger(scene.id()).await.unwrap();
+        assert_eq!(shown.obstacle, Some(Rejection::InputRefused), "the list says so before anybody sends");
         assert_eq!(runs(&world).await, 0, "a receipt without its run is none that was accepted");
         let inputs = json!({ "webhook": { "type": "object" } });
-        engine.apply_automation(&scene.company, &definition(inputs), false, &by).await.unwrap();
+        let found = engine.apply_automation(&scene.company, &definition(inputs), false, &by).await.unwrap();
+        assert_eq!(found.warnings, [] as [String; 0]);
         assert_eq!(send().await.receipt.status, ReceiptStatus::Accepted);
         let statuses: Vec<_> = scene.receipts(&engine).await.into_iter().map(|(status, _)| status).collect();
         use ReceiptStatus::{Accepted, Disabled, Failed, Rejected};
@@ -276,6 +281,48 @@ both_stores! {
         engine.delete_webhook_trigger(scene.id(), &by).await.unwrap();
         assert!(engine.knock(scene.made.reveal_token()).await.is_err());
         assert_eq!(runs(&world).await, 1);
+        engine.leave().await;
+    }
+
+    async fn a_trigger_goes_on_with_the_automation_that_has_the_name(world) {
+        let engine = world.engine().await;
+        let by = Author::local_board();
+        let scene = Scene::new(&world, &engine, draft(Scheme::Standard, None)).await;
+        let send = async |id: &str| scene.send(&engine, scene.signed(id, NOON, b"{}"), b"{}").await.receipt;
+        let listed = async || engine.webhook_triggers(&scene.company).await.unwrap().remove(0);
+        assert_eq!(listed().await.obstacle, None);
+        engine.remove_automation(&scene.automation, &by).await.unwrap();
+        let refused = send("b").await;
+        let why = Some(Rejection::AutomationRemoved);
+        assert_eq!(
+            (refused.status, refused.reason.as_deref()),
+            (ReceiptStatus::Rejected, why.map(Rejection::as_str))
+        );
+        let gone = listed().await;
+        assert_eq!((gone.automation.as_str(), gone.obstacle), ("deploy", why));
+        // Another one of another name is nobody's heir.
+        let mut other = definition(json!({ "webhook": { "type": "object" } }));
+        other["name"] = json!("release");
+        engine.apply_automation(&scene.company, &other, false, &by).await.unwrap();
+        assert_eq!(send("b").await.reason.as_deref(), Some("automation_removed"));
+
+        let inputs = json!({ "webhook": { "type": "object" } });
+        let applied = engine.apply_automation(&scene.company, &definition(inputs), false, &by).await.unwrap();
+        let heir = applied.view.automation.id;
+        assert_ne!(heir, scene.automation);
+        let bound = listed().await;
+        assert_eq!((&bound.trigger.automation_id, bound.obstacle), (&heir, None));
+        // What was refused used no id up.
+        let taken = send("b").await;
+        assert_eq!(taken.status, ReceiptStatus::Accepted, "{taken:?}");
+        let run = taken.automation_run_id.unwrap();
+        let started = engine.automation_run(&AutomationRunId::from(run.as_str())).await.unwrap();
+        assert_eq!(started.run.automation_id, heir);
+        let again = send("b").await;
+        assert_eq!((again.status, again.automation_run_id), (ReceiptStatus::Duplicate, Some(run)));
+        engine.set_automation_status(&heir, AutomationStatus::Paused, None, &by).await.unwrap();
+        assert_eq!(send("c").await.reason.as_deref(), Some("automation_paused"));
+        assert_eq!(listed().await.obstacle, Some(Rejection::AutomationPaused));
         engine.leave().await;
     }
 

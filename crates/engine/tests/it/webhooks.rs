@@ -445,6 +445,7 @@ both_stores! {
             (draft("https://user:pass@example.com", &["*"]), "url"),
             (draft("https://example.com", &[]), "events"),
             (draft("https://example.com", &["*", "Run.*"]), "events.1"),
+            (draft("https://example.com", &["automation.*", "bogus.event"]), "events.1"),
             (with_secret("whsec_c2hvcnQ="), "secret"),
         ] {
             let refused = engine.create_webhook(&company, wrong, &by).await.unwrap_err();

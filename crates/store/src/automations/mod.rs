@@ -9,3 +9,4 @@ pub mod history;
 pub mod nodes;
 pub mod retention;
 pub mod runs;
+pub mod standing;

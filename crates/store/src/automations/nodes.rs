@@ -82,6 +82,8 @@ pub struct Attempt {
     pub record: Option<Json>,
     pub tokens: i64,
     pub cost_micros: i64,
+    /// By folder, the names of what lay there that it may not change, where it may change other things beside them.
+    pub names_before: Option<Json>,
 }
 from_row!(Attempt {
     run_id,
@@ -103,12 +105,13 @@ from_row!(Attempt {
     stop_asked_at,
     record,
     tokens,
-    cost_micros
+    cost_micros,
+    names_before
 });
 
 macro_rules! attempt_columns {
     () => {
-        "run_id, node_id, attempt, company_id, epoch, agent_id, agent_run_id, state, counts, objective, ordered_at, deliver_at, held_reason, started_at, ended_at, stopped, stop_asked_at, record, tokens, cost_micros"
+        "run_id, node_id, attempt, company_id, epoch, agent_id, agent_run_id, state, counts, objective, ordered_at, deliver_at, held_reason, started_at, ended_at, stopped, stop_asked_at, record, tokens, cost_micros, names_before"
     };
 }
 
@@ -149,7 +152,7 @@ pub async fn update(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
 
 /// Adds an attempt.
 pub async fn insert_attempt(tx: &mut Tx<'_>, attempt: &Attempt) -> Result<(), StoreError> {
-    tx.run(sql!(concat!("INSERT INTO automation_attempts (", attempt_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)")), p![&attempt.run_id, &attempt.node_id, attempt.attempt, &attempt.company_id, attempt.epoch, &attempt.agent_id, &attempt.agent_run_id, attempt.state, attempt.counts, &attempt.objective, attempt.ordered_at, attempt.deliver_at, attempt.held_reason, attempt.started_at, attempt.ended_at, &attempt.stopped, attempt.stop_asked_at, &attempt.record, attempt.tokens, attempt.cost_micros]).await
+    tx.run(sql!(concat!("INSERT INTO automation_attempts (", attempt_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)")), p![&attempt.run_id, &attempt.node_id, attempt.attempt, &attempt.company_id, attempt.epoch, &attempt.agent_id, &attempt.agent_run_id, attempt.state, attempt.counts, &attempt.objective, attempt.ordered_at, attempt.deliver_at, attempt.held_reason, attempt.started_at, attempt.ended_at, &attempt.stopped, attempt.stop_asked_at, &attempt.record, attempt.tokens, attempt.cost_micros, &attempt.names_before]).await
 }
 
 /// Writes an attempt.

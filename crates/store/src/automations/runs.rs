@@ -73,6 +73,8 @@ pub struct AutomationRun {
     /// Of the files that its steps are to leave, those that lay there before it began, by path with their stamps; `None`:
     /// nobody has looked yet.
     pub files_before: Option<Json>,
+    /// When it came to work last; `working_since` is when its time began to count.
+    pub admitted_at: Option<Moment>,
 }
 from_row!(AutomationRun {
     id,
@@ -120,18 +122,19 @@ from_row!(AutomationRun {
     history_seq,
     look_at,
     told_seq,
-    files_before
+    files_before,
+    admitted_at
 });
 
 macro_rules! columns {
     () => {
-        "id, company_id, automation_id, version, own_definition, number, status, trigger_type, trigger_detail, inputs, idempotency_key, body_hash, priority, actor_kind, actor_id, created_at, updated_at, queued_at, started_at, finished_at, epoch, server_node, root, held_reason, held_resource, held_until, not_before, stop_to, stop_asked_at, stop_drains, stop_kind, stop_reason, guardrail, stopped_at, worked_micros, working_since, tokens, cost_micros, limits, last_failure, detail, resumes, history_seq, look_at, told_seq, files_before"
+        "id, company_id, automation_id, version, own_definition, number, status, trigger_type, trigger_detail, inputs, idempotency_key, body_hash, priority, actor_kind, actor_id, created_at, updated_at, queued_at, started_at, finished_at, epoch, server_node, root, held_reason, held_resource, held_until, not_before, stop_to, stop_asked_at, stop_drains, stop_kind, stop_reason, guardrail, stopped_at, worked_micros, working_since, tokens, cost_micros, limits, last_failure, detail, resumes, history_seq, look_at, told_seq, files_before, admitted_at"
     };
 }
 
 /// Adds a run; false when one of its automation has its idempotency key.
 pub async fn insert(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<bool, StoreError> {
-    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ", after_run_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq, &run.files_before, &after(run)]).await?;
+    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ", after_run_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq, &run.files_before, run.admitted_at, &after(run)]).await?;
     Ok(added == 1)
 }
 
@@ -141,9 +144,10 @@ fn after(run: &AutomationRun) -> Option<AutomationRunId> {
     detail["automationRunId"].as_str().map(AutomationRunId::from)
 }
 
-/// Writes what changes of a run; its row is locked.
+/// Writes what changes of a run; its row is locked. With its status ends what a person said of it
+/// ([`super::standing::put_aside`]).
 pub async fn update(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<(), StoreError> {
-    tx.run(sql!("UPDATE automation_runs SET own_definition = $2, status = $3, priority = $4, updated_at = $5, queued_at = $6, started_at = $7, finished_at = $8, epoch = $9, server_node = $10, root = $11, held_reason = $12, held_resource = $13, held_until = $14, not_before = $15, stop_to = $16, stop_asked_at = $17, stop_drains = $18, stop_kind = $19, stop_reason = $20, guardrail = $21, stopped_at = $22, worked_micros = $23, working_since = $24, tokens = $25, cost_micros = $26, limits = $27, last_failure = $28, detail = $29, resumes = $30, look_at = $31, history_seq = $32, files_before = $33 WHERE id = $1"), p![&run.id, &run.own_definition, run.status, run.priority, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.look_at, run.history_seq, &run.files_before]).await
+    tx.run(sql!("UPDATE automation_runs SET aside_at = CASE WHEN status = $3 THEN aside_at END, own_definition = $2, status = $3, priority = $4, updated_at = $5, queued_at = $6, started_at = $7, finished_at = $8, epoch = $9, server_node = $10, root = $11, held_reason = $12, held_resource = $13, held_until = $14, not_before = $15, stop_to = $16, stop_asked_at = $17, stop_drains = $18, stop_kind = $19, stop_reason = $20, guardrail = $21, stopped_at = $22, worked_micros = $23, working_since = $24, tokens = $25, cost_micros = $26, limits = $27, last_failure = $28, detail = $29, resumes = $30, look_at = $31, history_seq = $32, files_before = $33, admitted_at = $34 WHERE id = $1"), p![&run.id, &run.own_definition, run.status, run.priority, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.look_at, run.history_seq, &run.files_before, run.admitted_at]).await
 }
 
 /// Returns a run.
@@ -421,6 +425,18 @@ pub async fn bring_forward(tx: &mut Tx<'_>, now: Moment) -> Result<(), StoreErro
         sql!(
             "UPDATE automation_runs SET look_at = $1 \
              WHERE look_at > $1 AND status = 'paused' AND guardrail = 'spend_pause'"
+        ),
+        p![now],
+    )
+    .await
+}
+
+/// Has those looked at now that are at work and were told to stop: whoever told their agents may be gone.
+pub async fn look_at_stopping(tx: &mut Tx<'_>, now: Moment) -> Result<(), StoreError> {
+    tx.run(
+        sql!(
+            "UPDATE automation_runs SET look_at = $1 \
+             WHERE status IN ('running', 'pausing') AND stop_asked_at IS NOT NULL"
         ),
         p![now],
     )

@@ -107,6 +107,7 @@ fn attempt(run: &str, node: &str, number: i64, seconds: i64) -> Attempt {
         record: None,
         tokens: 0,
         cost_micros: 0,
+        names_before: None,
     }
 }
 
@@ -769,6 +770,7 @@ async fn every_statement_on_automations_goes_by_an_index() {
     // These indexes hold nothing but what is asked for.
     const OF_THAT_ALONE: &[&str] = &[
         "automation_runs_at_work",
+        "automation_runs_open",
         "automation_runs_look",
         "automation_runs_queued",
         "automation_runs_untold",

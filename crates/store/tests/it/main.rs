@@ -53,6 +53,7 @@ mod schedules;
 mod secrets;
 mod sessions;
 mod settings;
+mod standing_runs;
 mod statements;
 mod transactions;
 mod users;

@@ -116,6 +116,7 @@ pub(crate) fn run(id: &str, automation: &str, status: AutomationRunStatus) -> Au
         look_at: None,
         told_seq: 0,
         files_before: None,
+        admitted_at: None,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct View<'a> {
     pub now: Moment,
     pub misfire: Misfire,
     pub catch_up: usize,
+    /// How many may start or wait now, where slots take turns ([`room`]).
+    pub room: Option<usize>,
     /// Why nothing fires at present: it is paused, or a draft.
     pub rests: Option<SkipReason>,
     /// From when to when it was paused last: what was planned then is not made up for.
@@ -56,10 +58,10 @@ pub fn decide(view: &View<'_>, most: usize) -> Page {
         Misfire::All => view.catch_up,
     };
     // Whether a slot is among the newest can only be seen from those behind it.
+    let looked_at = most.saturating_add(catch_up).saturating_add(view.room.unwrap_or(0));
     let mut come = Vec::new();
     let mut next = first;
-    while let Some(slot) = next.filter(|slot| *slot <= view.now && come.len() < most.saturating_add(catch_up))
-    {
+    while let Some(slot) = next.filter(|slot| *slot <= view.now && come.len() < looked_at) {
         come.push(slot);
         next = view.timing.next_after(slot);
     }
@@ -73,7 +75,15 @@ pub fn decide(view: &View<'_>, most: usize) -> Page {
         };
         (*slot, fate)
     });
-    let slots: Vec<_> = fates.take(most).collect();
+    let mut slots: Vec<_> = fates.collect();
+    // Of those that have come together the newest get the places.
+    if let Some(room) = view.room {
+        let fire = slots.iter_mut().rev().filter(|(_, fate)| *fate == Fate::Fire);
+        for (_, fate) in fire.skip(room) {
+            *fate = Fate::Skip(SkipReason::QueueFull);
+        }
+    }
+    slots.truncate(most);
     let next = come.get(most).copied().or(next);
     Page { slots, next }
 }
@@ -94,6 +104,15 @@ pub enum Place {
     /// It waits until the runs before it are over.
     Wait,
     Skip(SkipReason),
+}
+
+/// How many slots may start or wait beside what there is; `None`: as many as come.
+pub fn room(overlap: Overlap, has_run: bool, waiting: usize, most_waiting: usize) -> Option<usize> {
+    match overlap {
+        Overlap::Queue if !has_run && waiting == 0 => Some(most_waiting.saturating_add(1)),
+        Overlap::Queue => Some(most_waiting.saturating_sub(waiting)),
+        Overlap::Skip | Overlap::Allow => None,
+    }
 }
 
 /// Decides whether a slot may start beside what there is: a run that is not over, and slots that wait already.
@@ -133,6 +152,7 @@ mod tests {
             now: at(now),
             misfire,
             catch_up,
+            room: None,
             rests: None,
             rested: None,
             forget_before: Moment::from_micros(i64::MIN),
@@ -269,6 +289,71 @@ mod tests {
             }
             // One slot is in time: it fires whatever the policy is.
             assert_eq!(counted(&whole).0, fired + 1);
+        }
+    }
+
+    #[test]
+    fn the_newest_of_those_that_come_together_get_the_places() {
+        let timing = Timing::Every { anchor: at(0), every: Every::parse("15s").unwrap() };
+        let full = Fate::Skip(SkipReason::QueueFull);
+        let missed = Fate::Skip(SkipReason::Misfire);
+        use Fate::Fire;
+        // Down from 10 s to 105 s: 15 and 30 were missed, 45 to 105 are in time.
+        for (misfire, catch_up, room, expected) in [
+            (Misfire::All, 3, None, [Fire, Fire, Fire, Fire, Fire, Fire, Fire]),
+            (Misfire::All, 3, Some(4), [full, full, full, Fire, Fire, Fire, Fire]),
+            (Misfire::All, 3, Some(3), [full, full, full, full, Fire, Fire, Fire]),
+            (Misfire::All, 1, Some(2), [missed, full, full, full, full, Fire, Fire]),
+            (Misfire::All, 9, Some(10), [Fire, Fire, Fire, Fire, Fire, Fire, Fire]),
+            (Misfire::One, 5, Some(6), [missed, Fire, Fire, Fire, Fire, Fire, Fire]),
+            (Misfire::Skip, 3, Some(0), [missed, missed, full, full, full, full, full]),
+        ] {
+            let view = View { room, ..view(&timing, 15, 105, misfire, catch_up) };
+            let fates: Vec<Fate> = decide(&view, 100).slots.iter().map(|(_, fate)| *fate).collect();
+            assert_eq!(fates, expected, "{misfire} {catch_up} {room:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_get_the_places_however_small_the_pages_are() {
+        let timing = Timing::Every { anchor: at(0), every: Every::parse("1s").unwrap() };
+        for (misfire, catch_up) in
+            [(Misfire::Skip, 3), (Misfire::One, 3), (Misfire::All, 3), (Misfire::All, 100)]
+        {
+            let of = |next| View { room: Some(catch_up), ..view(&timing, next, 500, misfire, catch_up) };
+            let whole = decide(&of(1), 10_000);
+            let fired: Vec<i64> =
+                whole.slots.iter().filter(|it| it.1 == Fate::Fire).map(|it| it.0.micros()).collect();
+            let newest: Vec<i64> =
+                (501 - fired.len() as i64..=500).map(|second| at(second).micros()).collect();
+            assert_eq!((fired.len(), &fired), (catch_up, &newest), "{misfire}");
+            for most in [1, 3, 61, 100, 499] {
+                let (mut slots, mut next) = (Vec::new(), 1);
+                while next <= 500 {
+                    // What was given a place keeps it: the room is that of the beginning.
+                    let page = decide(&of(next), most);
+                    next = page.next.unwrap().micros() / 1_000_000;
+                    slots.extend(page.slots);
+                }
+                assert_eq!(slots, whole.slots, "{misfire} {catch_up}, pages of {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_as_take_turns() {
+        use Overlap::*;
+        for (overlap, has_run, waiting, expected) in [
+            (Skip, false, 0, None),
+            (Allow, true, 3, None),
+            (Queue, false, 0, Some(6)),
+            (Queue, true, 0, Some(5)),
+            // Who waits is not overtaken: nothing starts at once.
+            (Queue, false, 2, Some(3)),
+            (Queue, true, 5, Some(0)),
+            (Queue, false, 7, Some(0)),
+        ] {
+            assert_eq!(room(overlap, has_run, waiting, 5), expected, "{overlap}, {has_run}, {waiting}");
         }
     }
 

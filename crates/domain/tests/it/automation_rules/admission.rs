@@ -213,5 +213,5 @@ pub(super) fn tables() -> Vec<Table> {
 
 #[test]
 fn every_row_on_admission_is_what_is_decided() {
-    assert_eq!(tables().len(), 5);
+    assert_eq!(tables().len(), 6);
 }

@@ -403,7 +403,7 @@ pub(super) fn tables() -> Vec<Table> {
         Table::judged(("Limits of a run", limits), ["`limits`", "used", "a", "then"], 3, LIMITS, |row| {
             let definition = defined(with_first("a", "{\"timeout\":{\"idleSec\":0}}"), row[0]);
             let scene = Scene { spent: spent(row[1]), ..Scene::of(&definition, row[2]) };
-            let found = limit_reached(&definition.limits, &scene.spent);
+            let found = limit_reached(&definition.limits, &scene.spent).filter(|_| row[2] != "a done");
             let said = scene.said_with_look();
             assert_eq!(found.is_some(), said[0].starts_with("limit"), "{row:?}");
             assert_eq!(limit_reached(&Limits::default(), &scene.spent), None);

@@ -51,6 +51,21 @@ const MISSED: &[[&str; 5]] = &[
         "60:00",
     ],
     ["{\"misfire\":\"all\"}", "15:00", "59:00; forgets before 30", "30 fires; 45 fires", "60:00"],
+    [
+        "{\"misfire\":\"all\"}",
+        "15:00",
+        "60:30; room for 2",
+        "15 queue_full; 30 queue_full; 45 fires; 60 fires",
+        "75:00",
+    ],
+    [
+        "{\"misfire\":\"one\"}",
+        "15:00",
+        "60:30; room for 1",
+        "15 misfire; 30 misfire; 45 queue_full; 60 fires",
+        "75:00",
+    ],
+    ["{\"misfire\":\"all\"}", "15:00", "44:00; room for 0", "15 queue_full; 30 queue_full", "45:00"],
 ];
 
 const PLACES: &[[&str; 4]] = &[
@@ -95,6 +110,7 @@ fn missed(row: &[&str]) -> Vec<String> {
         now: clock("14:59"),
         misfire: spec.misfire(),
         catch_up: spec.catch_up(),
+        room: None,
         rests: None,
         rested: None,
         forget_before: Moment::from_micros(i64::MIN),
@@ -105,6 +121,7 @@ fn missed(row: &[&str]) -> Vec<String> {
             ["draft"] => view.rests = Some(SkipReason::Draft),
             ["rested", "from", from, "to", to] => view.rested = Some((clock(from), clock(to))),
             ["forgets", "before", before] => view.forget_before = clock(before),
+            ["room", "for", room] => view.room = Some(room.parse().unwrap()),
             [now] => view.now = clock(now),
             _ => panic!("unknown words {part}"),
         }
@@ -133,7 +150,8 @@ fn placed(row: &[&str]) -> Vec<String> {
 pub(super) fn tables() -> Vec<Table> {
     let missed_words = "A schedule of `every = \"15m\"`: its slots are the minutes 15, 30, 45 and so on. \
                         `first`: the first slot that nobody has dealt with. A slot is late a minute after its \
-                        time. Each slot has a row, fired or not.";
+                        time. Each slot has a row, fired or not. `room`: how many may start or wait where slots take turns \
+                        (`queue`).";
     let beside = "A slot that fires, while a run of its automation is not over or other slots wait, with \
                   `maxCatchUp` 5.";
     vec![

@@ -59,7 +59,7 @@ fn runs(sight: &Sight<'_>) -> Result<(), String> {
             "an end without a time, or a time without an end: {run:?}"
         );
         holds!(
-            is_at_work == run.working_since.is_some(),
+            is_at_work || run.working_since.is_none(),
             "time at work is counted of who is not, or not of who is: {run:?}"
         );
         holds!(is_at_work || run.stop_to.is_none(), "a run that is not at work is to stop: {run:?}");
