@@ -239,9 +239,9 @@ fn at_work(run: &Json) -> Vec<String> {
 
 fn at_work_at(run: &Json, id: &str) -> Option<String> {
     let attempts = rows_at(run, "attempts").iter().filter(|attempt| text(attempt, "nodeId") == id);
-    let held =
+    let mut held =
         attempts.filter(|attempt| text(attempt, "state") == "ordered").map(|it| text(it, "heldReason"));
-    if let Some(reason) = held.last().filter(|reason| !reason.is_empty()) {
+    if let Some(reason) = held.next_back().filter(|reason| !reason.is_empty()) {
         return Some(format!("  {}: waits for its agent ({reason})", printable(id)));
     }
     let agent_run = agent_run(run, id);
