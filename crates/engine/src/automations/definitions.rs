@@ -304,7 +304,8 @@ async fn apply(
     board(scribe)?;
     store::companies::get(tx, company).await?.ok_or(EngineError::NotFound("Company"))?;
     inspect(tx, company, definition).await?;
-    let warnings = webhooks::refused_by(tx, company, definition).await?;
+    let mut warnings = webhooks::refused_by(tx, company, definition).await?;
+    warnings.extend(strangers(tx, definition).await?);
     let data = serde_json::to_value(definition).unwrap_or_default();
     let hash = hash(&data);
     let by = scribe.by.user_id();
@@ -375,6 +376,22 @@ async fn apply(
     }
     let view = AutomationView { automation, version, open };
     Ok(Applied { view, changes, is_new: false, is_dry, warnings })
+}
+
+/// Who is named at gates and is nobody here. A user may come later, so that this is no mistake.
+async fn strangers(tx: &mut Tx<'_>, definition: &Definition) -> Result<Vec<String>, StoreError> {
+    let local = Author::local_board().user_id();
+    let mut told = Vec::new();
+    for node in &definition.nodes {
+        let Some(gate) = &node.gate else { continue };
+        let escalated = gate.expiry.as_ref().and_then(|expiry| expiry.escalate_to.as_ref());
+        for name in gate.approvers.iter().chain(escalated) {
+            if Some(name) != local.as_ref() && store::users::get(tx, name).await?.is_none() {
+                told.push(format!("the gate `{}` names `{name}`, which is no id of a user here", node.id));
+            }
+        }
+    }
+    Ok(told)
 }
 
 /// Refuses a definition that cannot be run, with everything that is wrong with it.
@@ -459,13 +476,13 @@ async fn reconnect(tx: &mut Tx<'_>, company: &CompanyId, name: &str) -> Result<(
         let page = definitions::list(tx, company, &behind, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         behind = last.name.clone();
-        for found in page {
-            let Some(other) = definitions::lock(tx, &found.id).await? else { continue };
-            let Some(version) = definitions::version(tx, &other.id, other.version).await? else { continue };
-            let Ok(definition) = read(&version.definition) else { continue };
-            if !definition.after.iter().any(|after| after.automation == name) {
+        for other in page {
+            if named_after(tx, &other, name).await?.is_none() {
                 continue;
             }
+            // Locked, and read again: somebody may be saving it at this moment.
+            let Some(other) = definitions::lock(tx, &other.id).await? else { continue };
+            let Some(definition) = named_after(tx, &other, name).await? else { continue };
             let mut sources = Vec::new();
             for after in &definition.after {
                 sources.extend(definitions::named(tx, company, &after.automation).await?.map(|it| it.id));
@@ -473,6 +490,17 @@ async fn reconnect(tx: &mut Tx<'_>, company: &CompanyId, name: &str) -> Result<(
             definitions::set_after(tx, &other.id, &sources).await?;
         }
     }
+}
+
+/// The definition of an automation, if it begins after one of this name.
+async fn named_after(
+    tx: &mut Tx<'_>,
+    automation: &Automation,
+    name: &str,
+) -> Result<Option<Definition>, StoreError> {
+    let version = definitions::version(tx, &automation.id, automation.version).await?;
+    let definition = version.and_then(|version| read(&version.definition).ok());
+    Ok(definition.filter(|it| it.after.iter().any(|after| after.automation == name)))
 }
 
 /// The agents that a name or an id stands for; more than one is no answer.

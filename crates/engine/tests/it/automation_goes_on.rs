@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::agent::PauseReason;
 use domain::automation::definition::{Decision, Limits};
 use domain::automation::operation::Operation;
-use domain::automation::{AutomationRunStatus, NodeState};
+use domain::automation::{AutomationRunStatus, NodeState, StopKind};
 use domain::gate::{Answer, GateKind};
 use domain::ids::{AgentId, AutomationRunId};
 use domain::telling::{AgentEvent, Permission};
@@ -14,7 +14,7 @@ use domain::wake::Actor;
 use engine::{AnyGate, Asked, Author, Clock as _, EngineError, GateAnswer, Settings};
 use serde_json::{Value as Json, json};
 use store::automations::runs;
-use testkit::both_stores;
+use testkit::{Obedience, both_stores};
 
 use crate::automations::{Line, gate, result, state, step};
 
@@ -191,6 +191,59 @@ both_stores! {
         line.engine.leave().await;
     }
 
+    async fn a_run_that_failed_with_its_server_is_recovered_where_it_was(world) {
+        let line = Line::new(world.clone()).await;
+        let automation = line.apply(json!({
+            "name": "line", "policy": { "onRestart": "fail" }, "nodes": [step("a", &[]), step("b", &["a"])],
+        })).await;
+        let run = line.launch(&automation).await;
+        line.says(&run, "a", 1, "done").await;
+        line.process(&run, "b", 1).await;
+        line.engine.leave().await;
+        let line = Line { engine: world.engine().await, ..line };
+        let view = line.until_status(&run, AutomationRunStatus::Failed).await;
+        assert_eq!(view.run.stop_kind, Some(StopKind::Shutdown));
+        assert!(view.allowed.contains(&Operation::Recover), "{:?}", view.allowed);
+        line.operate(&run, Operation::Recover).await.unwrap();
+        line.says(&run, "b", 2, "done").await;
+        let view = line.until_status(&run, AutomationRunStatus::Completed).await;
+        assert_eq!(view.attempts.iter().filter(|attempt| attempt.node_id == "a").count(), 1);
+        line.engine.leave().await;
+    }
+
+    async fn a_run_in_which_nothing_happens_is_paused_and_goes_on_twice(world) {
+        let line = Line::new(world).await;
+        let mut stubborn = step("a", &[]);
+        stubborn["retry"] = json!({ "maxAttempts": 10 });
+        let run = line.started(json!([stubborn])).await;
+        for number in 1..=3 {
+            let process = line.process(&run, "a", number).await;
+            line.world.model.set_obedience(&process, Obedience::Later);
+            line.world.clock.advance(Duration::from_secs(601));
+            line.engine.nudge();
+            line.world.model.until_stopping(&process).await;
+            // It was told to stop for its silence, and does not: the run is paused behind it.
+            line.world.clock.advance(Duration::from_secs(60));
+            line.engine.nudge();
+            line.until(&run, "reaped", |view| view.run.stop_kind == Some(StopKind::StaleReaped)).await;
+            line.world.model.obey(&process);
+            if number < 3 {
+                line.until(&run, "at rest", |view| view.run.status != AutomationRunStatus::Pausing).await;
+                line.world.clock.advance(Duration::from_secs(61));
+                line.engine.nudge();
+            }
+        }
+        let view = line.until_status(&run, AutomationRunStatus::Paused).await;
+        assert_eq!((view.run.resumes, view.run.look_at), (2, None), "a person looks now");
+        assert_eq!(audited(&line, "automation.internal_sweep.paused_stale_run").await, 3);
+        assert_eq!(audited(&line, "automation.internal_sweep.auto_resumed_stale_reaped_run").await, 2);
+        assert_eq!(audited(&line, "automation.internal_sweep.stopped_overdue_step").await, 3);
+        line.operate(&run, Operation::Resume).await.unwrap();
+        line.says(&run, "a", 4, "done").await;
+        line.until_status(&run, AutomationRunStatus::Completed).await;
+        line.engine.leave().await;
+    }
+
     async fn who_begins_after_a_name_begins_after_whoever_has_it(world) {
         let line = Line::new(world).await;
         let first = line.apply(json!({ "name": "build", "nodes": [gate("ok", &[])] })).await;
@@ -278,6 +331,18 @@ both_stores! {
             line.operate(run, Operation::Cancel).await.unwrap();
             line.until_status(run, AutomationRunStatus::Cancelled).await;
         }
+        line.engine.leave().await;
+    }
+
+    async fn who_is_named_at_a_gate_and_is_nobody_is_told_of(world) {
+        let line = Line::new(world).await;
+        let mut ask = gate("ok", &[]);
+        ask["gate"]["approvers"] = json!(["nobody@x", "local-board"]);
+        ask["gate"]["expiry"] = json!({ "expiresAfterSec": 3600, "onExpiry": "escalate", "escalateTo": "boss" });
+        let definition = json!({ "name": "line", "nodes": [ask] });
+        let applied = line.engine.apply_automation(&line.company, &definition, false, &Line::board()).await.unwrap();
+        let names: Vec<&str> = applied.warnings.iter().filter_map(|words| words.split('`').nth(3)).collect();
+        assert_eq!(names, ["nobody@x", "boss"], "{:?}", applied.warnings);
         line.engine.leave().await;
     }
 
