@@ -212,16 +212,17 @@ mod tests {
 
     /// A moment before which the file system has written all that it was told to.
     fn a_tick_later(folder: &Path) -> Moment {
-        let changed = |path: &Path| {
-            let it = std::fs::symlink_metadata(path).unwrap();
+        let file = folder.join("tick");
+        let written = || {
+            std::fs::write(&file, "").unwrap();
+            let it = std::fs::symlink_metadata(&file).unwrap();
+            std::fs::remove_file(&file).unwrap();
             it.ctime() * 1_000_000 + it.ctime_nsec() / 1_000
         };
-        let first = changed(folder);
+        // Behind all that was written before; the folder itself is older than that.
+        let first = written();
         loop {
-            let file = folder.join("tick");
-            std::fs::write(&file, "").unwrap();
-            let now = changed(&file);
-            std::fs::remove_file(&file).unwrap();
+            let now = written();
             if now > first {
                 return Moment::from_micros(now);
             }
