@@ -158,7 +158,13 @@ impl Show {
         let before = found.read(&client, &file).await?;
         let before = before.as_ref().map_or("", |before| text(before, "content"));
         let draft = Draft::new(&file, before)?;
-        let after = draft.edited()?;
+        let after = draft.edited().map_err(|failure| {
+            if draft.says(before) {
+                draft.forget();
+                return failure;
+            }
+            failure.hint(format!("what you wrote is in {}", draft.path.display()))
+        })?;
         if after == before {
             draft.forget();
             context.screen.note("nothing was changed");
@@ -212,6 +218,10 @@ impl Draft {
             Err(error) => return Err(failed(format!("cannot start `{editor}`: {error}"))),
         }
         fs::read_to_string(&self.path).map_err(|error| failed(format!("cannot read what you wrote: {error}")))
+    }
+
+    fn says(&self, content: &str) -> bool {
+        fs::read_to_string(&self.path).is_ok_and(|now| now == content)
     }
 
     fn forget(&self) {

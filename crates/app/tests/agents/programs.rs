@@ -275,6 +275,7 @@ pub(crate) fn as_object(env: &[(&'static str, String)]) -> Json {
 
 #[test]
 fn a_process_is_found_by_environment_arguments_and_folder_and_not_when_it_is_gone() {
+    use std::io::{BufRead as _, BufReader, Write as _};
     use std::process::{Command, Stdio};
 
     let folder = tempfile::Builder::new().prefix("bugle-home-").tempdir().unwrap();
@@ -282,11 +283,17 @@ fn a_process_is_found_by_environment_arguments_and_folder_and_not_when_it_is_gon
     let mut ways = [Command::new("cat"), Command::new("cat"), Command::new("sh")];
     ways[0].env("ANYTHING", path);
     ways[1].current_dir(path);
-    ways[2].args(["-c", "read -r line", path]);
+    ways[2].args(["-c", "read -r line; echo \"$line\"; read -r line", path]);
     for command in &mut ways {
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Linux lets `spawn` return a moment before the environment of the new program can be read: the program answers
+        // first, so that it is known to have begun.
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"are you there?\n").unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+
         let found = processes_of(folder.path());
-        drop(child.stdin.take());
+        drop(input);
         child.wait().unwrap();
         assert!(found.len() == 1 && found[0].starts_with(&child.id().to_string()), "{command:?}: {found:?}");
         assert_eq!(processes_of(folder.path()), Vec::<String>::new());

@@ -33,15 +33,25 @@ fn instructions_are_written_shown_edited_and_removed_by_command() {
     assert!(listed.out.contains("AGENTS.md") && listed.out.contains("docs/style.md"), "{listed:?}");
     assert!(!listed.out.contains("hidden") && listed.err.contains("kept by Bugle"), "{listed:?}");
 
+    let drafts = scene.place("drafts");
+    std::fs::create_dir(&drafts).unwrap();
     let edit = |editor: &str| {
         let mut command = scene.command(&of(&["edit", "ada"]));
-        command.env("EDITOR", editor).env_remove("VISUAL");
+        command.env("EDITOR", editor).env_remove("VISUAL").env("TMPDIR", &drafts);
         finish(command)
     };
     assert!(edit("true").err.contains("nothing was changed"));
     assert_eq!(edit("false").code, Some(1));
+    let nothing_is_left = || std::fs::read_dir(&drafts).unwrap().next().is_none();
+    assert!(nothing_is_left());
     assert!(edit("sed -i s/kind/kinder/").out.contains("AGENTS.md is written"));
     assert_eq!(scene.ok(&of(&["show", "ada"])).out, "Be kinder.\n");
+    assert!(nothing_is_left());
+    // What somebody wrote is not lost with the editor.
+    let broken = edit("sh -c 'echo Be bold. > $0; exit 3'");
+    let draft = std::fs::read_dir(&drafts).unwrap().next().unwrap().unwrap().path().join("AGENTS.md");
+    assert!(broken.code == Some(1) && broken.err.contains(draft.to_str().unwrap()), "{broken:?}");
+    assert_eq!(std::fs::read_to_string(draft).unwrap(), "Be bold.\n");
 
     scene.ok(&of(&["set", "ada", &file, "--as", "docs/guide.md", "--entry", "docs/guide.md"]));
     assert_eq!(scene.ok(&of(&["show", "ada"])).out, "Be brief.\n");

@@ -191,6 +191,39 @@ pub fn next_agents<'a>(view: &View<'a>) -> Option<BTreeSet<&'a str>> {
     called.filter(|called| !called.is_empty())
 }
 
+/// What is next of a run that waits for people, and so has no place: the next question is asked, or it comes to its end.
+/// Nothing, as soon as some step is to begin or waits for its time: then all of it waits for a place.
+pub fn without_place(view: &View<'_>) -> Vec<Step> {
+    let steps = advance(&View { status: AutomationRunStatus::Running, ..view.clone() }).steps;
+    let needs_place = |step: &Step| match step {
+        Step::Ask(_) | Step::Block { .. } | Step::Await | Step::Settle { .. } => false,
+        Step::Start(_) | Step::Stop { .. } | Step::Limit(_) | Step::Stopped | Step::BackOff(_) => true,
+    };
+    if steps.iter().any(needs_place) { Vec::new() } else { steps }
+}
+
+/// What becomes of the clock of a run, by which its time is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// It goes on as it was.
+    Same,
+    /// It counts from this time on.
+    Runs(Moment),
+    /// It has counted up to now.
+    Rests,
+}
+
+/// The time of a run counts while an agent works for it; where all that is under way waits for its agent, it rests.
+///
+/// `counts` = it counts at present; `begun` = when the agents of what is under way began, `None` = one has not.
+pub fn clock(counts: bool, begun: &[Option<Moment>], now: Moment) -> Clock {
+    match (counts, begun.iter().flatten().min()) {
+        (false, Some(at)) => Clock::Runs(now.min(*at)),
+        (true, None) if !begun.is_empty() => Clock::Rests,
+        _ => Clock::Same,
+    }
+}
+
 impl Plan {
     fn earlier(&mut self, at: Moment) {
         self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::advance::NodeView;
 use super::definition::{Definition, OnRestart};
 use super::{AutomationRunStatus, Guardrail, StopKind};
 use crate::moment::Moment;
@@ -38,6 +39,22 @@ pub fn stale_at(last_sign: Moment, idle: &[Option<Duration>]) -> Option<Moment> 
     }
     let longest = idle.iter().flatten().max().copied().unwrap_or_default();
     Some(last_sign.plus(STALE_AFTER.max(longest + STALE_SLACK)))
+}
+
+/// Nothing was heard of anything that is under way for longer than any of it may be silent. Who waits for people is not
+/// silent, and nothing else is while somebody does.
+pub fn is_stale(definition: &Definition, nodes: &[NodeView], now: Moment) -> bool {
+    if nodes.iter().any(|node| node.live.as_ref().is_some_and(|live| live.waits_for_person)) {
+        return false;
+    }
+    let begun = nodes.iter().filter_map(|node| {
+        let live = node.live.as_ref()?;
+        let sign = live.last_sign_at.max(live.began_at)?;
+        Some((sign, definition.node(&node.id).and_then(|node| node.time_limits().0)))
+    });
+    let (signs, idle): (Vec<Moment>, Vec<Option<Duration>>) = begun.unzip();
+    let last = signs.into_iter().max();
+    last.and_then(|last| stale_at(last, &idle)).is_some_and(|at| now >= at)
 }
 
 /// A paused run, as far as going on by itself goes.

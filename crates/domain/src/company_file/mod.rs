@@ -5,6 +5,7 @@
 //! the two without knowing what any section means: what the fields are is one table (`schema`). Loading a company, and
 //! doing what a plan says, is the engine's.
 
+mod differences;
 mod marks;
 mod plan;
 mod read;
@@ -19,8 +20,9 @@ use crate::agent::url_key;
 use crate::webhook::place;
 use crate::words;
 
+pub use differences::FieldChange;
 pub use marks::{MARK, left_over, restored, without_nulls};
-pub use plan::{Action, Change, FieldChange, Plan, Wish, plan};
+pub use plan::{Action, Change, Plan, Wish, plan};
 pub use read::read;
 pub use schema::ENVIRONMENT;
 pub use write::{Twice, write};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use domain::automation::advance::{Live, NodeView, Spent, Stop, View};
+use domain::automation::advance::{Clock, Live, NodeView, Spent, Stop, View, clock};
 use domain::automation::definition::{Definition, Limits, Node};
 use domain::automation::operation::Reset;
 use domain::automation::scope::Bounds;
@@ -248,13 +248,14 @@ impl Loaded {
         nodes.filter_map(|node| Some((node.id.clone(), Bounds::of(&self.definition, &node.id)?))).collect()
     }
 
-    /// The time of a run counts while an agent works for it: where all wait for their agents it stands still.
+    /// Its time counts as far as agents work for it.
     pub(super) fn wind_clock(&mut self, now: Moment) {
-        let begun = self.live.iter().filter_map(|under| under.agent_run.as_ref()?.started_at).min();
-        match (self.run.working_since, begun) {
-            (None, Some(at)) => self.run.working_since = Some(at.min(now)),
-            (Some(_), None) if !self.live.is_empty() => count_work(&mut self.run, now),
-            _ => {}
+        let began = |under: &Under| under.agent_run.as_ref().and_then(|run| run.started_at);
+        let begun: Vec<Option<Moment>> = self.live.iter().map(began).collect();
+        match clock(self.run.working_since.is_some(), &begun, now) {
+            Clock::Same => {}
+            Clock::Runs(since) => self.run.working_since = Some(since),
+            Clock::Rests => count_work(&mut self.run, now),
         }
     }
 

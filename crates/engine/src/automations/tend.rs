@@ -332,7 +332,6 @@ async fn look(
         names: &seen.names,
         now,
         look_at: None,
-        has_place: true,
     };
     // Some steps lead to the next one at once; each of them changes the run, so this ends. What is left comes next.
     let mut steps = 0;

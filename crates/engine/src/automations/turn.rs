@@ -1,9 +1,8 @@
 //! One look at a run that is at work, on its way: doing what `domain::automation::advance` says is next.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use domain::automation::advance::{LimitKind, NodeView, Plan, Step, View, advance};
+use domain::automation::advance::{LimitKind, NodeView, Step, advance, without_place};
 use domain::automation::sweep;
 use domain::automation::transition::{RunEvent, StopAt, next};
 use domain::automation::verdict::Stopped;
@@ -39,8 +38,6 @@ pub(super) struct Turn<'a> {
     pub(super) now: Moment,
     /// When to look again if nothing happens.
     pub(super) look_at: Option<Moment>,
-    /// The run has no place and nothing under way: only what needs none is done ([`Turn::without_place`]).
-    pub(super) has_place: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -50,7 +47,7 @@ impl<'a> Turn<'a> {
         now: Moment,
     ) -> Turn<'a> {
         const NONE: &BTreeMap<String, Json> = &BTreeMap::new();
-        Turn { it, done, draws, is_homeless: false, names: NONE, now, look_at: None, has_place: false }
+        Turn { it, done, draws, is_homeless: false, names: NONE, now, look_at: None }
     }
 }
 
@@ -60,23 +57,14 @@ impl Turn<'_> {
     pub(super) async fn without_place(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
         // Each step that leads to another one changes a node, so this ends.
         loop {
-            let steps = self.plan(&self.it.node_views()).steps;
-            let needs_none = |step: &Step| {
-                matches!(step, Step::Ask(_) | Step::Block { .. } | Step::Await | Step::Settle { .. })
-            };
-            if steps.is_empty() || !steps.iter().all(needs_none) {
+            let steps = without_place(&self.it.view(&self.it.node_views(), self.now));
+            if steps.is_empty() {
                 return Ok(false);
             }
             if !self.do_all(tx, steps).await? {
                 return Ok(true);
             }
         }
-    }
-
-    fn plan(&self, views: &[NodeView]) -> Plan {
-        let view = self.it.view(views, self.now);
-        let status = if self.has_place { view.status } else { AutomationRunStatus::Running };
-        advance(&View { status, ..view })
     }
 
     /// Does what was planned; true when that changed what is next after it.
@@ -101,18 +89,16 @@ impl Turn<'_> {
         if self.it.run.stop_to.is_none() && self.is_lost() {
             let root = self.it.run.root.as_deref().unwrap_or_default();
             let reason = no_folder(&format!("{root} is no folder any more"));
-            let order = Order::new(StopAt::Failed, StopKind::GuardrailStopped, Some(reason.clone()));
-            let halted = self.halt(tx, order, Note::run("run_failed_workspace")).await?;
+            let order = Order::new(StopAt::Failed, StopKind::GuardrailStopped, Some(reason));
             let action = "automation.internal_sweep.failed_without_workspace";
-            self.audit(tx, action, json!({ "reason": reason })).await?;
-            return Ok(halted);
+            return self.halt(tx, order, Note::run("run_failed_workspace"), action).await;
         }
         let mut views = self.it.node_views();
-        let mut plan = self.plan(&views);
+        let mut plan = advance(&self.it.view(&views, self.now));
         // Who waits for people is neither silent nor late; nobody is asked about that who is in time.
         let is_late = plan.steps.iter().any(|step| matches!(step, Step::Stop { why: Stopped::Timeout, .. }));
         if (is_late || self.is_stale(&views)) && self.it.excuse(tx, &mut views, self.now).await? {
-            plan = self.plan(&views);
+            plan = advance(&self.it.view(&views, self.now));
         }
         if self.it.run.stop_to.is_none() && self.is_stale(&views) {
             return self.reap(tx).await;
@@ -126,38 +112,32 @@ impl Turn<'_> {
         self.is_homeless && !self.it.nodes.iter().any(|node| node.state == NodeState::Running)
     }
 
-    /// Nothing was heard of anything that is under way for longer than any of it may be silent.
     fn is_stale(&self, views: &[NodeView]) -> bool {
-        if views.iter().any(|view| view.live.as_ref().is_some_and(|live| live.waits_for_person)) {
-            return false;
-        }
-        let begun = views.iter().filter_map(|view| {
-            let live = view.live.as_ref()?;
-            let sign = live.last_sign_at.max(live.began_at)?;
-            let idle = self.it.definition.node(&view.id).and_then(|node| node.time_limits().0);
-            Some((sign, idle))
-        });
-        let (signs, idle): (Vec<Moment>, Vec<Option<Duration>>) = begun.unzip();
-        let last = signs.into_iter().max();
-        last.and_then(|last| sweep::stale_at(last, &idle)).is_some_and(|at| self.now >= at)
+        sweep::is_stale(&self.it.definition, views, self.now)
     }
 
     /// The run is paused; it goes on by itself, if it may (spec/automations.md 2.4).
     async fn reap(&mut self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
         let reason = "nothing was heard of it for too long".to_owned();
-        let order = Order::new(StopAt::Paused, StopKind::StaleReaped, Some(reason.clone()));
-        self.halt(tx, order, Note::run("run_paused_stale_no_provider_activity")).await?;
-        self.audit(tx, "automation.internal_sweep.paused_stale_run", json!({ "reason": reason })).await?;
-        Ok(true)
+        let order = Order::new(StopAt::Paused, StopKind::StaleReaped, Some(reason));
+        let note = Note::run("run_paused_stale_no_provider_activity");
+        self.halt(tx, order, note, "automation.internal_sweep.paused_stale_run").await
     }
 
-    /// Tells the run to stop, and says so.
-    async fn halt(&mut self, tx: &mut Tx<'_>, order: Order, note: Note<'_>) -> Result<bool, StoreError> {
+    /// Tells the run to stop, and says so there and in the audit. False: it cannot stop so, and nothing has changed.
+    async fn halt(
+        &mut self,
+        tx: &mut Tx<'_>,
+        order: Order,
+        note: Note<'_>,
+        action: &str,
+    ) -> Result<bool, StoreError> {
         let reason = order.reason.clone();
         if stopping::tell(&mut self.it.run, order, self.now).is_err() {
             return Ok(false);
         }
-        telling::tell(tx, &mut self.it.run, note.because(reason), self.now).await?;
+        telling::tell(tx, &mut self.it.run, note.because(reason.clone()), self.now).await?;
+        self.audit(tx, action, json!({ "reason": reason })).await?;
         Ok(true)
     }
 
@@ -354,15 +334,10 @@ impl Turn<'_> {
     /// A limit of the run itself: it is paused, and only a person who raises the limit has it go on.
     async fn limit(&mut self, tx: &mut Tx<'_>, kind: LimitKind) -> Result<bool, StoreError> {
         let reason = format!("the run reached its limit {}", kind.field());
-        let order = Order::new(StopAt::Paused, StopKind::GuardrailStopped, Some(reason.clone()));
+        let order = Order::new(StopAt::Paused, StopKind::GuardrailStopped, Some(reason));
         let order = Order { guardrail: Some(Guardrail::RunLimit), ..order };
         let note = Note::run("run_limit_reached").with(json!({ "limit": kind.field() }));
-        if !self.halt(tx, order, note).await? {
-            return Ok(false);
-        }
-        let action = "automation.internal_sweep.run_limit_reached";
-        self.audit(tx, action, json!({ "reason": reason })).await?;
-        Ok(true)
+        self.halt(tx, order, note, "automation.internal_sweep.run_limit_reached").await
     }
 
     /// What was under way has stopped: the run is where it was to stop at.

@@ -11,11 +11,10 @@ use domain::instructions::{
 };
 use domain::skill;
 use serde_json::{Map, Value as Json, json};
-use store::BoxFuture;
 use store::agents::{self, Agent};
 use store::instructions::{self, InstructionFile};
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::references::{env_to_file, env_to_store, hidden, marked_env};
 use super::there::{There, may_assign};
 use super::{check_length, object};
@@ -185,11 +184,7 @@ impl Kind for Agents {
         entry
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found = hand.look(id, |tx, id| {
                 Box::pin(async move {
@@ -204,11 +199,7 @@ impl Kind for Agents {
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(async move {
             let draft = AgentDraft {
                 name: entry.text("name").unwrap_or_default(),
@@ -241,7 +232,7 @@ impl Kind for Agents {
         id: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move {
             let agent = AgentId(id.to_owned());
             let is_new = |field: &str| after.is_other(before, field);
@@ -283,12 +274,7 @@ impl Kind for Agents {
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move {
             hand.engine.terminate_agent(&AgentId(id.to_owned()), &hand.by.actor()).await.map(drop)
         })

@@ -8,9 +8,8 @@ use domain::automation::{AutomationStatus, Problem};
 use domain::company_file::{Entry, Mistake, Section, key_of, without_nulls};
 use domain::ids::{AutomationId, looks_like_id};
 use serde_json::Value as Json;
-use store::BoxFuture;
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::there::There;
 use crate::{AutomationView, EngineError};
@@ -104,11 +103,7 @@ impl Kind for Automations {
         kept
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             match hand.engine.automation(&hand.there.company.id, id).await {
                 Ok(view) => Ok(Some(entry(&view, hand.there))),
@@ -118,11 +113,7 @@ impl Kind for Automations {
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(async move {
             let (company, definition) = (&hand.there.company.id, said(entry));
             let status = entry.text(STATUS).and_then(|status| AutomationStatus::parse(&status));
@@ -141,25 +132,14 @@ impl Kind for Automations {
         })
     }
 
-    fn change<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        _: &'a str,
-        _: &'a Entry,
-        after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn change<'a>(&'a self, hand: &'a Hand<'a>, _: &'a str, _: &'a Entry, after: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move {
             let (company, definition) = (&hand.there.company.id, said(after));
             hand.engine.apply_automation(company, &definition, false, hand.by).await.map(drop)
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move {
             hand.engine.remove_automation(&AutomationId(id.to_owned()), hand.by).await.map(drop)
         })

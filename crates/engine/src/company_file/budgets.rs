@@ -6,10 +6,9 @@ use domain::budget::{Metric, Scope, ScopeKind, WindowKind};
 use domain::company_file::{Entry, Mistake, Section};
 use domain::ids::PolicyId;
 use serde_json::json;
-use store::BoxFuture;
 use store::budgets::policies::{self, Policy};
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::there::There;
 use crate::EngineError;
@@ -76,11 +75,7 @@ impl Kind for Budgets {
         entry
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found =
                 hand.look(id, |tx, id| Box::pin(async move { policies::get(tx, &PolicyId(id)).await }));
@@ -88,11 +83,7 @@ impl Kind for Budgets {
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(set(hand, None, entry, entry.flag("active")))
     }
 
@@ -102,16 +93,11 @@ impl Kind for Budgets {
         _: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move { set(hand, Some(before), after, after.flag("active")).await.map(drop) })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        _: &'a str,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, _: &'a str, entry: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move { set(hand, Some(entry), entry, false).await.map(drop) })
     }
 }

@@ -2,15 +2,14 @@
 
 use domain::company_file::{Entry, Mistake, Section, without_nulls};
 use serde_json::{Map, Value as Json, json};
-use store::BoxFuture;
 use store::environments::Environment;
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::references::{hidden, settings_to_file, settings_to_store};
 use super::there::There;
+use crate::Engine;
 use crate::environments::{EnvironmentDraft, EnvironmentPatch};
-use crate::{Engine, EngineError};
 
 pub(super) struct Environments;
 
@@ -89,11 +88,7 @@ impl Kind for Environments {
         entry
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found =
                 hand.look(id, |tx, id| Box::pin(async move { store::environments::get(tx, &id).await }));
@@ -101,11 +96,7 @@ impl Kind for Environments {
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(async move {
             let draft = EnvironmentDraft {
                 name: entry.text("name").unwrap_or_default(),
@@ -125,7 +116,7 @@ impl Kind for Environments {
         id: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move {
             let mut config = stored(hand, after);
             // It is laid over what there is: what is to go is said.
@@ -147,12 +138,7 @@ impl Kind for Environments {
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move { hand.engine.delete_environment(id, hand.by).await.map(drop) })
     }
 }

@@ -3,14 +3,13 @@
 use domain::company_file::{Entry, Mistake, Section};
 use domain::ids::AgentId;
 use serde_json::json;
-use store::BoxFuture;
 use store::goals::Goal;
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::there::There;
 use crate::projects::check_said;
-use crate::{EngineError, GoalDraft, GoalPatch};
+use crate::{GoalDraft, GoalPatch};
 
 pub(super) struct Goals;
 
@@ -40,22 +39,14 @@ impl Kind for Goals {
         entry
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found = hand.look(id, |tx, id| Box::pin(async move { store::goals::get(tx, &id).await }));
             Ok(found.await?.map(|goal| entry(&goal, hand.there)))
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(async move {
             let draft = GoalDraft {
                 title: entry.text("title").unwrap_or_default(),
@@ -75,7 +66,7 @@ impl Kind for Goals {
         id: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move {
             let is_new = |field: &str| after.is_other(before, field);
             let parent = hand.id_in(Section::Goals, after, "parent")?;
@@ -92,12 +83,7 @@ impl Kind for Goals {
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move { hand.engine.delete_goal(id, hand.by).await.map(drop) })
     }
 }

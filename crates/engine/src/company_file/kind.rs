@@ -12,6 +12,9 @@ use super::{
 };
 use crate::{Author, Engine, EngineError};
 
+/// What is under way for one thing of a company.
+pub(super) type Doing<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
+
 /// One kind of things: what there is of it, what a file may say of it, and how it is made, changed and removed. Everything
 /// is done through the same functions of the engine as by anybody else, so that every rule and every record stays.
 pub(super) trait Kind: Sync {
@@ -24,15 +27,10 @@ pub(super) trait Kind: Sync {
     fn ready(&self, bench: &Bench<'_>, entry: Entry, found: &mut Vec<Mistake>) -> Entry;
 
     /// What there is of this id now, under the names that were there when the plan was made; `None`: it is gone.
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>>;
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>>;
 
     /// Makes a thing; returns its id.
-    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry)
-    -> BoxFuture<'a, Result<String, EngineError>>;
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String>;
 
     /// Makes a thing that has this id be like `after`.
     fn change<'a>(
@@ -41,15 +39,10 @@ pub(super) trait Kind: Sync {
         id: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>>;
+    ) -> Doing<'a, ()>;
 
     /// Removes the thing of this id.
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>>;
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, entry: &'a Entry) -> Doing<'a, ()>;
 }
 
 /// Every kind, one for each section.

@@ -2,13 +2,11 @@
 
 use domain::company_file::{Entry, Mistake, Section};
 use serde_json::json;
-use store::BoxFuture;
 use store::labels::Label;
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::there::There;
-use crate::EngineError;
 use crate::issues::{LabelDraft, check_label};
 
 pub(super) struct Labels;
@@ -41,22 +39,14 @@ impl Kind for Labels {
         Entry { fields, ..entry }
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found = hand.look(id, |tx, id| Box::pin(async move { store::labels::get(tx, &id).await }));
             Ok(found.await?.as_ref().map(entry))
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(async move {
             let made = hand.engine.create_label(&hand.there.company.id, draft(entry), hand.by).await?;
             Ok(made.id)
@@ -69,16 +59,11 @@ impl Kind for Labels {
         id: &'a str,
         _: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move { hand.engine.change_label(id, draft(after), hand.by).await.map(drop) })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move { hand.engine.delete_label(id, hand.by).await.map(drop) })
     }
 }

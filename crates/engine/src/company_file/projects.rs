@@ -3,10 +3,9 @@
 use domain::company_file::{ENVIRONMENT, Entry, Mistake, Section, without_nulls};
 use domain::ids::AgentId;
 use serde_json::{Map, Value as Json, json};
-use store::BoxFuture;
 use store::projects::Workspace;
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::references::{env_to_file, env_to_store, hidden, marked_env};
 use super::there::There;
@@ -174,11 +173,7 @@ impl Kind for Projects {
         entry
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found = hand.look(id, |tx, id| {
                 Box::pin(async move {
@@ -190,11 +185,7 @@ impl Kind for Projects {
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(async move {
             let goals: Result<Vec<String>, EngineError> =
                 entry.texts("goals").iter().map(|title| hand.id(Section::Goals, title)).collect();
@@ -220,7 +211,7 @@ impl Kind for Projects {
         id: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move {
             let is_new = |field: &str| after.is_other(before, field);
             let own = |entry: &Entry| {
@@ -252,12 +243,7 @@ impl Kind for Projects {
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move { hand.engine.delete_project(id, hand.by).await.map(drop) })
     }
 }

@@ -3,13 +3,12 @@
 use domain::company_file::{Entry, Mistake, Section};
 use domain::ids::CompanyId;
 use serde_json::json;
-use store::BoxFuture;
 use store::companies::Company;
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::there::There;
-use crate::{CompanyPatch, EngineError, companies};
+use crate::{CompanyPatch, companies};
 
 pub(super) struct Settings;
 
@@ -42,11 +41,7 @@ impl Kind for Settings {
         entry
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found = hand
                 .look(id, |tx, id| Box::pin(async move { store::companies::get(tx, &CompanyId(id)).await }));
@@ -54,7 +49,7 @@ impl Kind for Settings {
         })
     }
 
-    fn make<'a>(&'a self, hand: &'a Hand<'a>, _: &'a Entry) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, _: &'a Entry) -> Doing<'a, String> {
         // There is one, or nobody would look.
         Box::pin(async move { Ok(hand.there.company.id.0.clone()) })
     }
@@ -65,7 +60,7 @@ impl Kind for Settings {
         _: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move {
             let is_new = |field: &str| after.is_other(before, field);
             let approval = "requireBoardApprovalForNewAgents";
@@ -81,12 +76,7 @@ impl Kind for Settings {
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        _: &'a Hand<'a>,
-        _: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, _: &'a Hand<'a>, _: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         // No plan removes the company that it is about.
         Box::pin(async { Ok(()) })
     }

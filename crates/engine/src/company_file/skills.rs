@@ -3,15 +3,14 @@
 use domain::company_file::{Entry, Mistake, Section, without_nulls};
 use domain::skill::{self, front};
 use serde_json::json;
-use store::BoxFuture;
 use store::skills::Skill;
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::references::hidden;
 use super::there::There;
+use crate::SkillDraft;
 use crate::skills::read_draft;
-use crate::{EngineError, SkillDraft};
 
 /// Where the keys of a company's own skills begin.
 const OWN: &str = "company/";
@@ -83,22 +82,14 @@ impl Kind for Skills {
         }
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found = hand.look(id, |tx, id| Box::pin(async move { store::skills::get(tx, &id).await }));
             Ok(found.await?.as_ref().map(entry))
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(async move {
             let key = entry.text("key").unwrap_or_default();
             let slug = key.strip_prefix(OWN).unwrap_or(&key);
@@ -118,7 +109,7 @@ impl Kind for Skills {
         id: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move {
             let whole = draft(after);
             // What the top of a new text says is not what the file says.
@@ -133,12 +124,7 @@ impl Kind for Skills {
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move { hand.engine.delete_skill(id, hand.by).await.map(drop) })
     }
 }

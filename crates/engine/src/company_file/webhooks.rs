@@ -7,14 +7,13 @@ use domain::company_file::{Action, Change, Entry, Mistake, Plan, Section, key_of
 use domain::webhook::delivery::DisabledReason;
 use domain::webhook::place;
 use serde_json::json;
-use store::BoxFuture;
 use store::webhooks::endpoints::{self, Endpoint};
 
-use super::kind::{Bench, Hand, Kind};
+use super::kind::{Bench, Doing, Hand, Kind};
 use super::object;
 use super::there::There;
 use crate::webhooks::check_endpoint;
-use crate::{EndpointDraft, EndpointPatch, EngineError};
+use crate::{EndpointDraft, EndpointPatch};
 
 pub(super) struct Webhooks;
 
@@ -85,22 +84,14 @@ impl Kind for Webhooks {
         entry
     }
 
-    fn again<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Entry>, EngineError>> {
+    fn again<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str) -> Doing<'a, Option<Entry>> {
         Box::pin(async move {
             let found = hand.look(id, |tx, id| Box::pin(async move { endpoints::get(tx, &id).await }));
             Ok(found.await?.as_ref().map(entry))
         })
     }
 
-    fn make<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        entry: &'a Entry,
-    ) -> BoxFuture<'a, Result<String, EngineError>> {
+    fn make<'a>(&'a self, hand: &'a Hand<'a>, entry: &'a Entry) -> Doing<'a, String> {
         Box::pin(async move {
             let draft = EndpointDraft {
                 url: entry.text("url").unwrap_or_default(),
@@ -119,7 +110,7 @@ impl Kind for Webhooks {
         id: &'a str,
         before: &'a Entry,
         after: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    ) -> Doing<'a, ()> {
         Box::pin(async move {
             let is_new = |field: &str| after.is_other(before, field);
             let patch = EndpointPatch {
@@ -132,12 +123,7 @@ impl Kind for Webhooks {
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        hand: &'a Hand<'a>,
-        id: &'a str,
-        _: &'a Entry,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, hand: &'a Hand<'a>, id: &'a str, _: &'a Entry) -> Doing<'a, ()> {
         Box::pin(async move { hand.engine.delete_webhook(id, hand.by).await.map(drop) })
     }
 }

@@ -9,41 +9,14 @@ use domain::ids::AutomationRunId;
 use domain::moment::Moment;
 use engine::{AutomationRunView, Clock as _, Settings};
 use serde_json::json;
-use store::automations::runs::{self, AutomationRun};
+use store::automations::runs::AutomationRun;
 use testkit::{Obedience, both_stores};
 
 use crate::automations::{Line, gate, state, step};
 
-/// Writes something into a run behind the engine's back.
-async fn meddle(
-    line: &Line,
-    run: &AutomationRunId,
-    with: impl Fn(&mut AutomationRun) + Send + Sync + Clone + 'static,
-) {
-    let run = run.clone();
-    let written = line.world.store.write(move |tx| {
-        let (run, with) = (run.clone(), with.clone());
-        Box::pin(async move {
-            let mut row = runs::lock(tx, &run).await?.expect("it is there");
-            with(&mut row);
-            runs::update(tx, &row).await
-        })
-    });
-    written.await.unwrap();
-}
-
-async fn row(line: &Line, run: &AutomationRunId) -> AutomationRun {
-    let run = run.clone();
-    let read = line.world.read(move |tx| {
-        let run = run.clone();
-        Box::pin(async move { runs::get(tx, &run).await })
-    });
-    read.await.unwrap()
-}
-
 async fn until_row(line: &Line, run: &AutomationRunId, status: AutomationRunStatus) -> AutomationRun {
     let found = line.world.eventually(status.as_str(), || async {
-        Some(row(line, run).await).filter(|row| row.status == status)
+        Some(line.row(run).await).filter(|row| row.status == status)
     });
     found.await
 }
@@ -105,7 +78,7 @@ both_stores! {
         line.process(&first, "a", 1).await;
         let broken = line.launch(&automation).await;
         let third = line.launch(&automation).await;
-        meddle(&line, &broken, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
+        line.meddle(&broken, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
         line.says(&first, "a", 1, "done").await;
         line.until_status(&first, AutomationRunStatus::Completed).await;
         let blocked = until_row(&line, &broken, AutomationRunStatus::Blocked).await;
@@ -121,7 +94,7 @@ both_stores! {
         let run = line.started(json!([gate("ok", &[])])).await;
         let asked = line.gate(&run, "ok").await;
         line.until_status(&run, AutomationRunStatus::AwaitingApproval).await;
-        meddle(&line, &run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
+        line.meddle(&run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
         let ended = line.operate(&run, Operation::Cancel).await.unwrap();
         assert_eq!(ended.status, AutomationRunStatus::Blocked);
         assert_eq!(line.engine.gate(&asked.id).await.unwrap().gate.status, GateStatus::Withdrawn);
@@ -181,13 +154,13 @@ both_stores! {
         line.until_status(&run, AutomationRunStatus::Paused).await;
         let now = line.world.clock.now();
         let long_ago = Moment::from_micros(now.micros() - 3_600_000_000);
-        meddle(&line, &run, move |row| {
+        line.meddle(&run, move |row| {
             row.stop_kind = Some(StopKind::StaleReaped);
             (row.stopped_at, row.updated_at, row.look_at) = (Some(long_ago), long_ago, Some(long_ago));
         }).await;
         line.engine.nudge();
         let left = line.world.eventually("no more looks", || async {
-            Some(row(&line, &run).await).filter(|row| row.look_at.is_none())
+            Some(line.row(&run).await).filter(|row| row.look_at.is_none())
         });
         let left = left.await;
         assert_eq!((left.status, left.updated_at), (AutomationRunStatus::Paused, long_ago), "nothing of it was written");

@@ -9,28 +9,14 @@ use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, NodeState, StopKind};
 use domain::gate::{Answer, GateKind};
 use domain::ids::{AgentId, AutomationRunId};
-use domain::telling::{AgentEvent, Permission};
 use domain::wake::Actor;
 use engine::{AnyGate, Asked, Author, Clock as _, EngineError, GateAnswer, Settings};
 use serde_json::{Value as Json, json};
-use store::automations::runs;
 use testkit::{Obedience, both_stores};
 
-use crate::automations::{Line, gate, result, state, step};
+use crate::automations::{Line, asks_for_permission, gate, result, state, step};
 
 const HOUR: Duration = Duration::from_secs(3_600);
-
-fn asks_for_permission() -> AgentEvent {
-    let permission = Permission {
-        ask: "1".to_owned(),
-        hash: "h".to_owned(),
-        tool: "Bash".to_owned(),
-        title: "rm".to_owned(),
-        input: json!({ "command": "rm" }),
-        options: Vec::new(),
-    };
-    AgentEvent::PermissionAsked { permission }
-}
 
 fn person(name: &str) -> Author {
     Author::Board { user: Some(name.to_owned()), may_assign: true }
@@ -51,12 +37,8 @@ fn allowed(gate: &AnyGate) -> GateAnswer {
 async fn looked_at(line: &Line, run: &AutomationRunId) {
     line.world
         .eventually("the next look", || async {
-            let (run, now) = (run.clone(), line.world.clock.now());
-            let row = line.world.read(move |tx| {
-                let run = run.clone();
-                Box::pin(async move { runs::get(tx, &run).await })
-            });
-            row.await.unwrap().look_at.filter(|at| *at > now)
+            let now = line.world.clock.now();
+            line.row(run).await.look_at.filter(|at| *at > now)
         })
         .await;
 }

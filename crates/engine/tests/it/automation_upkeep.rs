@@ -16,7 +16,7 @@ use domain::wake::Actor;
 use engine::{AccountPatch, AgentDraft, Asked, Clock as _, Engine, EngineError, LaunchDraft, Settings};
 use serde_json::json;
 use store::automations::nodes::{self, Attempt};
-use store::automations::runs::{self, AutomationRun};
+use store::automations::runs::AutomationRun;
 use testkit::{World, both_stores};
 use tokio::sync::Semaphore;
 
@@ -34,16 +34,6 @@ async fn agent(line: &Line, name: &str) -> AgentId {
     agents.await.into_iter().find(|agent| agent.name == name).unwrap().id
 }
 
-/// A run as stored, whether its definition can be read or not.
-async fn row(line: &Line, run: &AutomationRunId) -> AutomationRun {
-    let run = run.clone();
-    let read = line.world.read(move |tx| {
-        let run = run.clone();
-        Box::pin(async move { runs::get(tx, &run).await })
-    });
-    read.await.unwrap()
-}
-
 /// The attempts of a run, as stored.
 async fn attempts(line: &Line, run: &AutomationRunId) -> Vec<Attempt> {
     let run = run.clone();
@@ -52,20 +42,6 @@ async fn attempts(line: &Line, run: &AutomationRunId) -> Vec<Attempt> {
         Box::pin(async move { nodes::attempts(tx, &run, 10).await })
     });
     read.await
-}
-
-/// Writes something into a run behind the engine's back.
-async fn meddle(line: &Line, run: &AutomationRunId, with: fn(&mut AutomationRun)) {
-    let run = run.clone();
-    let written = line.world.store.write(move |tx| {
-        let run = run.clone();
-        Box::pin(async move {
-            let mut row = runs::lock(tx, &run).await?.expect("it is there");
-            with(&mut row);
-            runs::update(tx, &row).await
-        })
-    });
-    written.await.unwrap();
 }
 
 /// A run of one step whose agent is paused, so that nobody could be woken yet.
@@ -122,7 +98,7 @@ both_stores! {
     async fn a_step_of_a_run_that_cannot_be_read_is_let_go_and_the_run_says_so(world) {
         let line = Line::new(world).await;
         let run = kept(&line).await;
-        meddle(&line, &run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
+        line.meddle(&run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
         line.world.clock.advance(Duration::from_secs(31));
         line.engine.nudge();
         let ended = line.world.eventually("the end of the attempt", || async {
@@ -131,7 +107,7 @@ both_stores! {
         let record = ended.await.record.unwrap();
         assert!(record["reason"].as_str().unwrap().contains("cannot be read"), "{record}");
         let blocked = line.world.eventually("a run that says so", || async {
-            Some(row(&line, &run).await).filter(|row| row.status == AutomationRunStatus::Blocked)
+            Some(line.row(&run).await).filter(|row| row.status == AutomationRunStatus::Blocked)
         });
         assert!(blocked.await.detail.unwrap().contains("cannot be read"));
         line.engine.leave().await;
@@ -140,7 +116,7 @@ both_stores! {
     async fn a_step_of_a_run_that_is_over_is_let_go(world) {
         let line = Line::new(world).await;
         let run = kept(&line).await;
-        meddle(&line, &run, |row| row.status = AutomationRunStatus::Failed).await;
+        line.meddle(&run, |row| row.status = AutomationRunStatus::Failed).await;
         line.world.clock.advance(Duration::from_secs(31));
         line.engine.nudge();
         let ended = line.world.eventually("the end of the attempt", || async {
@@ -157,7 +133,7 @@ both_stores! {
         asks["gate"]["expiry"] = json!({ "expiresAfterSec": 60 });
         let run = line.started(json!([asks])).await;
         let asked = line.gate(&run, "ok").await;
-        meddle(&line, &run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
+        line.meddle(&run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
         line.world.clock.advance(Duration::from_secs(61));
         line.engine.nudge();
         let withdrawn = line.world.eventually("a gate that nobody is asked at", || async {
@@ -171,7 +147,7 @@ both_stores! {
     async fn a_step_that_its_definition_does_not_have_fails_and_says_so(world) {
         let line = Line::new(world).await;
         let run = kept(&line).await;
-        meddle(&line, &run, |row| row.own_definition = Some(json!({ "name": "line", "nodes": [] }))).await;
+        line.meddle(&run, |row| row.own_definition = Some(json!({ "name": "line", "nodes": [] }))).await;
         line.world.clock.advance(Duration::from_secs(31));
         line.engine.nudge();
         let view = line.until_status(&run, AutomationRunStatus::Failed).await;

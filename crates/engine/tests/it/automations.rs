@@ -6,7 +6,7 @@ use domain::automation::{AutomationRunStatus, AutomationStatus, NodeState, StopK
 use domain::budget::ScopeKind;
 use domain::ids::{AutomationId, AutomationRunId, CompanyId, GateId, RunId};
 use domain::run::RunStatus;
-use domain::telling::AgentEvent;
+use domain::telling::{AgentEvent, Permission};
 use domain::wake::Actor;
 use engine::{
     AgentDraft, Asked, Author, AutomationRunView, Engine, EngineError, GateDecision, LaunchDraft, ProcessId,
@@ -14,7 +14,7 @@ use engine::{
 };
 use serde_json::{Map, Value as Json, json};
 use store::automations::gates::GateRow;
-use store::automations::runs::AutomationRun;
+use store::automations::runs::{self, AutomationRun};
 use store::budgets::stopped;
 use testkit::{World, both_stores};
 
@@ -73,6 +73,34 @@ impl Line {
 
     pub(crate) async fn view(&self, run: &AutomationRunId) -> AutomationRunView {
         self.engine.automation_run(run).await.unwrap()
+    }
+
+    /// A run as stored, whether its definition can be read or not.
+    pub(crate) async fn row(&self, run: &AutomationRunId) -> AutomationRun {
+        let run = run.clone();
+        let read = self.world.read(move |tx| {
+            let run = run.clone();
+            Box::pin(async move { runs::get(tx, &run).await })
+        });
+        read.await.unwrap()
+    }
+
+    /// Writes something into a run behind the engine's back.
+    pub(crate) async fn meddle(
+        &self,
+        run: &AutomationRunId,
+        with: impl Fn(&mut AutomationRun) + Send + Sync + Clone + 'static,
+    ) {
+        let run = run.clone();
+        let written = self.world.store.write(move |tx| {
+            let (run, with) = (run.clone(), with.clone());
+            Box::pin(async move {
+                let mut row = runs::lock(tx, &run).await?.expect("it is there");
+                with(&mut row);
+                runs::update(tx, &row).await
+            })
+        });
+        written.await.unwrap();
     }
 
     pub(crate) async fn until(
@@ -172,6 +200,19 @@ pub(crate) fn result(words: &str) -> AgentEvent {
     AgentEvent::Result { error: None, summary: Some(words.to_owned()), plan_only: false, json: None }
 }
 
+/// An agent waits until a person has said whether it may.
+pub(crate) fn asks_for_permission() -> AgentEvent {
+    let permission = Permission {
+        ask: "1".to_owned(),
+        hash: "h".to_owned(),
+        tool: "Bash".to_owned(),
+        title: "rm".to_owned(),
+        input: json!({ "command": "rm" }),
+        options: Vec::new(),
+    };
+    AgentEvent::PermissionAsked { permission }
+}
+
 pub(crate) fn step(id: &str, before: &[&str]) -> Json {
     json!({ "id": id, "agent": "Ada", "objective": format!("do {id}"), "dependsOn": before })
 }
@@ -184,7 +225,7 @@ pub(crate) fn state(view: &AutomationRunView, node: &str) -> NodeState {
     view.nodes.iter().find(|it| it.node_id == node).unwrap().state
 }
 
-fn code(error: &EngineError) -> String {
+pub(crate) fn code(error: &EngineError) -> String {
     match error {
         EngineError::Refused { details: Some(details), .. } => {
             details["code"].as_str().unwrap_or("none").to_owned()

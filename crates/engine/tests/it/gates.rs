@@ -4,26 +4,16 @@ use domain::automation::AutomationRunStatus;
 use domain::gate::{Answer, GateKind};
 use domain::issue::IssueStatus;
 use domain::moment::Moment;
-use domain::telling::{AgentEvent, Permission};
 use engine::{AnyGate, ApprovalDraft, Author, EngineError, GateAnswer, InteractionDraft};
 use serde_json::{Value as Json, json};
 use store::agents::Agent;
 use testkit::{World, both_stores};
 
-use crate::automations::{Line, gate};
+use crate::automations::{Line, asks_for_permission, code, gate};
 use crate::board::Board;
 
 fn said(answer: Answer, of: &AnyGate) -> GateAnswer {
     GateAnswer { answer, hash: of.hash(), reason: None, targets: Vec::new(), answers: None, selected: None }
-}
-
-fn code(error: &EngineError) -> String {
-    match error {
-        EngineError::Refused { details: Some(details), .. } => {
-            details["code"].as_str().unwrap_or("none").to_owned()
-        }
-        other => format!("{other:?}"),
-    }
 }
 
 /// A company in which everything that can wait for a person does, oldest first: a gate of an automation, a hire, a
@@ -84,15 +74,7 @@ impl Desk {
     async fn permission(&self) {
         self.line.world.clock.advance(std::time::Duration::from_secs(1));
         let (_, process) = self.line.world.start(&self.line.engine, &self.ada.id, "").await;
-        let permission = Permission {
-            ask: "1".to_owned(),
-            hash: "h".to_owned(),
-            tool: "Bash".to_owned(),
-            title: "rm".to_owned(),
-            input: json!({ "command": "rm" }),
-            options: Vec::new(),
-        };
-        self.line.world.model.say(&process, &AgentEvent::PermissionAsked { permission });
+        self.line.world.model.say(&process, &asks_for_permission());
         self.line
             .world
             .eventually("the permission to be asked for", || async {

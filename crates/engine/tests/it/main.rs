@@ -19,6 +19,7 @@ mod chaos;
 mod checkout;
 mod claims;
 mod company_file;
+mod company_file_races;
 mod costs;
 mod environments;
 mod feed;

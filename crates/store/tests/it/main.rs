@@ -13,6 +13,7 @@ mod acme;
 mod activity;
 mod approvals;
 mod audit;
+mod automation_statements;
 mod automations;
 mod backup;
 mod budgets;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use domain::automation::advance::{Live, NodeView, Plan, Spent, Step, Stop, View, advance, limit_reached};
+use domain::automation::advance::{
+    Clock, Live, NodeView, Plan, Spent, Step, Stop, View, advance, clock, limit_reached, without_place,
+};
 use domain::automation::definition::{Definition, Limits, read};
+use domain::automation::sweep::is_stale;
 use domain::automation::verdict::Stopped;
 use domain::automation::{AutomationRunStatus, NodeState};
 use serde_json::{Value as Json, json};
@@ -206,6 +209,58 @@ const STOPS: &[[&str; 4]] = &[
     ["cancelled", "-", "-", "-"],
 ];
 
+const WITHOUT_PLACE: &[[&str; 3]] = &[
+    ["gate g; gate h after g", "g asks", "await"],
+    ["gate g; gate h after g", "g done", "ask h; await"],
+    ["gate g; gate h after g", "g done; h asks", "await"],
+    ["gate g; gate h after g", "g done; h done", "settle completed"],
+    ["gate g; gate h after g", "g failed", "block h by g; settle failed"],
+    ["gate g; a after g", "g asks", "await"],
+    ["gate g; a after g", "g done", "-"],
+    ["gate g; a after g; gate h after g", "g done", "-"],
+    ["gate g; a after g; gate h after a", "g done; a done", "ask h; await"],
+    ["gate g; a after g", "g failed", "block a by g; settle failed"],
+    ["gate g; a", "g done; a waits 30", "-"],
+    ["gate g; a", "g done; a waits 90", "-"],
+    ["gate g; a", "g done; a blocked", "settle blocked"],
+];
+
+const SILENT_RUNS: &[[&str; 3]] = &[
+    ["{}", "-", "no"],
+    ["{}", "a runs", "no"],
+    ["{}", "a runs 659", "no"],
+    ["{}", "a runs 660", "yes"],
+    ["{}", "a runs 9000 heard 659", "no"],
+    ["{}", "a runs 9000 heard 660", "yes"],
+    ["{}", "a runs 9000; b runs 9000 heard 659", "no"],
+    ["{}", "a runs 9000; b runs 660", "yes"],
+    ["{}", "a runs 9000; b runs", "yes"],
+    ["{}", "a runs 9000 heard 9000 asking", "no"],
+    ["{}", "a runs 9000; b runs 9000 heard 9000 asking", "no"],
+    ["{}", "a runs 9000 heard 100 waited 300", "no"],
+    ["{}", "a done; b runs 660", "yes"],
+    ["{\"idleSec\":0}", "a runs 9000", "no"],
+    ["{\"idleSec\":0}", "a done; b runs 9000", "yes"],
+    ["{\"idleSec\":0}", "a runs 9000; b runs 9000", "no"],
+    ["{\"idleSec\":3600}", "a runs 3659; b runs 3659", "no"],
+    ["{\"idleSec\":3600}", "a runs 3660; b runs 3660", "yes"],
+];
+
+const CLOCK: &[[&str; 3]] = &[
+    ["rests", "-", "as before"],
+    ["rests", "waits", "as before"],
+    ["rests", "0", "counts from 0 ago"],
+    ["rests", "5", "counts from 5 ago"],
+    ["rests", "waits; 5", "counts from 5 ago"],
+    ["rests", "5; 9; 2", "counts from 9 ago"],
+    ["rests", "-3", "counts from 0 ago"],
+    ["counts", "-", "as before"],
+    ["counts", "5", "as before"],
+    ["counts", "waits; 5", "as before"],
+    ["counts", "waits", "rests"],
+    ["counts", "waits; waits", "rests"],
+];
+
 /// `a; b after a; gate g after a, b`.
 fn graph(text: &str) -> Vec<Json> {
     let node = |part: &str| {
@@ -287,17 +342,28 @@ impl<'a> Scene<'a> {
         Scene { definition, nodes, status, stop: None, spent: Spent::default() }
     }
 
-    fn plan(&self) -> Plan {
-        let nodes = nodes(self.definition, self.nodes);
-        advance(&View {
+    fn nodes(&self) -> Vec<NodeView> {
+        nodes(self.definition, self.nodes)
+    }
+
+    fn view<'b>(&'b self, nodes: &'b [NodeView]) -> View<'b> {
+        View {
             definition: self.definition,
             limits: self.definition.limits,
             status: self.status,
             stop: self.stop,
-            nodes: &nodes,
+            nodes,
             spent: self.spent,
             now: at(NOW),
-        })
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        advance(&self.view(&self.nodes()))
+    }
+
+    fn said_without_place(&self) -> Vec<String> {
+        vec![joined(without_place(&self.view(&self.nodes())).iter().map(short))]
     }
 
     fn said(&self) -> Vec<String> {
@@ -368,6 +434,12 @@ pub(super) fn tables() -> Vec<Table> {
     let limits = "What the run used so far; time that it waited is none of it.";
     let stops =
         "A stop waits for what is under way. Two nodes, a and b. A run that is not at work is left alone.";
+    let without = "A run that waits for people has no place. What needs none is done at once all the same, however \
+                   full the house is; `-`: it waits for a place.";
+    let silent = "Whether a run with the nodes a and b is paused as `stale_reaped`. Signs are those of all that is \
+                  under way, the limit is the longest; who waits for a person is not silent.";
+    let clocks = "By what is under way: how many seconds ago its agent began, or that it waits for its agent. A run \
+                  on the clock between two steps stays on it.";
     let names = ["graph", "how it stands"];
     vec![
         Table::judged(("What begins", beginning), [names[0], names[1], "then"], 2, BEGINNING, |row| {
@@ -414,6 +486,36 @@ pub(super) fn tables() -> Vec<Table> {
             let stop = (row[1] != "-").then(|| Stop { drains: row[1] == "drained" });
             let status = AutomationRunStatus::parse(row[0]).unwrap();
             Scene { status, stop, ..Scene::of(&definition, row[2]) }.said_with_look()
+        }),
+        Table::judged(
+            ("What needs no place", without),
+            [names[0], names[1], "then"],
+            2,
+            WITHOUT_PLACE,
+            |row| {
+                let status = AutomationRunStatus::AwaitingApproval;
+                Scene { status, ..Scene::of(&defined(graph(row[0]), "{}"), row[1]) }.said_without_place()
+            },
+        ),
+        Table::judged(
+            ("Runs of which nothing is heard", silent),
+            ["`timeout` of a", names[1], "paused"],
+            2,
+            SILENT_RUNS,
+            |row| {
+                let definition = defined(with_first("a; b", &format!("{{\"timeout\":{}}}", row[0])), "{}");
+                let nodes = nodes(&definition, row[1]);
+                vec![if is_stale(&definition, &nodes, at(NOW)) { "yes" } else { "no" }.to_owned()]
+            },
+        ),
+        Table::judged(("The clock of a run", clocks), ["its clock", "under way", "then"], 2, CLOCK, |row| {
+            let began = |part: &str| part.parse::<i64>().ok().map(|ago| at(NOW - ago));
+            let begun: Vec<_> = parts(row[1]).map(began).collect();
+            vec![match clock(row[0] == "counts", &begun, at(NOW)) {
+                Clock::Same => "as before".to_owned(),
+                Clock::Rests => "rests".to_owned(),
+                Clock::Runs(since) => format!("counts from {} ago", NOW - seconds(since)),
+            }]
         }),
     ]
 }
