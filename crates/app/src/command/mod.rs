@@ -16,6 +16,7 @@ pub(crate) mod automation;
 mod automation_follow;
 mod automation_graph;
 mod automation_inputs;
+mod automation_operate;
 mod automation_show;
 pub(crate) mod backup;
 pub(crate) mod budget;

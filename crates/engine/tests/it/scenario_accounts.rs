@@ -103,8 +103,14 @@ async fn settled(board: &Board, agents: &[Agent]) {
     board
         .world
         .eventually("every run at rest", || async {
-            let is_quiet = with_status(&board.world, agents, RunStatus::Running).await.is_empty()
-                && all_held(board, agents).await;
+            // What began and ended between two looks left the queue, and may have put something else there.
+            let before = with_status(&board.world, agents, RunStatus::Queued).await;
+            let is_held = all_held(board, agents).await;
+            let runs = all_runs(&board.world, agents).await;
+            let rests = |run: &&Run| run.status == RunStatus::Queued;
+            let is_quiet = is_held
+                && runs.iter().all(|run| run.status != RunStatus::Running)
+                && runs.iter().filter(rests).map(|run| &run.id).eq(before.iter().map(|run| &run.id));
             if !is_quiet {
                 // Time was moved by hand, which no sweep sees by itself.
                 board.engine.nudge();

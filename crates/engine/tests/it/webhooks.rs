@@ -144,14 +144,27 @@ async fn endpoint(engine: &Engine, company: &CompanyId, url: &str) -> (String, S
     (made.made.id.clone(), made.reveal().to_owned())
 }
 
-/// Something happens in a company.
+/// Something happens in a company, and readers see it: on PostgreSQL they wait for transactions that began before.
 async fn happens(world: &World, company: &CompanyId, kind: &'static str, payload: Json) {
-    let (company, now) = (company.clone(), testkit::NOON.micros());
-    let written = world.store.write(move |tx| {
-        let (company, payload) = (company.clone(), payload.to_string());
-        Box::pin(async move { store::events::append(tx, company.as_str(), kind, &payload, now).await })
+    let now = testkit::NOON.micros();
+    let event = (company.clone(), payload.to_string());
+    let written = world.store.write({
+        let event = event.clone();
+        move |tx| {
+            let (company, payload) = event.clone();
+            Box::pin(async move { store::events::append(tx, company.as_str(), kind, &payload, now).await })
+        }
     });
     written.await.unwrap();
+    let seen = world.eventually("what happened is seen", || {
+        let (company, payload) = event.clone();
+        let read = world.read(move |tx| {
+            let company = company.clone();
+            Box::pin(async move { store::events::after(tx, Some(company.as_str()), 0, 1_000).await })
+        });
+        async move { read.await.iter().any(|event| event.payload == payload).then_some(()) }
+    });
+    seen.await;
 }
 
 /// The only delivery of an endpoint, when it is so.

@@ -6,7 +6,7 @@ use store::audit::{self, AuditHead, AuditRecord, AuditReport, Break, BrokenLink}
 use store::audit_file::{self, End, FileReport, LastLine, Line};
 use store::{Sql, Store, StoreError, p, sql};
 
-use crate::{both_engines, median, postgres};
+use crate::{both_engines, cost_the_same, median, postgres};
 
 fn record(number: i64) -> AuditRecord {
     AuditRecord {
@@ -272,7 +272,7 @@ async fn chain(store: &Store, length: i64) {
     assert_eq!(head(store).await.seq, length);
 }
 
-/// How long a record takes to be appended, at the median of many that were appended to both in turn.
+/// How long a record takes to be appended, at the median of many that are appended to both in turn.
 async fn appending(short: &Store, long: &Store) -> [Duration; 2] {
     let mut took = [Vec::new(), Vec::new()];
     for number in 0..200 {
@@ -288,12 +288,9 @@ async fn appending(short: &Store, long: &Store) -> [Duration; 2] {
 async fn a_record_costs_the_same(short: Store, long: Store) {
     chain(&short, 100).await;
     chain(&long, 10_000).await;
-    let [behind_few, behind_many] = appending(&short, &long).await;
-    assert!(
-        behind_many < behind_few.mul_f64(1.5),
-        "{behind_few:?} behind 100 records, {behind_many:?} behind 10,000"
-    );
-    assert_eq!(verify(&long, None).await, AuditReport { ok: true, checked: 10_200, first_broken: None });
+    cost_the_same(async || appending(&short, &long).await).await;
+    let verified = verify(&long, None).await;
+    assert!(verified.ok && verified.checked >= 10_200, "{verified:?}");
     short.close().await;
     long.close().await;
 }

@@ -176,6 +176,21 @@ async fn program_store(target: &Target) -> Store {
     Store::open(target, Settings::default(), NOON).await.unwrap()
 }
 
+/// Fails when the second of two costs half as much again as the first. Others are at work on the machine too: what costs the
+/// same shows it in one of some rounds, what grows with what is stored shows it in none.
+async fn cost_the_same(round: impl AsyncFn() -> [std::time::Duration; 2]) {
+    const ROUNDS: usize = 5;
+    let mut seen = Vec::new();
+    while seen.len() < ROUNDS {
+        let [first, second] = round().await;
+        if second < first.mul_f64(1.5) {
+            return;
+        }
+        seen.push([first, second]);
+    }
+    panic!("the second is dearer in each round: {seen:?}");
+}
+
 /// The one in the middle.
 fn median(mut took: Vec<std::time::Duration>) -> std::time::Duration {
     took.sort_unstable();
