@@ -106,6 +106,26 @@ pub struct Command {
     pub wall: Option<Duration>,
     /// What people should know about this command; never holds a secret value.
     pub notes: Vec<String>,
+    /// Values that are too large for the environment.
+    pub in_files: Vec<InFile>,
+}
+
+/// A value that fits in no variable: whoever starts the process writes it to a file that is private to the run, and names
+/// the file in these variables, unless they are set.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InFile {
+    pub variables: [String; 2],
+    pub text: String,
+}
+
+impl Debug for InFile {
+    /// Leaves out the value, as that of a variable.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFile")
+            .field("variables", &self.variables)
+            .field("text", &format_args!("{} bytes", self.text.len()))
+            .finish()
+    }
 }
 
 /// Shorter values are not redacted: they would blacken ordinary text.
@@ -125,6 +145,7 @@ impl Debug for Command {
             .field("grace", &self.grace)
             .field("wall", &self.wall)
             .field("notes", &self.notes)
+            .field("in_files", &self.in_files)
             .finish()
     }
 }
@@ -219,6 +240,11 @@ pub enum AdapterError {
     NoFile { path: PathBuf },
     #[error("enter the folder `{}`: it does not exist or is not a folder", .path.display())]
     NoFolder { path: PathBuf },
+    #[error(
+        "hand {variable} to a command on another machine: it has {bytes} bytes and does not fit the environment of a \
+         command (128 KiB)"
+    )]
+    DoesNotFit { variable: String, bytes: usize },
 }
 
 impl AdapterError {
@@ -232,6 +258,9 @@ impl AdapterError {
             AdapterError::NotExecutable { path } => Some(format!("chmod +x '{}'", path.display())),
             AdapterError::NoFile { .. } => Some("check the path of the command".to_owned()),
             AdapterError::NoFolder { path } => Some(format!("mkdir -p '{}'", path.display())),
+            AdapterError::DoesNotFit { .. } => {
+                Some("make it shorter, or let a step before write it to a file of the workspace".to_owned())
+            }
         }
     }
 }

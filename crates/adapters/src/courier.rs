@@ -18,6 +18,9 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use crate::http_call::wait;
 use crate::web;
 
+/// Once it is known what was answered, the rest of the answer is waited for no longer than this.
+const REST: Duration = Duration::from_secs(2);
+
 /// What is to be taken where.
 #[derive(Debug, Clone)]
 pub struct Parcel {
@@ -56,6 +59,7 @@ pub fn deliver(parcel: &Parcel, now: Moment) -> Result<Answered, Unanswered> {
     let config = web::settings()
         .timeout_global(Some(parcel.limit))
         .timeout_connect(Some(parcel.limit))
+        .timeout_recv_body(Some(REST))
         .proxy(None)
         .build();
     let resolver = Looked { reach: parcel.reach, inner: DefaultResolver::default() };

@@ -2,14 +2,15 @@
 //!
 //! Three layers, the later wins: what of the server's own environment is on the allow-list, what Bugle says about the
 //! run (each name also under its `PAPERCLIP_` alias), what the agent's configuration declares. Nothing is inherited, so
-//! a secret in the server's environment stays there. The keeper adds its mark `BUGLE_RUN` by itself.
+//! a secret in the server's environment stays there. The keeper adds its mark `BUGLE_RUN` by itself. What Bugle says and
+//! no variable can hold comes in a file, which a variable of the same name with `_FILE` at its end names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use serde_json::{Value, json};
 
-use crate::adapter::{SECRET_MIN, Setup};
+use crate::adapter::{InFile, SECRET_MIN, Setup};
 use crate::bindings::{self, Binding};
 use crate::settings::{REDACTED, Settings};
 
@@ -126,6 +127,10 @@ pub(crate) struct Environment {
     pub(crate) vars: BTreeMap<String, String>,
     pub(crate) secrets: Vec<String>,
     pub(crate) notes: Vec<String>,
+    /// What is too large for a variable.
+    pub(crate) in_files: Vec<InFile>,
+    /// What is too large, and nowhere: another machine has no file of ours. Names, with how many bytes each has.
+    pub(crate) left_out: Vec<(String, usize)>,
 }
 
 /// Puts the environment of one run together.
@@ -138,7 +143,7 @@ pub(crate) fn for_run(setup: &Setup<'_>, declared: &Declared) -> Environment {
     environment.vars.insert("AGENT_HOME".to_owned(), home(setup));
     for (name, value) in said_of_run(setup) {
         if value.contains('\0') || ALIAS.len() + name.len() + value.len() + 2 > LONGEST {
-            environment.notes.push(format!("{OURS}{name} is left out: {} bytes do not fit", value.len()));
+            environment.put_aside(name, value, setup.host.is_elsewhere);
             continue;
         }
         environment.say(name, value);
@@ -163,6 +168,20 @@ impl Environment {
     fn say(&mut self, name: &str, value: String) {
         self.vars.insert(format!("{OURS}{name}"), value.clone());
         self.vars.insert(format!("{ALIAS}{name}"), value);
+    }
+
+    /// Keeps something for a file that fits in no variable.
+    fn put_aside(&mut self, name: &str, text: String, is_elsewhere: bool) {
+        let (bytes, [ours, alias]) = (text.len(), [OURS, ALIAS].map(|prefix| format!("{prefix}{name}")));
+        let note = format!("{ours} is left out: {bytes} bytes do not fit");
+        if is_elsewhere {
+            self.notes.push(note);
+            self.left_out.push((ours, bytes));
+        } else {
+            let variables = [format!("{ours}_FILE"), format!("{alias}_FILE")];
+            self.notes.push(format!("{note}; {} names a file with them", variables[0]));
+            self.in_files.push(InFile { variables, text });
+        }
     }
 
     /// Sets a configured value; a name of ours also sets its alias, so that both never contradict each other.

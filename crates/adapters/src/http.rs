@@ -224,6 +224,7 @@ impl Adapter for Http {
             grace: config.grace,
             wall: config.limit.map(|limit| limit + AFTER_LIMIT),
             notes: environment.notes,
+            in_files: environment.in_files,
         })
     }
 

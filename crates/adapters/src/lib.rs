@@ -36,7 +36,9 @@ mod web;
 
 pub use account::Account;
 pub use acp::{ACP_RUN, acp_run, permission_answer};
-pub use adapter::{Adapter, AdapterError, Check, Command, Level, Problem, Reader, SECRET_MIN, Setup, Source};
+pub use adapter::{
+    Adapter, AdapterError, Check, Command, InFile, Level, Problem, Reader, SECRET_MIN, Setup, Source,
+};
 pub use bindings::{Binding, SecretRef, binding, check_env, check_strictly};
 pub use cli::folder_of;
 pub use courier::{Answered, Parcel, Unanswered, deliver, is_deliverable};

@@ -324,6 +324,7 @@ impl Adapter for OpenClaw {
             // A connection, the same again after pairing, the pairing itself, and the agent's first answer.
             wall: Some(waits + 6 * answers + AFTER_LIMIT),
             notes: environment.notes,
+            in_files: environment.in_files,
         })
     }
 

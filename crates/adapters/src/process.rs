@@ -1,7 +1,8 @@
 //! The plainest agent: any command. Its exit decides, its output is only output.
 //!
 //! Configuration: `command`, `args`, `cwd`, `env`, `timeoutSec` (0 = none), `graceSec`. No shell is put in between, and
-//! stdin is closed at once. What it is told about the run arrives in its environment, and it works in the run's workspace.
+//! stdin is closed at once. What it is told about the run arrives in its environment, or in files where that is too large,
+//! and it works in the run's workspace.
 
 use std::path::Path;
 use std::time::Duration;
@@ -67,6 +68,11 @@ impl Adapter for Process {
         let config = Config::read(setup.config)?;
         let cwd = settings::folder(cli::place(setup, config.cwd).as_deref(), setup.default_cwd)?;
         let environment = env::for_run(setup, &config.env);
+        // A command hears of its step in no other way.
+        let of_step = |it: &&(String, usize)| it.0.starts_with("BUGLE_NODE_");
+        if let Some((variable, bytes)) = environment.left_out.iter().find(of_step) {
+            return Err(AdapterError::DoesNotFit { variable: variable.clone(), bytes: *bytes });
+        }
         let path = environment.vars.get("PATH").map_or("", String::as_str);
         let program = executable::find_on(setup.host, config.command, path, &cwd)?;
         let mut argv = Vec::with_capacity(1 + config.args.len());
@@ -82,6 +88,7 @@ impl Adapter for Process {
             grace: config.grace,
             wall: config.wall,
             notes: environment.notes,
+            in_files: environment.in_files,
         })
     }
 

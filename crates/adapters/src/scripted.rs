@@ -155,6 +155,7 @@ impl Adapter for Scripted {
             grace: config.grace,
             wall: config.wall,
             notes: environment.notes,
+            in_files: environment.in_files,
         })
     }
 

@@ -6,6 +6,8 @@
 pub(crate) mod kinds;
 mod required;
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -58,6 +60,19 @@ pub(crate) async fn bytes_of(headers: &HeaderMap, body: Body, limit: usize) -> R
         }
         ApiError::bad_request("body_lost", "Request body ended early")
     })
+}
+
+/// As [`bytes_of`], of somebody whom nobody knows yet: who is slower than `patience` is let go.
+pub(crate) async fn bytes_within(
+    patience: Duration,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(patience, bytes_of(headers, body, limit)).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::body_too_slow(patience)),
+    }
 }
 
 /// An object while it is read.
@@ -364,12 +379,28 @@ fn kind_of(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use axum::response::IntoResponse;
 
     use super::*;
 
     fn fields(text: &str) -> Fields {
         Fields::read(text.as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        use futures_util::{StreamExt, stream};
+        let begun = || stream::iter([Ok::<&str, std::io::Error>("abc")]);
+        let (short, headers) = (Duration::from_millis(20), HeaderMap::new());
+        let stuck = Body::from_stream(begun().chain(stream::pending()));
+        let refused = bytes_within(short, &headers, stuck, 10).await.unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+        let patient = Duration::from_secs(30);
+        let whole = bytes_within(patient, &headers, Body::from_stream(begun()), 10).await.unwrap();
+        assert_eq!(&whole[..], b"abc");
+        let long = bytes_within(patient, &headers, Body::from_stream(begun()), 2).await.unwrap_err();
+        assert!(long.is_too_large());
     }
 
     #[test]

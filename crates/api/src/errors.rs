@@ -15,6 +15,7 @@ use engine::{EngineError, ProcessError};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::StoreError;
+use store::audit::BrokenLink;
 use utoipa::ToSchema;
 
 use crate::shape::execution_workspace::ExecutionWorkspace;
@@ -220,6 +221,13 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body is too large").hint(hint)
     }
 
+    /// The sender began a body and did not go on with it.
+    pub(crate) fn body_too_slow(after: Duration) -> ApiError {
+        let error = format!("Request body did not come within {} seconds", after.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", error)
+            .hint("nothing of it was taken; send it again, with the content-length that it has")
+    }
+
     /// What a trigger started is gone.
     pub(crate) fn automation_removed() -> ApiError {
         let words = "The automation was removed, and no other one has its name";
@@ -374,6 +382,17 @@ fn of_kind(kind: Kind, message: String) -> ApiError {
     }
 }
 
+/// What to do when the record of decisions is damaged.
+const MEND_THE_RECORD: &str = "see what is wrong: bugle audit verify; then stop the server, and put the last good backup in the place of its store";
+
+/// The audit chain is broken where it would have to hold.
+pub(crate) fn broken_record(link: &BrokenLink) -> ApiError {
+    let words = format!("The record of decisions is broken at number {}: {}", link.seq, link.why.meaning());
+    ApiError::conflict("audit_broken", words)
+        .hint(MEND_THE_RECORD)
+        .details(json!({ "seq": link.seq, "why": link.why.as_str() }))
+}
+
 /// What a person can do about a refusal.
 fn hint_of(refusal: &Refusal) -> Option<&'static str> {
     match refusal {
@@ -495,6 +514,12 @@ impl From<StoreError> for ApiError {
             StoreError::Backup { reason, hint, source } => {
                 tracing::warn!(%reason, ?source, "backup");
                 ApiError::unprocessable("backup_failed", format!("Backup failed: {reason}")).hint(hint)
+            }
+            StoreError::NoAuditHead => {
+                tracing::error!("the record of decisions has no head, so nothing can be decided");
+                let text = "The record of decisions has no head, so nothing can be decided";
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "audit_head_missing", text)
+                    .hint(MEND_THE_RECORD)
             }
             StoreError::Constraint { .. }
             | StoreError::Statement { .. }

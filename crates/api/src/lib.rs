@@ -39,7 +39,7 @@ pub use openapi::openapi;
 use crate::errors::ApiError;
 use crate::metrics::Metrics;
 use crate::routes::{
-    adapters, agents, companies, instance, llms, run_transcript, runs, runtime, transcript, wakes,
+    adapters, agents, cli_auth, companies, instance, llms, run_transcript, runs, runtime, transcript, wakes,
 };
 
 /// What the surface can be told.
@@ -181,11 +181,12 @@ fn ordinary() -> OpenApiRouter<ApiState> {
         .routes(routes!(transcript::events))
         .routes(routes!(transcript::log))
         .routes(routes!(run_transcript::show));
-    // The reference's command line reads the first two without the prefix (D20), its hiring skill the last three,
-    // monitoring systems the others.
+    // The reference's command line reads the first two without the prefix (D20) and shows the third to people, its
+    // hiring skill reads the last three, monitoring systems the others.
     let bare = OpenApiRouter::new()
         .routes(routes!(transcript::events))
         .routes(routes!(transcript::log))
+        .routes(routes!(cli_auth::page))
         .routes(routes!(instance::health))
         .routes(routes!(metrics::show))
         .routes(routes!(llms::kinds))

@@ -91,10 +91,15 @@ impl Asked {
         });
         match place {
             Some(place) => Ok(Some(place)),
-            None => Err(ApiError::bad_request("bad_cursor", "Cursor was not given by this server")
-                .hint("use the Bugle-Cursor header of the page before, or none for the first page")),
+            None => Err(bad_cursor()),
         }
     }
+}
+
+/// A cursor that is none of ours.
+pub(crate) fn bad_cursor() -> ApiError {
+    ApiError::bad_request("bad_cursor", "Cursor was not given by this server")
+        .hint("use the Bugle-Cursor header of the page before, or none for the first page")
 }
 
 /// The answer to a list: `rows` are one more than `limit` when there is a next page.

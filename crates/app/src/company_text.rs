@@ -100,6 +100,15 @@ fn shortened(error: &str) -> String {
 
 /// Writes a document.
 pub(crate) fn write(document: &Json, format: Format) -> Result<String, Failure> {
+    if format == Format::Toml {
+        let mut unsayable = Vec::new();
+        look_for_unsayable("", document, &mut unsayable);
+        if !unsayable.is_empty() {
+            let message = format!("TOML cannot say this: {}", shortened(&unsayable.join("\n")));
+            return Err(Failure::failed("company_file.unwritable", message)
+                .hint("write it as YAML, which can: bugle export --format yaml"));
+        }
+    }
     let written = match format {
         Format::Toml => toml::to_string_pretty(&tables_last(document))
             .map(|text| format!("{TOP}\n{text}"))
@@ -115,6 +124,28 @@ pub(crate) fn write(document: &Json, format: Format) -> Result<String, Failure> 
     })?;
     // Nothing else is cut or added: the end of the text may be the end of somebody's text.
     Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
+}
+
+/// Notes each value that TOML has no form for, with its place.
+fn look_for_unsayable(place: &str, value: &Json, found: &mut Vec<String>) {
+    match value {
+        Json::Null => found.push(format!("{place} is null")),
+        Json::Number(number) if number.as_u64().is_some_and(|number| i64::try_from(number).is_err()) => {
+            found.push(format!("{place} is {number}, and its largest whole number is {}", i64::MAX));
+        }
+        Json::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                look_for_unsayable(&format!("{place}[{at}]"), item, found);
+            }
+        }
+        Json::Object(fields) => {
+            for (key, item) in fields {
+                let dot = if place.is_empty() { "" } else { "." };
+                look_for_unsayable(&format!("{place}{dot}{key}"), item, found);
+            }
+        }
+        Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
 }
 
 /// A number that a document can hold.
@@ -418,7 +449,21 @@ mod tests {
 
     #[test]
     fn what_toml_cannot_say_is_said() {
-        let failure = write(&json!({"list": [null]}), Format::Toml).unwrap_err();
+        let document = json!({
+            "list": [1, null], "automations": [{"nodes": [{"output": {"schema": {"enum": ["a", null]}}}]}],
+            "agents": [{"metadata": {"n": 12_345_678_901_234_567_890_u64, "least": i64::MIN}}],
+        });
+        let failure = write(&document, Format::Toml).unwrap_err();
         assert_eq!(failure.code, "company_file.unwritable");
+        assert_eq!(
+            failure.message,
+            "TOML cannot say this: list[1] is null\nautomations[0].nodes[0].output.schema.enum[1] is null\n\
+             agents[0].metadata.n is 12345678901234567890, and its largest whole number is 9223372036854775807"
+        );
+        assert!(failure.hint.unwrap().contains("--format yaml"));
+        for format in [Format::Yaml, Format::Json] {
+            let text = write(&document, format).unwrap();
+            assert_eq!(read(&text, Some(format)).unwrap(), document, "{text}");
+        }
     }
 }

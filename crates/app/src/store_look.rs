@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use store::audit::{self, AuditHead, BrokenLink};
 use store::{Settings, Store, StoreError, Target};
 
 use crate::config::Config;
@@ -38,6 +39,23 @@ pub(crate) async fn look(config: &Config, is_running: bool) -> Finding {
         ),
         Err(error) => refusal(&target, &error),
     }
+}
+
+/// Whether the record of decisions ends where its head says; `None` where there is no store of this program's schema.
+/// For a store that no server of this folder uses.
+pub(crate) async fn ending(config: &Config) -> Option<Result<AuditHead, BrokenLink>> {
+    let target = target(config);
+    if matches!(&target, Target::Sqlite(file) if !has_content(file)) {
+        return None;
+    }
+    if version(&target).await.ok()? != known() {
+        return None;
+    }
+    let settings = Settings { readers: 1, pg_pool: 2, ..Settings::default() };
+    let store = Store::open_to_look(&target, settings).await.ok()?;
+    let ending = store.read(|tx| Box::pin(async move { audit::ending(tx).await })).await;
+    store.close().await;
+    ending.ok()
 }
 
 /// Says in words for people why the store cannot be used.

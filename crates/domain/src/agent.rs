@@ -38,6 +38,68 @@ impl AgentStatus {
             | AgentStatus::Error => !was_let_in,
         }
     }
+
+    /// What it takes that an agent of this status has the one that a change of it names.
+    pub fn turned(self, wanted: AgentStatus) -> Result<Turn, TurnRefused> {
+        if self == wanted {
+            return Ok(Turn::Stay);
+        }
+        if self == AgentStatus::Terminated {
+            return Err(TurnRefused::Terminated);
+        }
+        match wanted {
+            // Work makes it busy, and its end and its approval have routes of their own.
+            AgentStatus::Running
+            | AgentStatus::Error
+            | AgentStatus::PendingApproval
+            | AgentStatus::Terminated => Err(TurnRefused::NotSettable),
+            AgentStatus::Paused | AgentStatus::Active | AgentStatus::Idle
+                if self == AgentStatus::PendingApproval =>
+            {
+                Err(TurnRefused::NotLetIn)
+            }
+            AgentStatus::Paused => Ok(Turn::Pause),
+            AgentStatus::Active | AgentStatus::Idle => match self {
+                AgentStatus::Paused | AgentStatus::Error => Ok(Turn::Resume),
+                AgentStatus::Active
+                | AgentStatus::Idle
+                | AgentStatus::Running
+                | AgentStatus::PendingApproval
+                | AgentStatus::Terminated => Ok(Turn::Stay),
+            },
+        }
+    }
+}
+
+/// The switch that gives an agent the status that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It has it, as far as anybody can give it.
+    Stay,
+    Pause,
+    Resume,
+}
+
+/// Why an agent cannot be given a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnRefused {
+    /// Its work is over for good.
+    Terminated,
+    /// It waits for its approval.
+    NotLetIn,
+    /// Nobody sets that status.
+    NotSettable,
+}
+
+impl TurnRefused {
+    /// The text of the wire.
+    pub const fn text(self) -> &'static str {
+        match self {
+            TurnRefused::Terminated => "Terminated agents cannot be resumed",
+            TurnRefused::NotLetIn => "Pending approval agents cannot be activated directly",
+            TurnRefused::NotSettable => "cannot be set by a change of the agent",
+        }
+    }
 }
 
 words!(
@@ -152,6 +214,31 @@ mod tests {
             };
             assert_eq!(status.ends_when_rejected(false), never, "{status}");
             assert_eq!(status.ends_when_rejected(true), before, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_named_status_pauses_resumes_or_is_refused() {
+        use AgentStatus::{Active, Error, Idle, Paused, PendingApproval, Running, Terminated};
+        for (status, paused, active) in [
+            (Active, Ok(Turn::Pause), Ok(Turn::Stay)),
+            (Paused, Ok(Turn::Stay), Ok(Turn::Resume)),
+            (Idle, Ok(Turn::Pause), Ok(Turn::Stay)),
+            (Running, Ok(Turn::Pause), Ok(Turn::Stay)),
+            (Error, Ok(Turn::Pause), Ok(Turn::Resume)),
+            (PendingApproval, Err(TurnRefused::NotLetIn), Err(TurnRefused::NotLetIn)),
+            (Terminated, Err(TurnRefused::Terminated), Err(TurnRefused::Terminated)),
+        ] {
+            assert_eq!(status.turned(Paused), paused, "{status}");
+            assert_eq!((status.turned(Active), status.turned(Idle)), (active, active), "{status}");
+            for wanted in [Running, Error, PendingApproval, Terminated] {
+                let expected = match status {
+                    same if same == wanted => Ok(Turn::Stay),
+                    Terminated => Err(TurnRefused::Terminated),
+                    _ => Err(TurnRefused::NotSettable),
+                };
+                assert_eq!(status.turned(wanted), expected, "{status} to {wanted}");
+            }
         }
     }
 

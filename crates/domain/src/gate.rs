@@ -45,6 +45,10 @@ pub const fn answers(kind: GateKind, has_questions: bool) -> &'static [Answer] {
     }
 }
 
+/// What may be said to the request that comes with a budget's stop. To approve it would say that it was seen, and raise
+/// nothing: the amount is said on its incident.
+pub const ANSWERS_TO_STOP: &[Answer] = &[Answer::Reject];
+
 /// Why an answer does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -97,6 +101,7 @@ mod tests {
             let words: Vec<&str> = answers(kind, has_questions).iter().map(|it| it.as_str()).collect();
             assert_eq!(words.join(" "), expected, "{kind} {has_questions}");
         }
+        assert_eq!(ANSWERS_TO_STOP, [Answer::Reject]);
     }
 
     #[test]

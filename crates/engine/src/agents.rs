@@ -8,7 +8,9 @@ use adapters::Problem;
 use domain::access;
 use domain::access::guard::{self, RightsChange};
 use domain::access::reporting::{self, MAX_LEVELS, ManagerMissing};
-use domain::agent::{AgentStatus, HeartbeatPolicy, Role, issue_prefix, url_key};
+use domain::agent::{
+    AgentStatus, HeartbeatPolicy, PauseReason, Role, Turn, TurnRefused, issue_prefix, url_key,
+};
 use domain::budget::{Policy, Scope, ScopeKind};
 use domain::ids::{AgentId, CompanyId};
 use domain::instructions;
@@ -87,6 +89,8 @@ pub struct AgentPatch {
     pub replace_adapter_config: bool,
     pub runtime_config: Option<Json>,
     pub default_environment_id: Option<Option<String>>,
+    /// Pauses or resumes it, once all else is changed.
+    pub status: Option<AgentStatus>,
     /// The agent's monthly policy follows.
     pub budget_monthly_cents: Option<i64>,
     /// It is proven that a person asks: only then a budget is loosened (D19).
@@ -204,6 +208,33 @@ impl Engine {
         patch: AgentPatch,
         actor: &Actor,
     ) -> Result<Agent, EngineError> {
+        let wanted = patch.status;
+        let rest = AgentPatch { status: None, ..patch };
+        let changes_more = rest != AgentPatch { is_proven: rest.is_proven, ..AgentPatch::default() };
+        let found = if wanted.is_none() || changes_more {
+            self.change_agent(agent, AgentPatch { status: wanted, ..rest }, actor).await?
+        } else {
+            let found =
+                self.inner.read(agent.clone(), |tx, id| Box::pin(async move { agents::get(tx, &id).await }));
+            found.await?.ok_or(EngineError::NotFound("Agent"))?
+        };
+        let turn = match wanted {
+            None => Turn::Stay,
+            Some(wanted) => turn_of(&found, wanted)?,
+        };
+        match turn {
+            Turn::Stay => Ok(found),
+            Turn::Pause => self.pause_agent(agent, PauseReason::Manual, actor).await,
+            Turn::Resume => self.resume_agent(agent, actor).await,
+        }
+    }
+
+    async fn change_agent(
+        &self,
+        agent: &AgentId,
+        patch: AgentPatch,
+        actor: &Actor,
+    ) -> Result<Agent, EngineError> {
         self.inner.refuse_bare_secrets(ENV, patch.adapter_config.as_ref().and_then(bindings::env_of))?;
         let by = author_of(actor);
         let locks = Locks { agents: [agent.clone()].into(), ..Locks::default() };
@@ -211,7 +242,16 @@ impl Engine {
         let context = (agent.clone(), patch, (actor.clone(), self.inner.keyring.clone(), seed));
         let changed =
             self.inner.change_widely(&by, locks, context, |tx, mut scribe, locks, (id, patch, by)| {
-                Box::pin(async move { change(tx, &mut scribe, &locks, &id, &patch, &by).await })
+                Box::pin(async move {
+                    let (agent, policy, keys) = change(tx, &mut scribe, &locks, &id, &patch, &by).await?;
+                    // A way back is told as such.
+                    if !keys.is_empty() && patch.rolled_back.is_none() {
+                        let details = json!({ "name": agent.name, "changedKeys": keys });
+                        let about = ("agent", id.as_str());
+                        scribe.tell(tx, &agent.company_id, "agent.updated", about, details).await?;
+                    }
+                    Ok((agent, policy))
+                })
             });
         let (mut changed, policy) = changed.await?;
         if let Some(policy) = policy {
@@ -228,8 +268,23 @@ impl Engine {
     }
 }
 
+/// The switch for the status that a change names; where there is none, nothing else is changed either.
+fn turn_of(agent: &Agent, wanted: AgentStatus) -> Result<Turn, EngineError> {
+    agent.status.turned(wanted).map_err(|refused| match refused {
+        TurnRefused::Terminated | TurnRefused::NotLetIn => {
+            EngineError::Conflict { message: refused.text().to_owned(), details: None }
+        }
+        TurnRefused::NotSettable => EngineError::Invalid(vec![problem(
+            "status",
+            refused.text(),
+            "set paused, idle or active; an agent is let in with POST /api/agents/:id/approve and ended with \
+             POST /api/agents/:id/terminate",
+        )]),
+    })
+}
+
 /// Whoever changes an agent, as the activity names it.
-fn author_of(actor: &Actor) -> Author {
+pub(crate) fn author_of(actor: &Actor) -> Author {
     match (actor.kind, &actor.id) {
         (ActorKind::Agent, Some(id)) => Author::agent(&AgentId(id.clone()), None),
         (ActorKind::Agent, None) | (ActorKind::System, _) => Author::System { part: "agents" },
@@ -243,7 +298,7 @@ fn env_saved(agent: &Agent) -> Saved<'_> {
     Saved { owner: Owner::Agent(&agent.id), company: &agent.company_id, path: ENV, before: None, env }
 }
 
-/// Changes an agent behind its lock; gives back the policy that came of it, too.
+/// Changes an agent behind its lock; gives back the policy that came of it, too, and the names of what is different.
 pub(crate) async fn change(
     tx: &mut Tx<'_>,
     scribe: &mut Scribe,
@@ -251,9 +306,12 @@ pub(crate) async fn change(
     id: &AgentId,
     patch: &AgentPatch,
     (actor, keyring, seed): &(Actor, Keyring, Seed),
-) -> Result<(Agent, Option<Policy>), Again> {
+) -> Result<(Agent, Option<Policy>, Vec<&'static str>), Again> {
     let locked = locks.take(tx).await?;
     let before = locked.agents.get(id).cloned().ok_or(EngineError::NotFound("Agent"))?;
+    if let Some(wanted) = patch.status {
+        turn_of(&before, wanted)?;
+    }
     let mut agent = patched(before.clone(), patch, *seed);
     let problems = problems_of(&agent, patch.budget_monthly_cents);
     if !problems.is_empty() {
@@ -308,7 +366,14 @@ pub(crate) async fn change(
     let (id, now) = (agent.id.as_str(), scribe.now);
     let record = stops::record(&agent.company_id, actor, "agent.updated", id, &agent.name, now);
     audit::append(tx, record).await?;
-    Ok((agent, policy))
+    let keys = config_history::changed_keys(&before, &agent);
+    let more = [
+        ("icon", before.icon != agent.icon),
+        ("defaultEnvironmentId", before.default_environment_id != agent.default_environment_id),
+    ];
+    let more = more.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name);
+    let keys = keys.into_iter().chain(more).collect();
+    Ok((agent, policy, keys))
 }
 
 /// The agent that asks, as the rules of access know it now; `None` for others.
@@ -517,7 +582,7 @@ pub(crate) fn with_heartbeat_defaults(config: &Json) -> Json {
     config
 }
 
-fn check_draft(draft: &AgentDraft) -> Vec<Problem> {
+pub(crate) fn check_draft(draft: &AgentDraft) -> Vec<Problem> {
     check_agent(
         &draft.name,
         &draft.adapter_type,

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use domain::agent::{AgentStatus, HeartbeatPolicy, Role};
+use domain::gate::Answer;
 use domain::ids::{AgentId, CompanyId, IssueId};
 use domain::issue::notices::{self, Standing};
 use domain::issue::refusal::{Kind, Refusal};
@@ -19,10 +20,10 @@ use store::{StoreError, Tx, agents, audit, companies};
 
 use crate::activity::{Author, Scribe};
 use crate::agent_defaults::Seed;
-use crate::agents::drafted;
+use crate::agents::{check_draft, drafted};
 use crate::hiring::take_in;
 use crate::issues::{Again, Locks, Sheet, agent_in, agent_may_hire, guard, of_company, send, standing};
-use crate::{AgentDraft, Engine, EngineError, agent_defaults, gates, permissions, signals, stops};
+use crate::{AgentDraft, Engine, EngineError, agent_defaults, gates, permissions, signals, stops, verdicts};
 
 /// What may be asked for.
 pub const APPROVAL_KINDS: [&str; 4] =
@@ -55,6 +56,17 @@ pub enum ApprovalVerdict {
     Reject,
     /// Who asked is to ask better.
     RequestRevision,
+}
+
+impl ApprovalVerdict {
+    /// The same, as it is said to everything that waits for a person.
+    pub(crate) const fn answer(self) -> Answer {
+        match self {
+            ApprovalVerdict::Approve => Answer::Approve,
+            ApprovalVerdict::Reject => Answer::Reject,
+            ApprovalVerdict::RequestRevision => Answer::Rework,
+        }
+    }
 }
 
 impl Engine {
@@ -197,6 +209,9 @@ impl Engine {
                 if agent.is_some() && agent != before.requested_by_agent_id {
                     let words = "Only requesting agent can resubmit this approval";
                     return Err(EngineError::refused(Kind::Forbidden, words));
+                }
+                if let Some(payload) = &payload {
+                    check_hire(&before.kind, payload)?;
                 }
                 let asked = approvals::resubmit(tx, &id, payload.as_ref(), scribe.now).await?;
                 let asked = asked.ok_or_else(|| {
@@ -342,6 +357,7 @@ async fn ask(
             });
         }
     }
+    check_hire(&draft.kind, &draft.payload)?;
     let approval = Approval {
         id: scribe.id(),
         company_id: company.clone(),
@@ -363,6 +379,18 @@ async fn ask(
     }
     tell(tx, scribe, &approval, "approval.created").await?;
     Ok(approval)
+}
+
+/// Refuses to ask for a hire that nobody could approve. A request that names its agent describes none.
+fn check_hire(kind: &str, payload: &Json) -> Result<(), EngineError> {
+    if kind != "hire_agent" || payload["agentId"].is_string() {
+        return Ok(());
+    }
+    let mut problems = check_draft(&draft_of(payload));
+    for problem in &mut problems {
+        problem.path = format!("payload.{}", problem.path);
+    }
+    if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) }
 }
 
 /// Decides a request, with all that follows from it.
@@ -411,6 +439,8 @@ pub(crate) async fn decide(
         ApprovalVerdict::Approve | ApprovalVerdict::Reject | ApprovalVerdict::RequestRevision => None,
     };
     let user = scribe.by.user_id();
+    // What was decided about is the request as it was until now.
+    let kept = verdicts::of_approval(&before, verdict.answer(), note.as_deref());
     let decided = match verdict {
         ApprovalVerdict::Approve | ApprovalVerdict::Reject => {
             let verdict = Verdict { status: status.to_owned(), note, by_user: user };
@@ -436,8 +466,8 @@ pub(crate) async fn decide(
         take_in(tx, scribe, agent, "agent.created").await?;
     }
     tell(tx, scribe, &approval, action).await?;
-    let record =
-        stops::record(&approval.company_id, &scribe.by.actor(), action, id, &approval.kind, scribe.now);
+    let actor = scribe.by.actor();
+    let record = stops::record_with(&approval.company_id, &actor, action, id, &kept, scribe.now);
     audit::append(tx, record).await?;
     // Who waits in the middle of a run is not woken for another one.
     if verdict == ApprovalVerdict::Approve && !is_permission {

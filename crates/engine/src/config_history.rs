@@ -34,7 +34,7 @@ fn snapshot(agent: &Agent) -> Json {
 }
 
 /// The names of what differs between two agents. Compared before anything is redacted: a new secret is a change.
-fn changed_keys(before: &Agent, after: &Agent) -> Vec<&'static str> {
+pub(crate) fn changed_keys(before: &Agent, after: &Agent) -> Vec<&'static str> {
     let pairs = [
         ("name", before.name != after.name),
         ("role", before.role != after.role),

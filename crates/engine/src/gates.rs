@@ -2,21 +2,26 @@
 //!
 //! Gates of automations, permissions that agents ask for in the middle of a run, what they ask on issues, and all other
 //! approvals. Each is decided by the one function of its subject, which everybody else uses too; here is what is common to
-//! them: they are listed together, oldest first, and an answer names the hash of what its sender has seen.
+//! them: they are listed together, oldest first, and an answer names the hash of what its sender has seen. What an agent
+//! asks while it works at a step of an automation names that step.
 
 use domain::automation::definition::Decision;
 use domain::automation::gate::{GateStatus, bound};
-use domain::gate::{Answer, GateKind, Refused, answers, judge};
-use domain::ids::{CompanyId, GateId};
-use domain::issue::refusal::Kind;
+use domain::budget::IncidentStatus;
+use domain::budget::crossing::APPROVAL_TYPE;
+use domain::budget::resolution::Action;
+use domain::gate::{ANSWERS_TO_STOP, Answer, GateKind, Refused, answers, judge};
+use domain::ids::{CompanyId, GateId, RunId};
+use domain::issue::refusal::{Kind, Refusal};
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
 use store::approvals::{self, Approval};
+use store::budgets::incidents;
 use store::interactions::{self, Interaction};
 use store::{StoreError, Tx};
 
 use crate::activity::Author;
-use crate::automations::{GateDecision, GateView, MOST_GATES, views_of_pending};
+use crate::automations::{GateDecision, GateView, MOST_GATES, StepOf, step_of, views_of_pending};
 use crate::digest;
 use crate::{ApprovalVerdict, Engine, EngineError, Reply, permissions};
 
@@ -27,8 +32,10 @@ const PAGE: i64 = 500;
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnyGate {
     Node(Box<GateView>),
-    Permission(Box<Approval>),
-    Question(Box<Interaction>),
+    /// With the step that its agent works at, where it works at one.
+    Permission(Box<Approval>, Option<Box<StepOf>>),
+    /// The same.
+    Question(Box<Interaction>, Option<Box<StepOf>>),
     Approval(Box<Approval>),
 }
 
@@ -50,16 +57,47 @@ pub struct GateAnswer {
 impl AnyGate {
     fn of_approval(approval: Approval) -> AnyGate {
         match permissions::run_of(&approval) {
-            Some(_) => AnyGate::Permission(Box::new(approval)),
+            Some(_) => AnyGate::Permission(Box::new(approval), None),
             None => AnyGate::Approval(Box::new(approval)),
+        }
+    }
+
+    /// Looks up the step that whoever asks works at.
+    async fn placed(self, tx: &mut Tx<'_>) -> Result<AnyGate, StoreError> {
+        Ok(match self {
+            AnyGate::Permission(approval, None) => {
+                let step = place(tx, permissions::run_of(&approval)).await?;
+                AnyGate::Permission(approval, step)
+            }
+            AnyGate::Question(asked, None) => {
+                let step = place(tx, asked.source_run_id.clone()).await?;
+                AnyGate::Question(asked, step)
+            }
+            other @ (AnyGate::Node(_)
+            | AnyGate::Permission(_, Some(_))
+            | AnyGate::Question(_, Some(_))
+            | AnyGate::Approval(_)) => other,
+        })
+    }
+
+    /// It asks what is to become of what a budget stopped.
+    fn is_of_stop(&self) -> bool {
+        match self {
+            AnyGate::Approval(approval) => {
+                // Agents and people may ask for such a thing, too; theirs comes with no stop.
+                approval.kind == APPROVAL_TYPE
+                    && approval.requested_by_agent_id.is_none()
+                    && approval.requested_by_user_id.is_none()
+            }
+            AnyGate::Node(_) | AnyGate::Permission(..) | AnyGate::Question(..) => false,
         }
     }
 
     pub fn kind(&self) -> GateKind {
         match self {
             AnyGate::Node(_) => GateKind::Node,
-            AnyGate::Permission(_) => GateKind::Permission,
-            AnyGate::Question(_) => GateKind::Question,
+            AnyGate::Permission(..) => GateKind::Permission,
+            AnyGate::Question(..) => GateKind::Question,
             AnyGate::Approval(_) => GateKind::Approval,
         }
     }
@@ -67,24 +105,24 @@ impl AnyGate {
     pub fn id(&self) -> &str {
         match self {
             AnyGate::Node(view) => view.gate.id.as_str(),
-            AnyGate::Permission(approval) | AnyGate::Approval(approval) => &approval.id,
-            AnyGate::Question(asked) => &asked.id,
+            AnyGate::Permission(approval, _) | AnyGate::Approval(approval) => &approval.id,
+            AnyGate::Question(asked, _) => &asked.id,
         }
     }
 
     pub fn company(&self) -> &CompanyId {
         match self {
             AnyGate::Node(view) => &view.gate.company_id,
-            AnyGate::Permission(approval) | AnyGate::Approval(approval) => &approval.company_id,
-            AnyGate::Question(asked) => &asked.company_id,
+            AnyGate::Permission(approval, _) | AnyGate::Approval(approval) => &approval.company_id,
+            AnyGate::Question(asked, _) => &asked.company_id,
         }
     }
 
     pub fn asked_at(&self) -> Moment {
         match self {
             AnyGate::Node(view) => view.gate.asked_at,
-            AnyGate::Permission(approval) | AnyGate::Approval(approval) => approval.created_at,
-            AnyGate::Question(asked) => asked.created_at,
+            AnyGate::Permission(approval, _) | AnyGate::Approval(approval) => approval.created_at,
+            AnyGate::Question(asked, _) => asked.created_at,
         }
     }
 
@@ -92,20 +130,22 @@ impl AnyGate {
     pub fn hash(&self) -> String {
         match self {
             AnyGate::Node(view) => view.gate.hash.clone(),
-            AnyGate::Permission(approval) | AnyGate::Approval(approval) => hash_of_approval(approval),
-            AnyGate::Question(asked) => hash_of_question(asked),
+            AnyGate::Permission(approval, _) | AnyGate::Approval(approval) => hash_of_approval(approval),
+            AnyGate::Question(asked, _) => hash_of_question(asked),
         }
     }
 
     pub fn status(&self) -> GateStatus {
         match self {
             AnyGate::Node(view) => view.gate.status,
-            AnyGate::Permission(approval) | AnyGate::Approval(approval) => match approval.status.as_str() {
-                "pending" => GateStatus::Pending,
-                "cancelled" => GateStatus::Withdrawn,
-                _ => GateStatus::Decided,
-            },
-            AnyGate::Question(asked) => match asked.status.as_str() {
+            AnyGate::Permission(approval, _) | AnyGate::Approval(approval) => {
+                match approval.status.as_str() {
+                    "pending" => GateStatus::Pending,
+                    "cancelled" => GateStatus::Withdrawn,
+                    _ => GateStatus::Decided,
+                }
+            }
+            AnyGate::Question(asked, _) => match asked.status.as_str() {
                 "pending" => GateStatus::Pending,
                 "expired" => GateStatus::Expired,
                 "failed" => GateStatus::Withdrawn,
@@ -122,13 +162,15 @@ impl AnyGate {
                 Decision::Rework => Answer::Rework,
                 Decision::Cancel => Answer::Cancel,
             }),
-            AnyGate::Permission(approval) | AnyGate::Approval(approval) => match approval.status.as_str() {
-                "approved" => Some(Answer::Approve),
-                "rejected" => Some(Answer::Reject),
-                "revision_requested" => Some(Answer::Rework),
-                _ => None,
-            },
-            AnyGate::Question(asked) => match asked.status.as_str() {
+            AnyGate::Permission(approval, _) | AnyGate::Approval(approval) => {
+                match approval.status.as_str() {
+                    "approved" => Some(Answer::Approve),
+                    "rejected" => Some(Answer::Reject),
+                    "revision_requested" => Some(Answer::Rework),
+                    _ => None,
+                }
+            }
+            AnyGate::Question(asked, _) => match asked.status.as_str() {
                 "accepted" => Some(Answer::Approve),
                 "rejected" => Some(Answer::Reject),
                 "answered" => Some(Answer::Respond),
@@ -144,9 +186,17 @@ impl AnyGate {
                 let words = view.gate.decisions.as_array().into_iter().flatten().filter_map(Json::as_str);
                 words.filter_map(Answer::parse).collect()
             }
-            AnyGate::Permission(_) | AnyGate::Approval(_) => answers(self.kind(), false).to_vec(),
-            AnyGate::Question(asked) => answers(self.kind(), has_questions(asked)).to_vec(),
+            AnyGate::Approval(_) if self.is_of_stop() => ANSWERS_TO_STOP.to_vec(),
+            AnyGate::Permission(..) | AnyGate::Approval(_) => answers(self.kind(), false).to_vec(),
+            AnyGate::Question(asked, _) => answers(self.kind(), has_questions(asked)).to_vec(),
         }
+    }
+}
+
+async fn place(tx: &mut Tx<'_>, run: Option<RunId>) -> Result<Option<Box<StepOf>>, StoreError> {
+    match run {
+        Some(run) => Ok(step_of(tx, &run).await?.map(Box::new)),
+        None => Ok(None),
     }
 }
 
@@ -159,7 +209,7 @@ fn hash(id: &str, shown: &Json) -> String {
 }
 
 /// Covers what is asked as it is stored, also what nobody is shown of it: another secret in it is another request.
-fn hash_of_approval(approval: &Approval) -> String {
+pub(crate) fn hash_of_approval(approval: &Approval) -> String {
     let asked = json!({
         "type": approval.kind, "payload": approval.payload, "requestedByAgentId": approval.requested_by_agent_id,
         "requestedByUserId": approval.requested_by_user_id,
@@ -167,7 +217,7 @@ fn hash_of_approval(approval: &Approval) -> String {
     hash(&approval.id, &asked)
 }
 
-fn hash_of_question(asked: &Interaction) -> String {
+pub(crate) fn hash_of_question(asked: &Interaction) -> String {
     let shown = json!({
         "kind": asked.kind, "issueId": asked.issue_id, "title": asked.title, "summary": asked.summary,
         "payload": asked.payload,
@@ -179,6 +229,10 @@ fn refusal(refused: Refused, gate: &AnyGate) -> EngineError {
     let (kind, words) = match refused {
         Refused::AlreadyDecided => (Kind::Conflict, "The gate is decided already, or was taken back"),
         Refused::Stale => (Kind::Conflict, "What was shown is not what is asked now; look at the gate again"),
+        Refused::InvalidDecision if gate.is_of_stop() => (
+            Kind::Unprocessable,
+            "To approve this raises no budget: raise it on its incident, or reject this to keep it paused",
+        ),
         Refused::InvalidDecision => (Kind::Unprocessable, "That cannot be decided here"),
     };
     let details = json!({
@@ -199,22 +253,12 @@ pub(crate) fn judge_approval(
     seen: &str,
     verdict: ApprovalVerdict,
 ) -> Result<(), EngineError> {
-    let answer = match verdict {
-        ApprovalVerdict::Approve => Answer::Approve,
-        ApprovalVerdict::Reject => Answer::Reject,
-        ApprovalVerdict::RequestRevision => Answer::Rework,
-    };
-    judged(&AnyGate::of_approval(approval.clone()), seen, answer)
+    judged(&AnyGate::of_approval(approval.clone()), seen, verdict.answer())
 }
 
 /// The same for an answer to a question. The row of its issue is locked.
 pub(crate) fn judge_question(asked: &Interaction, seen: &str, reply: &Reply) -> Result<(), EngineError> {
-    let answer = match reply {
-        Reply::Accept { .. } => Answer::Approve,
-        Reply::Reject { .. } => Answer::Reject,
-        Reply::Respond { .. } => Answer::Respond,
-    };
-    judged(&AnyGate::Question(Box::new(asked.clone())), seen, answer)
+    judged(&AnyGate::Question(Box::new(asked.clone()), None), seen, reply.answer())
 }
 
 impl Engine {
@@ -244,10 +288,12 @@ impl Engine {
         let found = self.inner.read(id.to_owned(), |tx, id| {
             Box::pin(async move {
                 if let Some(approval) = approvals::get(tx, &id).await? {
-                    return Ok(Some(AnyGate::of_approval(approval)));
+                    return AnyGate::of_approval(approval).placed(tx).await.map(Some);
                 }
-                let asked = interactions::get(tx, &id).await?;
-                Ok(asked.map(|asked| AnyGate::Question(Box::new(asked))))
+                match interactions::get(tx, &id).await? {
+                    Some(asked) => AnyGate::Question(Box::new(asked), None).placed(tx).await.map(Some),
+                    None => Ok(None),
+                }
             })
         });
         found.await?.ok_or(EngineError::NotFound("Gate"))
@@ -265,7 +311,11 @@ impl Engine {
                 let ask = GateDecision { decision, hash, reason, targets };
                 self.decide_gate(&view.gate.id, ask, by).await?;
             }
-            AnyGate::Permission(approval) | AnyGate::Approval(approval) => {
+            AnyGate::Approval(approval) if gate.is_of_stop() => {
+                judged(&gate, &hash, answer)?;
+                self.keep_stopped(approval, &hash, reason, by).await?;
+            }
+            AnyGate::Permission(approval, _) | AnyGate::Approval(approval) => {
                 let verdict = match answer {
                     Answer::Approve => ApprovalVerdict::Approve,
                     Answer::Reject => ApprovalVerdict::Reject,
@@ -274,7 +324,7 @@ impl Engine {
                 };
                 self.decide_approval_seen(&approval.id, verdict, reason, seen, by).await?;
             }
-            AnyGate::Question(asked) => {
+            AnyGate::Question(asked, _) => {
                 let reply = match answer {
                     Answer::Approve => Reply::Accept { selected },
                     Answer::Reject => Reply::Reject { reason },
@@ -288,6 +338,36 @@ impl Engine {
             }
         }
         self.any_gate(id).await
+    }
+
+    /// What a budget stopped stays so: its incident is settled, and the request that came with it.
+    async fn keep_stopped(
+        &self,
+        approval: &Approval,
+        seen: &str,
+        reason: Option<String>,
+        by: &Author,
+    ) -> Result<(), EngineError> {
+        if !by.is_board() {
+            return Err(Refusal::BoardRequired.into());
+        }
+        let found = self.inner.read(approval.id.clone(), |tx, id| {
+            Box::pin(async move { incidents::of_approval(tx, &id).await })
+        });
+        let Some(incident) = found.await?.filter(|it| it.status == IncidentStatus::Open) else {
+            // Nothing is stopped any more: the request alone is left.
+            let (verdict, seen) = (ApprovalVerdict::Reject, Some(seen.to_owned()));
+            return self.decide_approval_seen(&approval.id, verdict, reason, seen, by).await.map(drop);
+        };
+        let (company, action) = (&approval.company_id, Action::KeepPaused);
+        match self.resolve_budget_incident(company, &incident.id, action, None, reason, by).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // Of two who decide at once the second hears what the first one said.
+                judged(&self.any_gate(&approval.id).await?, seen, Answer::Reject)?;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -308,7 +388,7 @@ async fn pending(
     }
     if wants(GateKind::Question) {
         let asked = interactions::waiting_after(tx, company, place, limit).await?;
-        found.extend(asked.into_iter().map(|asked| AnyGate::Question(Box::new(asked))));
+        found.extend(asked.into_iter().map(|asked| AnyGate::Question(Box::new(asked), None)));
     }
     if wants(GateKind::Permission) || wants(GateKind::Approval) {
         let mut wanted = Vec::new();
@@ -328,5 +408,9 @@ async fn pending(
     }
     found.sort_by(|one, other| (one.asked_at(), one.id()).cmp(&(other.asked_at(), other.id())));
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(found)
+    let mut placed = Vec::with_capacity(found.len());
+    for gate in found {
+        placed.push(gate.placed(tx).await?);
+    }
+    Ok(placed)
 }

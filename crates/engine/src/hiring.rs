@@ -43,15 +43,12 @@ impl Engine {
         by: &Author,
     ) -> Result<Agent, EngineError> {
         self.inner.refuse_bare_secrets(ENV, bindings::env_of(&draft.adapter_config))?;
-        let seed = agent_defaults::seed(&*self.inner.dice);
-        let agent = drafted(AgentId(self.new_id()), company, draft, self.now(), seed)?;
+        let agent = self.candidate(company, draft, true).await?;
         let taken = self.inner.change(by, Locks::default(), agent, |tx, mut scribe, _, agent| {
             Box::pin(async move {
                 let company = companies::get(tx, &agent.company_id).await?;
                 if company.ok_or(EngineError::NotFound("Company"))?.require_approval {
-                    let words = "Direct agent creation requires board approval. Use POST \
-                                 /api/companies/:companyId/agent-hires to create a pending hire approval.";
-                    return Err(EngineError::Conflict { message: words.to_owned(), details: None });
+                    return Err(decides_itself());
                 }
                 take_in(tx, &mut scribe, agent, "agent.created").await
             })
@@ -59,6 +56,36 @@ impl Engine {
         let agent = taken.await?;
         self.inner.timers.notify_one();
         Ok(agent)
+    }
+
+    /// The agent that a draft describes. Mistakes in it are told only where nothing else is in its way: that the company
+    /// decides itself (of a direct hire), or a manager that is not there.
+    async fn candidate(
+        &self,
+        company: &CompanyId,
+        draft: AgentDraft,
+        is_direct: bool,
+    ) -> Result<Agent, EngineError> {
+        let (manager, seed) = (draft.reports_to.clone(), agent_defaults::seed(&*self.inner.dice));
+        let mistakes = match drafted(AgentId(self.new_id()), company, draft, self.now(), seed) {
+            Ok(agent) => return Ok(agent),
+            Err(mistakes) => mistakes,
+        };
+        let found = self.inner.read((company.clone(), manager), |tx, (company, manager)| {
+            Box::pin(async move {
+                let company = companies::get(tx, &company).await?;
+                let is_missing = match &manager {
+                    Some(manager) => agents::get(tx, manager).await?.is_none(),
+                    None => false,
+                };
+                Ok((company, is_missing))
+            })
+        });
+        let (company, is_missing) = found.await?;
+        if company.ok_or(EngineError::NotFound("Company"))?.require_approval && is_direct {
+            return Err(decides_itself());
+        }
+        Err(if is_missing { EngineError::NotFound("Manager") } else { mistakes })
     }
 
     /// Takes an agent on as the company wants it: at once, or with a request that a person decides.
@@ -70,8 +97,7 @@ impl Engine {
         by: &Author,
     ) -> Result<(Agent, Option<Approval>), EngineError> {
         self.inner.refuse_bare_secrets(ENV, bindings::env_of(&draft.adapter_config))?;
-        let seed = agent_defaults::seed(&*self.inner.dice);
-        let agent = drafted(AgentId(self.new_id()), company, draft, self.now(), seed)?;
+        let agent = self.candidate(company, draft, false).await?;
         let hired =
             self.inner.change(by, Locks::default(), (agent, issues), |tx, mut scribe, _, (agent, issues)| {
                 Box::pin(async move { hire(tx, &mut scribe, agent, &issues).await })
@@ -218,6 +244,12 @@ impl Engine {
         let found = self.inner.read(id.clone(), |tx, id| Box::pin(async move { agents::get(tx, &id).await }));
         found.await?.ok_or(EngineError::NotFound("Agent"))
     }
+}
+
+fn decides_itself() -> EngineError {
+    let words = "Direct agent creation requires board approval. Use POST /api/companies/:companyId/agent-hires to \
+                 create a pending hire approval.";
+    EngineError::Conflict { message: words.to_owned(), details: None }
 }
 
 fn not_pending() -> EngineError {

@@ -2,7 +2,8 @@
 //!
 //! Items are opened and closed by whoever finds or settles them (recovery, budgets, silence). A run of an automation that
 //! failed, is blocked, or was paused and does not go on by itself is an item as long as it stands so, under the id of the
-//! run: nobody opens or closes it. Approvals, what agents ask on their issues, and gates of automations are shown beside
+//! run: nobody opens or closes it. One that was cancelled because nobody decided in time gets an item of its own, until
+//! somebody has it go on: who cancelled a run by hand knows of it. Approvals, what agents ask on their issues, and gates of automations are shown beside
 //! the items. Everything is bounded.
 
 use domain::automation::AutomationRunStatus;
@@ -11,7 +12,8 @@ use domain::moment::Moment;
 use domain::recovery::InboxKind;
 use serde_json::json;
 use store::approvals::{self, Approval};
-use store::automations::gates;
+use store::automations::gates::{self, GateRow};
+use store::automations::runs::AutomationRun;
 use store::automations::standing::{self, StandingRun};
 use store::inbox::{self, InboxItem};
 use store::interactions::{self, Interaction};
@@ -93,7 +95,8 @@ impl Engine {
         let resolved = self.inner.change(by, Locks::default(), id.to_owned(), |tx, mut scribe, _, id| {
             Box::pin(async move {
                 let found = item(tx, &id).await?.ok_or(EngineError::NotFound("Inbox item"))?;
-                let is_resolved = match found.kind == InboxKind::AutomationRun.as_str() {
+                let stands = found.kind == InboxKind::AutomationRun.as_str() && found.id == found.entity_id;
+                let is_resolved = match stands {
                     true => standing::put_aside(tx, &AutomationRunId::from(id.as_str()), scribe.now).await?,
                     false => inbox::resolve(tx, &id, DISMISSED, scribe.now).await?,
                 };
@@ -110,6 +113,33 @@ impl Engine {
             })
         });
         resolved.await
+    }
+}
+
+/// The cause of an item about a run that was cancelled because nobody decided in time.
+const EXPIRED: &str = "gate_expired";
+
+/// Such an item, under a new id.
+pub(crate) fn of_expired(run: &AutomationRun, automation: &str, gate: &GateRow, id: String) -> InboxItem {
+    InboxItem {
+        id,
+        company_id: run.company_id.clone(),
+        kind: InboxKind::AutomationRun.as_str().to_owned(),
+        entity_type: "automation_run".to_owned(),
+        entity_id: run.id.0.clone(),
+        cause: EXPIRED.to_owned(),
+        title: format!(
+            "{automation} #{} was cancelled: nobody decided at {} in time",
+            run.number, gate.node_id
+        ),
+        details: json!({
+            "automationId": run.automation_id, "automation": automation, "number": run.number,
+            "status": AutomationRunStatus::Cancelled, "nodeId": gate.node_id, "gateId": gate.id,
+        }),
+        owner_agent_id: None,
+        opened_at: gate.decided_at.unwrap_or(run.updated_at),
+        resolved_at: None,
+        resolution: None,
     }
 }
 

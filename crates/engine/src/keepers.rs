@@ -1,6 +1,9 @@
 //! Real processes: the engine's port, answered by keepers and their run folders.
 
 use std::collections::BTreeMap;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +66,56 @@ impl Keepers {
     fn folder(&self, id: &ProcessId) -> PathBuf {
         self.runs.join(id.run.as_str()).join(id.epoch.to_string())
     }
+
+    /// Where values lie that are too large for the environment of the process: beside its folder, and gone with it.
+    fn values(&self, id: &ProcessId) -> PathBuf {
+        self.runs.join(id.run.as_str()).join(format!("{}.values", id.epoch))
+    }
+
+    /// The environment of the process, with the names of the files that hold what fits in no variable.
+    fn env(
+        &self,
+        id: &ProcessId,
+        command: &adapters::Command,
+    ) -> Result<Vec<(String, String)>, ProcessError> {
+        let mut env = command.env.clone();
+        for value in &command.in_files {
+            let [name, _] = &value.variables;
+            let failed = |why: &dyn std::fmt::Display| {
+                ProcessError::Other(format!("cannot write the file of {name}: {why}"))
+            };
+            let path = written(&self.values(id), name, &value.text).map_err(|error| failed(&error))?;
+            let path = path.into_os_string().into_string().map_err(|_| failed(&"its path is not text"))?;
+            for variable in &value.variables {
+                if env.iter().all(|(set, _)| set != variable) {
+                    env.push((variable.clone(), path.clone()));
+                }
+            }
+        }
+        env.sort();
+        Ok(env)
+    }
+}
+
+/// Writes a file for nobody else, complete or not at all, and says where it lies.
+fn written(folder: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
+    let folder = std::path::absolute(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let (path, draft) = (folder.join(name), folder.join(format!(".{name}")));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(&draft, &path)?;
+    Ok(path)
+}
+
+/// Removes a folder, if it is there.
+fn removed(folder: &Path) -> Result<(), ProcessError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ProcessError::Other(format!("cannot remove {}: {error}", folder.display())))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -90,7 +143,7 @@ impl Processes for Keepers {
             censor_users: Vec::new(),
         };
         let sealed = Sealed {
-            env: command.env.clone(),
+            env: self.env(id, command)?,
             secrets: command.secrets.clone(),
             stdin: command.stdin.clone(),
         };
@@ -216,7 +269,7 @@ impl Processes for Keepers {
                     tracing::trace!(run = %id.run, ?released, "a keeper is still there");
                     std::thread::sleep(Duration::from_millis(2));
                 }
-                Ok(_) => return Ok(()),
+                Ok(_) => return removed(&self.values(id)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -326,6 +379,29 @@ impl From<KeeperError> for ProcessError {
                 }
                 ProcessError::Other(text)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_in_files_are_for_nobody_else_and_go_as_a_whole() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let values = folder.path().join("run/1.values");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for text in ["a longer one", "one"] {
+            let path = written(&values, "BUGLE_NODE_OBJECTIVE_FILE", text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!((mode(&path), mode(&values)), (0o600, 0o700));
+        }
+        assert_eq!(std::fs::read_dir(&values).unwrap().count(), 1, "no draft is left");
+        for _ in 0..2 {
+            removed(&values).unwrap();
+            assert!(!values.exists());
         }
     }
 }

@@ -65,6 +65,7 @@ mod transcript;
 mod tree;
 mod turns;
 mod unwritten;
+mod verdicts;
 mod wakes;
 mod watchdog;
 mod webhooks;
@@ -90,7 +91,7 @@ pub use agents::{AgentDraft, AgentPatch};
 pub use approvals::{APPROVAL_KINDS, ApprovalDraft, ApprovalVerdict, MOST_APPROVALS};
 pub use automations::{
     Admissions, Applied, Asked, AutomationView, Change, GateDecision, GateView, LaunchDraft,
-    MOST_AUTOMATIONS, MOST_GATES, MOST_RUNS, Preview, RunView as AutomationRunView,
+    MOST_AUTOMATIONS, MOST_GATES, MOST_RUNS, Preview, RunView as AutomationRunView, StepOf, StepWait,
     event_type as automation_event_type,
 };
 pub use budgets::{BudgetOverview, CostReport, IncidentSummary, PolicySummary, Shortage, WindowSpend};
@@ -132,7 +133,7 @@ pub use wakes::{Skipped, Woken};
 pub use watchdog::WatchdogVerdict;
 pub use webhooks::{
     Doorway, EndpointDraft, EndpointPatch, Incoming, Knock, MOST_DELIVERIES, MOST_ENDPOINTS, MOST_RECEIPTS,
-    MOST_TRIGGERS, MadeTrigger, OVERLAP as WEBHOOK_OVERLAP, Reception, TriggerDraft, TriggerPatch,
+    MOST_TRIGGERS, MadeTrigger, OVERLAP as WEBHOOK_OVERLAP, Received, Reception, TriggerDraft, TriggerPatch,
     TriggerView, WithSecret,
 };
 pub use workspaces::{ClosingReport, ExecutionWorkspacePatch, MOST_WORKSPACES};

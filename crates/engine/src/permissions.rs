@@ -44,15 +44,28 @@ pub(crate) fn run_of(approval: &Approval) -> Option<RunId> {
     (approval_id(&run, epoch, ask) == approval.id).then_some(run)
 }
 
+/// The permissions that a run asked people for, oldest first.
+async fn all_of(tx: &mut Tx<'_>, run: &Run) -> Result<Vec<Approval>, StoreError> {
+    const MOST: i64 = 1_000;
+    let Some(since) = run.started_at else { return Ok(Vec::new()) };
+    let mut asked = approvals::of_agent_since(tx, &run.company_id, &run.agent_id, since, MOST).await?;
+    asked.retain(|approval| run_of(approval).as_ref() == Some(&run.id));
+    Ok(asked)
+}
+
+/// Those that nobody has answered.
+pub(crate) async fn open_of(tx: &mut Tx<'_>, run: &Run) -> Result<Vec<Approval>, StoreError> {
+    let mut asked = all_of(tx, run).await?;
+    asked.retain(|approval| approval.status == "pending");
+    Ok(asked)
+}
+
 /// When a run asked people for permissions, and when each of them was answered or taken back.
 pub(crate) async fn asked_by(
     tx: &mut Tx<'_>,
     run: &Run,
 ) -> Result<Vec<(Moment, Option<Moment>)>, StoreError> {
-    const MOST: i64 = 1_000;
-    let Some(since) = run.started_at else { return Ok(Vec::new()) };
-    let asked = approvals::of_agent_since(tx, &run.company_id, &run.agent_id, since, MOST).await?;
-    let own = asked.into_iter().filter(|approval| run_of(approval).as_ref() == Some(&run.id));
+    let own = all_of(tx, run).await?.into_iter();
     let answered = |approval: &Approval| match approval.status.as_str() {
         "pending" | "revision_requested" => None,
         _ => Some(approval.decided_at.unwrap_or(approval.updated_at)),

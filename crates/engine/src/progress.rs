@@ -427,13 +427,18 @@ impl Tail {
         }
     }
 
+    /// There was more than is kept.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut || self.bytes.len() > EXCERPT
+    }
+
     /// The text, beginning at a whole character; `None` when there was no output.
     pub(crate) fn text(&self) -> Option<String> {
         if self.bytes.is_empty() {
             return None;
         }
         let mut from = self.bytes.len().saturating_sub(EXCERPT);
-        let cut = self.cut || from > 0;
+        let cut = self.is_cut();
         while cut && from < self.bytes.len() && self.bytes[from] & 0xc0 == 0x80 {
             from += 1;
         }
@@ -538,8 +543,13 @@ mod tests {
     fn a_tail_keeps_the_end_and_begins_at_a_whole_character() {
         let mut tail = Tail::default();
         assert_eq!(tail.text(), None);
-        for _ in 0..EXCERPT {
+        for _ in 0..EXCERPT / 2 {
             tail.push("ä".as_bytes());
+        }
+        assert!(!tail.is_cut(), "all of it is there");
+        for _ in 0..EXCERPT / 2 {
+            tail.push("ä".as_bytes());
+            assert!(tail.is_cut());
         }
         tail.push(b"x\0y");
         let text = tail.text().expect("there was output");

@@ -15,13 +15,14 @@ use domain::recovery::looks;
 use domain::run::RunStatus;
 use domain::schedule;
 use domain::wake::{Actor, WakeStatus};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use store::agents::Agent;
 use store::audit::{self, AuditRecord};
 use store::runs::Run;
 use store::{StoreError, Tx, agents, inbox, keys, leases, locks, runs, wakes};
 
-use crate::activity::{Author, Scribe};
+use crate::activity::Scribe;
+use crate::agents::author_of;
 use crate::run_task::Handle;
 use crate::{Engine, EngineError, Inner, automations, orders, signals};
 
@@ -121,10 +122,11 @@ impl Engine {
 
     /// Resumes a paused agent; what was held starts as slots allow.
     pub async fn resume_agent(&self, agent: &AgentId, actor: &Actor) -> Result<Agent, EngineError> {
-        let now = self.now();
+        let scribe = self.inner.scribe(&author_of(actor));
+        let now = scribe.now;
         let resumed = self
             .inner
-            .write_unless((agent.clone(), actor.clone()), move |tx, (id, actor)| {
+            .write_unless((agent.clone(), actor.clone(), scribe), move |tx, (id, actor, mut scribe)| {
                 Box::pin(async move {
                     let mut agent = agents::lock(tx, &id).await?.ok_or(EngineError::NotFound("Agent"))?;
                     match agent.status {
@@ -156,6 +158,7 @@ impl Engine {
                         record(&agent.company_id, &actor, "agent.resumed", id.as_str(), "", now),
                     )
                     .await?;
+                    tell(tx, &mut scribe, &agent, "agent.resumed").await?;
                     Ok(agent)
                 })
             })
@@ -256,14 +259,24 @@ async fn stop_work(
         keys::revoke_all_of_agent(tx, &id, now).await?;
     }
     tell_status(tx, agent, now).await?;
-    let action = match stop {
+    let record = record(&agent.company_id, actor, action_of(stop), id.as_str(), stop.message(), now);
+    audit::append(tx, record).await?;
+    Ok(report)
+}
+
+/// What a stop of an agent's work is called on record.
+const fn action_of(stop: Stop) -> &'static str {
+    match stop {
         Stop::PauseAgent => "agent.paused",
         Stop::TerminateAgent => "agent.terminated",
         Stop::CancelWork | Stop::CancelRun => "agent.work_cancelled",
-    };
-    let record = record(&agent.company_id, actor, action, id.as_str(), stop.message(), now);
-    audit::append(tx, record).await?;
-    Ok(report)
+    }
+}
+
+/// Tells that somebody turned an agent's switch.
+async fn tell(tx: &mut Tx<'_>, scribe: &mut Scribe, agent: &Agent, action: &str) -> Result<(), StoreError> {
+    let details = json!({ "name": agent.name, "status": agent.status, "pauseReason": agent.pause_reason });
+    scribe.tell(tx, &agent.company_id, action, ("agent", agent.id.as_str()), details).await
 }
 
 /// A stop of everything looks this often for runs that came to it meanwhile.
@@ -278,14 +291,16 @@ impl Inner {
         actor: &Actor,
         change: impl Fn(&mut Agent) -> Result<(), &'static str> + Send + Sync + Clone + 'static,
     ) -> Result<(Agent, StopReport), EngineError> {
-        let scribe = self.scribe(&Author::System { part: "stops" });
-        let context = (agent.clone(), actor.clone(), change, scribe);
+        let context = (agent.clone(), actor.clone(), change, self.scribe(&author_of(actor)));
         let (agent, report) = self
             .write_unless(context, move |tx, (id, actor, change, mut scribe)| {
                 Box::pin(async move {
                     let mut agent = agents::lock(tx, &id).await?.ok_or(EngineError::NotFound("Agent"))?;
                     change(&mut agent).map_err(conflict)?;
                     let report = stop_work(tx, &mut agent, stop, &actor, &mut scribe).await?;
+                    if matches!(stop, Stop::PauseAgent | Stop::TerminateAgent) {
+                        tell(tx, &mut scribe, &agent, action_of(stop)).await?;
+                    }
                     Ok((agent, report))
                 })
             })
@@ -412,6 +427,18 @@ pub(crate) async fn withdraw(
         ..run.clone()
     };
     signals::run_status(tx, &ended, now).await
+}
+
+/// A record for the audit chain with more than words.
+pub(crate) fn record_with(
+    company: &domain::ids::CompanyId,
+    actor: &Actor,
+    action: &str,
+    subject: &str,
+    details: &Json,
+    now: Moment,
+) -> AuditRecord {
+    AuditRecord { details_json: details.to_string(), ..record(company, actor, action, subject, "", now) }
 }
 
 /// A record for the audit chain.

@@ -27,6 +27,7 @@ pub(crate) fn is_refusal(error: &StoreError) -> bool {
         | StoreError::ForeignAwait
         | StoreError::Withdrawn
         | StoreError::Panicked { .. }
+        | StoreError::NoAuditHead
         | StoreError::TooManyEvents => true,
         StoreError::Busy { .. }
         | StoreError::Closed

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use domain::ids::{AgentId, CompanyId, RunId, WakeId};
 use domain::run::RunStatus;
 use domain::wake::{Refusal, SkipReason, WakeRequest};
+use serde_json::json;
 use store::agents::Agent;
 use store::runs::Run;
 use store::wakes::Wake;
 use store::{BoxFuture, StoreError, Tx};
 
+use crate::agents::author_of;
 use crate::claims::Claimant;
 use crate::intake::{self, Admission, Chain, Fate};
 use crate::run_task::{self, Entry};
@@ -156,11 +158,18 @@ impl Inner {
         agent: &AgentId,
         request: WakeRequest,
     ) -> Result<Woken, EngineError> {
+        let scribe = self.scribe(&author_of(&request.actor));
         let admitted = self
-            .at_door((agent.clone(), request), |tx, (id, request), admission| {
+            .at_door((agent.clone(), request, scribe), |tx, (id, request, mut scribe), admission| {
                 Box::pin(async move {
                     let Some(agent) = intake::lock_agent(tx, &id).await? else { return Ok(None) };
                     let fate = intake::admit(tx, &agent, &request, &admission).await?;
+                    // An answer that is repeated was told of when it was given.
+                    if let Fate::Queued { run, .. } | Fate::Merged { run } = &fate {
+                        let (company, about) = (&agent.company_id, ("heartbeat_run", run.id.as_str()));
+                        let details = json!({ "agentId": agent.id });
+                        scribe.tell(tx, company, "heartbeat.invoked", about, details).await?;
+                    }
                     Ok(Some(Admitted { agent, fate }))
                 })
             })

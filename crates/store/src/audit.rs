@@ -73,11 +73,26 @@ pub enum Break {
     BeyondHead,
     /// The record is not the one of the exported head.
     NotAsExported,
-    /// What should be a record cannot be read; only in files that were exported.
+    /// What should be a record, or a line of a file, cannot be read.
     Unreadable,
+    /// A row stands before the first record, where there can be none.
+    BeforeFirst,
+    /// The chain has no head that can be read: nobody knows where it ends, and nothing can be recorded.
+    NoHead,
 }
 
 impl Break {
+    pub const ALL: [Break; 8] = [
+        Break::Missing,
+        Break::Changed,
+        Break::Truncated,
+        Break::BeyondHead,
+        Break::NotAsExported,
+        Break::Unreadable,
+        Break::BeforeFirst,
+        Break::NoHead,
+    ];
+
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -87,6 +102,28 @@ impl Break {
             Break::BeyondHead => "beyond_head",
             Break::NotAsExported => "not_as_exported",
             Break::Unreadable => "unreadable",
+            Break::BeforeFirst => "before_first",
+            Break::NoHead => "no_head",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Break> {
+        Break::ALL.into_iter().find(|it| it.as_str() == word)
+    }
+
+    /// What it means, for people.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Break::Missing => "a decision of this number should be there and is not",
+            Break::Changed => "the decision is not the one that was recorded",
+            Break::Truncated => "decisions after this one were removed",
+            Break::BeyondHead => "decisions were added past the head",
+            Break::NotAsExported => "the decision is not the one of the head that was kept",
+            Break::Unreadable => "what should be this decision cannot be read",
+            Break::BeforeFirst => "a row stands before the first decision, where there can be none",
+            Break::NoHead => {
+                "the record has no head, so nobody knows where it ends and nothing can be decided"
+            }
         }
     }
 }
@@ -128,10 +165,37 @@ pub async fn append(tx: &mut Tx<'_>, record: AuditRecord) -> Result<(), StoreErr
 
 /// Returns the head of the chain, to be exported.
 pub async fn head(tx: &mut Tx<'_>) -> Result<AuditHead, StoreError> {
-    let row =
-        tx.one_as::<(i64, String)>(sql!("SELECT seq, hash FROM audit_head WHERE one = 1"), p![]).await?;
-    let (seq, hash) = row.unwrap_or_else(|| (0, GENESIS.to_owned()));
-    Ok(AuditHead { seq, hash })
+    stored_head(tx).await?.ok_or(StoreError::NoAuditHead)
+}
+
+/// The head, if there is one that can be read.
+async fn stored_head(tx: &mut Tx<'_>) -> Result<Option<AuditHead>, StoreError> {
+    let select = sql!("SELECT seq, hash FROM audit_head WHERE one = 1");
+    let found = tx.rows_if_readable::<(i64, String)>(select, p![]).await?.unwrap_or_default();
+    Ok(found.into_iter().next().map(|(seq, hash)| AuditHead { seq, hash }))
+}
+
+/// Compares the head of the chain with its last record, and nothing before it; returns the head, or where the two part.
+pub async fn ending(tx: &mut Tx<'_>) -> Result<Result<AuditHead, BrokenLink>, StoreError> {
+    let select = sql!("SELECT seq, hash FROM audit WHERE seq > 0 ORDER BY seq DESC LIMIT 1");
+    let last = tx.rows_if_readable::<(i64, String)>(select, p![]).await?;
+    let broken = |seq, why| Ok(Err(BrokenLink { seq, why }));
+    let Some(head) = stored_head(tx).await? else {
+        let last = last.unwrap_or_default().into_iter().next();
+        return broken(last.map_or(1, |(seq, _)| seq.saturating_add(1)), Break::NoHead);
+    };
+    let Some(last) = last else { return broken(head.seq, Break::Unreadable) };
+    let (seq, hash) = last.into_iter().next().unwrap_or_else(|| (0, GENESIS.to_owned()));
+    if head.seq > seq {
+        return broken(seq + 1, Break::Truncated);
+    }
+    if head.seq < seq {
+        return broken(head.seq + 1, Break::BeyondHead);
+    }
+    if head.hash != hash {
+        return broken(seq, Break::Changed);
+    }
+    Ok(Ok(head))
 }
 
 /// Returns up to `limit` records behind `after`, oldest first.
@@ -143,10 +207,58 @@ pub async fn page(tx: &mut Tx<'_>, after: i64, limit: i64) -> Result<Vec<StoredA
     tx.rows_as(select, p![after, limit]).await
 }
 
+/// Records one behind the other, as far as they can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readable {
+    pub records: Vec<StoredAudit>,
+    /// What comes behind them cannot be read.
+    pub is_cut: bool,
+}
+
+/// [`page`] for who looks for damage: the records before the first that cannot be read.
+pub async fn readable(tx: &mut Tx<'_>, after: i64, limit: i64) -> Result<Readable, StoreError> {
+    if let Some(records) = if_readable(tx, after, limit).await? {
+        return Ok(Readable { records, is_cut: false });
+    }
+    // One of them cannot be read. One by one, up to it.
+    let (mut records, mut place): (Vec<StoredAudit>, i64) = (Vec::new(), after);
+    for _ in 0..limit {
+        let Some(one) = if_readable(tx, place, 1).await? else {
+            return Ok(Readable { records, is_cut: true });
+        };
+        let Some(record) = one.into_iter().next() else { break };
+        place = record.seq;
+        records.push(record);
+    }
+    Ok(Readable { records, is_cut: false })
+}
+
+async fn if_readable(
+    tx: &mut Tx<'_>,
+    after: i64,
+    limit: i64,
+) -> Result<Option<Vec<StoredAudit>>, StoreError> {
+    let select = sql!(
+        "SELECT seq, at, company_id, actor, action, subject, details, hash FROM audit \
+         WHERE seq > $1 ORDER BY seq LIMIT $2"
+    );
+    tx.rows_if_readable(select, p![after, limit]).await
+}
+
+/// The number of a row that no walk from the first record on would come by. One without a number that can be read counts
+/// as 0.
+async fn stray(tx: &mut Tx<'_>) -> Result<Option<i64>, StoreError> {
+    // SQLite takes rows without a number.
+    let select = sql!("SELECT seq FROM audit WHERE seq < 1 OR seq IS NULL ORDER BY seq LIMIT 1");
+    let found = tx.rows_if_readable::<(Option<i64>,)>(select, p![]).await?;
+    let found = found.unwrap_or_else(|| vec![(None,)]);
+    Ok(found.into_iter().next().map(|(seq,)| seq.unwrap_or(0)))
+}
+
 /// Walks the whole chain, a page at a time, and compares it with its head and with one that was `exported` before.
 pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<AuditReport, StoreError> {
     const PAGE: i64 = 1000;
-    let stored = head(tx).await?;
+    let stored = stored_head(tx).await?;
     let mut walk = Walk::from_the_start();
     let broken =
         |checked, seq, why| AuditReport { ok: false, checked, first_broken: Some(BrokenLink { seq, why }) };
@@ -156,9 +268,12 @@ pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<Aud
     {
         return Ok(broken(0, 0, Break::NotAsExported));
     }
+    if let Some(seq) = stray(tx).await? {
+        return Ok(broken(0, seq, Break::BeforeFirst));
+    }
     loop {
-        let records = page(tx, walk.seq, PAGE).await?;
-        if records.is_empty() {
+        let Readable { records, is_cut } = readable(tx, walk.seq, PAGE).await?;
+        if records.is_empty() && !is_cut {
             break;
         }
         for record in records {
@@ -169,16 +284,20 @@ pub async fn verify(tx: &mut Tx<'_>, exported: Option<&AuditHead>) -> Result<Aud
             if exported.is_some_and(|exported| exported.seq == record.seq && exported.hash != record.hash) {
                 return Ok(broken(last, record.seq, Break::NotAsExported));
             }
-            if record.seq > stored.seq {
+            if stored.as_ref().is_some_and(|stored| record.seq > stored.seq) {
                 return Ok(broken(last, record.seq, Break::BeyondHead));
             }
         }
+        if is_cut {
+            return Ok(broken(walk.seq, walk.seq + 1, Break::Unreadable));
+        }
     }
     let Walk { seq: last, hash } = walk;
-    if stored.seq > last || exported.is_some_and(|exported| exported.seq > last) {
+    if stored.as_ref().into_iter().chain(exported).any(|head| head.seq > last) {
         return Ok(broken(last, last + 1, Break::Truncated));
     }
-    if stored.hash != hash {
+    let Some(stored) = stored else { return Ok(broken(last, last + 1, Break::NoHead)) };
+    if stored.seq != last || stored.hash != hash {
         return Ok(broken(last, last, Break::Changed));
     }
     Ok(AuditReport { ok: true, checked: last, first_broken: None })
@@ -196,39 +315,62 @@ pub struct Span {
 
 /// Returns the part from the first record that was made at `since` or later to the last one made at `until` or before, in
 /// microseconds. Clocks of several servers may differ: what lies between the two belongs to it, whatever its time.
-pub async fn span(tx: &mut Tx<'_>, since: Option<i64>, until: Option<i64>) -> Result<Span, StoreError> {
-    let head = head(tx).await?;
+///
+/// `Err`: where a part has an end, or what comes before it, is not known, because the chain is broken there.
+pub async fn span(
+    tx: &mut Tx<'_>,
+    since: Option<i64>,
+    until: Option<i64>,
+) -> Result<Result<Span, BrokenLink>, StoreError> {
+    let end = match ending(tx).await? {
+        Ok(head) => head.seq,
+        // What comes before it can be had.
+        Err(BrokenLink { why: Break::Unreadable, .. }) => head(tx).await?.seq,
+        Err(link) => return Ok(Err(link)),
+    };
+    let unreadable = |seq| Ok(Err(BrokenLink { seq, why: Break::Unreadable }));
     let first = match since {
         None => Some(1),
-        Some(since) => tx
-            .one_as::<(Option<i64>,)>(sql!("SELECT MIN(seq) FROM audit WHERE at >= $1"), p![since])
-            .await?
-            .and_then(|(seq,)| seq),
+        Some(since) => {
+            let select = sql!("SELECT MIN(seq) FROM audit WHERE at >= $1 AND seq >= 1 AND seq <= $2");
+            match tx.rows_if_readable::<(Option<i64>,)>(select, p![since, end]).await? {
+                Some(found) => found.into_iter().next().and_then(|(seq,)| seq),
+                None => return unreadable(1),
+            }
+        }
     };
     let last = match until {
-        None => Some(head.seq),
-        Some(until) => tx
-            .one_as::<(Option<i64>,)>(sql!("SELECT MAX(seq) FROM audit WHERE at <= $1"), p![until])
-            .await?
-            .and_then(|(seq,)| seq),
+        None => Some(end),
+        Some(until) => {
+            let select = sql!("SELECT MAX(seq) FROM audit WHERE at <= $1 AND seq >= 1 AND seq <= $2");
+            match tx.rows_if_readable::<(Option<i64>,)>(select, p![until, end]).await? {
+                Some(found) => found.into_iter().next().and_then(|(seq,)| seq),
+                None => return unreadable(end),
+            }
+        }
     };
-    let behind = first.map_or(head.seq, |first| first - 1);
-    let hash = tx
-        .one_as::<(String,)>(sql!("SELECT hash FROM audit WHERE seq = $1"), p![behind])
-        .await?
-        .map_or_else(|| GENESIS.to_owned(), |(hash,)| hash);
-    Ok(Span { behind, previous: hash, last: last.unwrap_or(behind).max(behind) })
+    let behind = first.map_or(end, |first| first - 1);
+    let previous = if behind == 0 {
+        GENESIS.to_owned()
+    } else {
+        let select = sql!("SELECT hash FROM audit WHERE seq = $1");
+        match tx.rows_if_readable::<(String,)>(select, p![behind]).await? {
+            None => return unreadable(behind),
+            Some(found) => match found.into_iter().next() {
+                Some((hash,)) => hash,
+                None => return Ok(Err(BrokenLink { seq: behind, why: Break::Missing })),
+            },
+        }
+    };
+    Ok(Ok(Span { behind, previous, last: last.unwrap_or(behind).max(behind) }))
 }
 
 /// Writes records at the end of the chain; called once, at the end of a transaction.
 pub(crate) async fn write(tx: &mut Tx<'_>, records: Vec<AuditRecord>) -> Result<(), StoreError> {
     let select = sql!("SELECT seq, hash FROM audit_head WHERE one = 1 /*+for_update*/");
-    let Some((mut seq, mut hash)) = tx.one_as::<(i64, String)>(select, p![]).await? else {
-        return Err(StoreError::Row {
-            statement: select.source(),
-            column: 0,
-            reason: "the head of the audit chain is missing".into(),
-        });
+    let found = tx.rows_if_readable::<(i64, String)>(select, p![]).await?.unwrap_or_default();
+    let Some((mut seq, mut hash)) = found.into_iter().next() else {
+        return Err(StoreError::NoAuditHead);
     };
     for record in records {
         seq += 1;

@@ -47,6 +47,29 @@ pub struct End {
     pub hash: String,
 }
 
+/// The last line of a part that could not be written to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoppedLine {
+    pub stopped: Stopped,
+}
+
+/// Where it stopped, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stopped {
+    /// The number of the record that could not be written.
+    pub seq: i64,
+    /// A word of [`Break`].
+    pub why: String,
+}
+
+impl From<BrokenLink> for StoppedLine {
+    fn from(link: BrokenLink) -> StoppedLine {
+        StoppedLine { stopped: Stopped { seq: link.seq, why: link.why.as_str().to_owned() } }
+    }
+}
+
 impl Line {
     /// The line of a record.
     pub fn of(record: StoredAudit, previous: String) -> Line {
@@ -135,6 +158,10 @@ impl Reading<'_> {
         }
         if let Ok(LastLine { end }) = serde_json::from_str(line) {
             return self.finish(end);
+        }
+        if let Ok(StoppedLine { stopped }) = serde_json::from_str(line) {
+            let seq = self.walk.as_ref().map_or(stopped.seq, |walk| walk.seq + 1);
+            return Err(BrokenLink { seq, why: Break::parse(&stopped.why).unwrap_or(Break::Unreadable) });
         }
         let Ok(line) = serde_json::from_str::<Line>(line) else {
             return Err(BrokenLink { seq: self.next(), why: Break::Unreadable });

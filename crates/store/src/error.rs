@@ -53,6 +53,11 @@ pub enum StoreError {
     /// A transaction appends at most [`crate::events::MOST_PER_TRANSACTION`] events.
     #[error("too many events in one transaction")]
     TooManyEvents,
+    /// The audit chain has no head that can be read: nothing can be recorded, so nothing is decided. Nothing was done.
+    #[error(
+        "the record of decisions has no head, so nothing can be decided; see `bugle audit verify`, and restore a backup"
+    )]
+    NoAuditHead,
     /// The store was written by a newer program.
     #[error("store is at version {have}, this program knows versions up to {know}; use a newer program")]
     NewerStore { have: i64, know: i64 },

@@ -113,6 +113,7 @@ pub const MIGRATIONS: &[Migration] = &[
     OLD_AUTOMATION_RUNS,
     FILES_BEFORE,
     STANDING_AUTOMATION_RUNS,
+    AGENTS_OF_AUTOMATION_RUNS,
 ];
 
 /// What the event log and the audit chain stand on.
@@ -221,6 +222,12 @@ const STANDING_AUTOMATION_RUNS: Migration = Migration {
     version: 23,
     name: "standing_automation_runs",
     text: include_str!("../migrations/0023_standing_automation_runs.sql"),
+};
+/// Who is meant by the names of agents in a run of an automation.
+const AGENTS_OF_AUTOMATION_RUNS: Migration = Migration {
+    version: 24,
+    name: "agents_of_automation_runs",
+    text: include_str!("../migrations/0024_agents_of_automation_runs.sql"),
 };
 
 /// What a panic said.

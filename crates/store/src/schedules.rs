@@ -24,7 +24,7 @@ pub struct Schedule {
     pub anchor_at: Moment,
     /// The first slot that nobody has dealt with; `None`: it plans nothing.
     pub next_at: Option<Moment>,
-    /// The last one that somebody has.
+    /// The newest one that somebody has: the clock may be set back, this is not.
     pub last_slot: Option<Moment>,
     pub paused_at: Option<Moment>,
     /// Its last pause.
@@ -257,6 +257,12 @@ pub async fn add_slot(tx: &mut Tx<'_>, slot: &Slot) -> Result<(), StoreError> {
         ],
     )
     .await
+}
+
+/// True when a slot was dealt with.
+pub async fn has_slot(tx: &mut Tx<'_>, id: &ScheduleId, slot: Moment) -> Result<bool, StoreError> {
+    let text = sql!("SELECT 1 FROM schedule_slots WHERE schedule_id = $1 AND slot = $2");
+    Ok(tx.one(text, p![id, slot]).await?.is_some())
 }
 
 /// Returns slots of a schedule that were dealt with, before the given one, newest first.

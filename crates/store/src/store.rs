@@ -139,6 +139,14 @@ impl Store {
         Ok(Self { engine: Arc::new(engine), settings: Arc::new(settings), turnstile: None })
     }
 
+    /// [`Store::open`] for who only looks, into a store whose schema is that of the program: nothing is changed.
+    pub async fn open_to_look(target: &Target, settings: Settings) -> Result<Store> {
+        let Target::Postgres(url) = target else { return Self::open(target, settings, 0).await };
+        let postgres = Postgres::new(url, settings.pg_pool)?;
+        let engine = Engine::Postgres(Arc::new(postgres));
+        Ok(Self { engine: Arc::new(engine), settings: Arc::new(settings), turnstile: None })
+    }
+
     /// The same store for somebody who has to pass a turnstile.
     #[doc(hidden)]
     pub fn behind(&self, turnstile: Arc<dyn Turnstile>) -> Store {

@@ -101,6 +101,25 @@ impl<'c> Tx<'c> {
         self.remember(outcome)
     }
 
+    /// [`Tx::rows_as`] for who looks for damage: `None` when a row does not hold what its reader expects. That is then
+    /// no error, and the transaction goes on.
+    pub(crate) async fn rows_if_readable<T: FromRow>(
+        &mut self,
+        sql: Sql,
+        params: Params,
+    ) -> Result<Option<Vec<T>>> {
+        self.alive()?;
+        let outcome = match &mut self.engine {
+            Engine::Sqlite(connection) => statements::rows(connection, sql, &params),
+            Engine::Postgres(tx) => tx.rows(sql, params).await,
+        };
+        match outcome.and_then(|rows| rows.iter().map(Row::read).collect()) {
+            Ok(read) => Ok(Some(read)),
+            Err(StoreError::Row { .. }) => Ok(None),
+            Err(error) => self.remember(Err(error)),
+        }
+    }
+
     /// Runs a query with `IN ({list})` for any number of values, in portions: an `ORDER BY` holds inside a portion
     /// only. `first` are the parameters before the list.
     pub async fn rows_in(

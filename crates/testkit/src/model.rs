@@ -615,5 +615,6 @@ fn nothing() -> adapters::Command {
         grace: std::time::Duration::ZERO,
         wall: None,
         notes: Vec::new(),
+        in_files: Vec::new(),
     }
 }

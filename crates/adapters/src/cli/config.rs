@@ -111,6 +111,7 @@ pub(crate) fn command(
         grace: common.grace,
         wall: common.wall,
         notes: environment.notes.into_iter().chain(mcp::not_there(setup, common)).collect(),
+        in_files: environment.in_files,
     })
 }
 

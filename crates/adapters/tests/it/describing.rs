@@ -425,13 +425,43 @@ fn the_run_is_told_under_both_names_and_only_what_is_known() {
 }
 
 #[test]
-fn a_payload_too_long_for_the_system_is_left_out_and_noted() {
+fn what_is_too_long_for_a_variable_is_put_aside_for_a_file_and_noted() {
     let mut stage = Stage::new();
     stage.context = json!({ "paperclipWake": { "reason": "x".repeat(140_000) } });
     let config = json!({ "command": "true" });
     let command = stage.describe("process", &config).unwrap();
-    assert_eq!(command.notes, ["BUGLE_WAKE_PAYLOAD_JSON is left out: 140094 bytes do not fit"]);
+    let note = "BUGLE_WAKE_PAYLOAD_JSON is left out: 140094 bytes do not fit; \
+                BUGLE_WAKE_PAYLOAD_JSON_FILE names a file with them";
+    assert_eq!(command.notes, [note]);
     assert_eq!(stage.run("process", &config).code(), Some(0));
+
+    let words = "x".repeat(150_000);
+    stage.context =
+        json!({ "bugleAutomation": { "nodeId": "a", "objective": words, "inputs": { "big": words } } });
+    let command = stage.describe("process", &config).unwrap();
+    let asides: Vec<_> = command
+        .in_files
+        .iter()
+        .map(|it| (it.variables.each_ref().map(String::as_str), it.text.len()))
+        .collect();
+    assert_eq!(
+        asides,
+        [
+            (["BUGLE_NODE_OBJECTIVE_FILE", "PAPERCLIP_NODE_OBJECTIVE_FILE"], 150_000),
+            (["BUGLE_NODE_INPUTS_JSON_FILE", "PAPERCLIP_NODE_INPUTS_JSON_FILE"], 150_010),
+        ]
+    );
+    assert!(command.env.iter().all(|(name, _)| !name.contains("NODE_OBJECTIVE")));
+    assert!(!format!("{command:?}").contains("xxxx"));
+
+    // Another machine has no such file, and a command would begin without knowing what it is to do.
+    stage.host = adapters::Host::elsewhere();
+    let error = stage.describe("process", &config).unwrap_err();
+    assert!(
+        error.to_string().contains("BUGLE_NODE_OBJECTIVE") && error.to_string().contains("(128 KiB)"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("shorter"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use domain::access;
-use domain::agent::{PauseReason, Role};
+use domain::agent::{AgentStatus, PauseReason, Role};
 use domain::ids::{AgentId, CompanyId, looks_like_id};
 use domain::wake::Actor;
 use engine::{AgentDraft, AgentPatch, Engine};
@@ -216,6 +216,9 @@ pub(crate) struct AgentBody {
     runtime_config: Option<Map<String, Value>>,
     /// What its runs work in when neither issue nor project says; null: the company's default.
     default_environment_id: Option<Option<String>>,
+    /// For a change, by people: `paused` pauses the agent, `idle` and `active` resume it.
+    #[schema(value_type = Option<String>)]
+    status: Option<AgentStatus>,
     #[schema(minimum = 0)]
     budget_monthly_cents: Option<i64>,
     /// For a new agent only.
@@ -258,6 +261,7 @@ impl AgentBody {
             replace_adapter_config: if is_new { None } else { fields.boolean("replaceAdapterConfig") },
             runtime_config: fields.object("runtimeConfig"),
             default_environment_id: fields.nullable_id("defaultEnvironmentId"),
+            status: if is_new { None } else { fields.word("status", AgentStatus::ALL, AgentStatus::as_str) },
             budget_monthly_cents: fields.count("budgetMonthlyCents"),
             permissions: Self::permissions(fields, is_new),
             metadata: fields.nullable_object("metadata"),
@@ -361,6 +365,7 @@ impl AgentBody {
             replace_adapter_config: self.replace_adapter_config.unwrap_or(false),
             runtime_config: self.runtime_config.map(Value::Object),
             default_environment_id: self.default_environment_id,
+            status: self.status,
             budget_monthly_cents: self.budget_monthly_cents,
             is_proven: false,
             rolled_back: None,
@@ -410,6 +415,10 @@ pub(crate) async fn change(
     caller.agent_editor(&agent.company_id, &agent.id)?;
     if patch.names_environment() {
         caller.chooser_of_environments(&agent.company_id)?;
+    }
+    if patch.status.is_some() {
+        // As for the switches.
+        caller.board_manager(&agent.company_id)?;
     }
     if matches!(caller.who(), access::Actor::Agent(_)) {
         patch.refuse_instruction_paths()?;

@@ -375,6 +375,10 @@ pub(crate) async fn operate(
         }
     }
     fields.refuse_rest()?;
+    if asking.limits.is_some() {
+        // As with budgets, who gives a run more proves to be a person (D19).
+        reach.caller.person(&found.company_id)?;
+    }
     Ok(Json(reach.engine().operate(&found.id, asking, &by).await?.into()))
 }
 

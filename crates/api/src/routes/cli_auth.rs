@@ -3,12 +3,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use domain::access::challenge::{ChallengeStatus, RequestedAccess};
 use domain::access::{Actor, Refusal};
 use domain::ids::{CompanyId, looks_like_id};
-use engine::{Author, ChallengeDraft, EngineError};
+use engine::{Author, ChallengeDraft, ChallengeView, EngineError};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -93,6 +93,45 @@ pub(crate) async fn show(
     let (Some(secret), true) = (asked.get("token"), looks_like_id(&id)) else { return Err(no_challenge()) };
     let view = state.engine.challenge(&id.to_ascii_lowercase(), secret, caller.who()).await?;
     Ok(Json(ChallengeState::new(view, user_of(&caller))))
+}
+
+/// What `approvalPath` leads to: there is no page here to approve on, so it says which command approves.
+#[utoipa::path(get, path = "/cli-auth/{challenge}", tag = "people",
+    params(("challenge" = String, Path), ("token" = String, Query)),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = 404, body = ErrorBody)))]
+pub(crate) async fn page(
+    State(state): State<ApiState>,
+    Named(id): Named<String>,
+    asked: Asked,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    let (Some(secret), true) = (asked.get("token"), looks_like_id(&id)) else { return Err(no_challenge()) };
+    // Only a secret that opens the login is printed.
+    let view = state.engine.challenge(&id.to_ascii_lowercase(), secret, caller.who()).await?;
+    let text = words_of(&view, secret);
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, text).into_response())
+}
+
+/// Who asks for what, and how a person approves it.
+fn words_of(view: &ChallengeView, secret: &str) -> String {
+    let challenge = &view.challenge;
+    // Anybody may have written these: nothing in them moves a cursor or turns the line around.
+    let command = challenge.command.escape_debug();
+    let client = challenge.client_name.as_deref().unwrap_or("somewhere").escape_debug();
+    let access = view.requested.as_str();
+    let (id, status) = (&challenge.id, view.status.as_str());
+    let asks = format!(
+        "A command line asks to act for you.\n\ncommand: {command}\nfrom: {client}\naccess: {access}\n"
+    );
+    if view.status != ChallengeStatus::Pending {
+        return format!("{asks}\nNothing is left to do: this login is {status}.\n");
+    }
+    format!(
+        "{asks}\nApprove it only if you began it yourself. Somebody who is logged in, or the person at the server, runs:\n\n  \
+         bugle login approve {id}:{secret}\n\nWithout that command: POST /api/cli-auth/challenges/{id}/approve with \
+         {{\"token\": \"...\"}}, the token of this address, and your own key.\n"
+    )
 }
 
 /// The secret of a login.

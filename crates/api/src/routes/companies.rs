@@ -155,6 +155,9 @@ pub(crate) struct CompanyPatchBody {
     /// `#rrggbb`.
     #[schema(value_type = Option<String>)]
     brand_color: Option<Option<String>>,
+    /// There are no assets here: only null is taken.
+    #[schema(value_type = Option<String>)]
+    logo_asset_id: Option<Option<String>>,
 }
 
 const STATUSES: [&str; 3] = ["active", "paused", "archived"];
@@ -176,10 +179,12 @@ pub(crate) async fn change(
         name: fields.not_blank("name", name),
         description: fields.nullable_text("description"),
         brand_color: fields.nullable_text("brandColor"),
+        logo_asset_id: fields.nullable_id("logoAssetId"),
         ..CompanyPatchBody::default()
     };
     let ignored = if is_agent {
-        if read.name.is_none() && read.description.is_none() && read.brand_color.is_none() {
+        let looks = read.brand_color.is_some() || read.logo_asset_id.is_some();
+        if read.name.is_none() && read.description.is_none() && !looks {
             fields.mistake("custom", "name", "At least one branding field must be provided");
         }
         fields.refuse_rest()?;
@@ -201,6 +206,9 @@ pub(crate) async fn change(
     {
         let words = "Only CEO agents or board users may update company settings";
         return Err(ApiError::forbidden("forbidden", words));
+    }
+    if read.logo_asset_id.flatten().is_some() {
+        return Err(ApiError::not_found("Logo asset"));
     }
     let patch = CompanyPatch {
         name: read.name,

@@ -129,7 +129,7 @@ async fn asked_for(
         Some(text) => match date(text, is_end) {
             Some(moment) => Ok(Some(moment)),
             None => Err(ApiError::bad_request("bad_query", format!("invalid '{name}' date"))
-                .hint("write it like 2026-04-27 or 2026-04-27T15:02:47Z")),
+                .hint("write it like 2026-04-27, 2026-04, 2026 or 2026-04-27T15:02:47Z")),
         },
     };
     let (from, to) = (bound("from", false)?, bound("to", true)?);
@@ -137,20 +137,42 @@ async fn asked_for(
     Ok((company, Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) }))
 }
 
-/// A moment, or a day: of a day its first moment, and as the end of a span its last.
+/// A moment, or a day, a month or a year: of these the first moment, and as the end of a span the last.
 fn date(text: &str, is_end: bool) -> Option<Moment> {
     // A plus sign of an offset is a blank once a query was decoded.
     if let Some(moment) = Moment::parse(text).or_else(|| Moment::parse(&text.replace(' ', "+"))) {
         return Some(moment);
     }
-    let start = Moment::parse(&format!("{text}T00:00:00Z")).filter(|_| text.len() == 10);
-    if start.is_none() {
-        return Moment::parse(&format!("{text}Z"));
+    match days_of(text) {
+        Some((first, _)) if !is_end => Some(first),
+        Some((_, behind)) => Some(Moment::from_micros(behind.micros() - 1)),
+        None => Moment::parse(&format!("{text}Z")),
     }
-    start.map(|start| match is_end {
-        false => start,
-        true => Moment::from_micros(start.micros() + store::overview::DAY - 1),
-    })
+}
+
+/// The first moment of a day, a month or a year, and the first one behind it.
+fn days_of(text: &str) -> Option<(Moment, Moment)> {
+    let start = |day: &str| Moment::parse(&format!("{day}T00:00:00Z"));
+    let number = |digits: &str| {
+        digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let month_at = |year: u32, month: u32| start(&format!("{year:04}-{month:02}-01"));
+    match (text.len(), text.split_once('-')) {
+        (4, None) => {
+            let year = number(text)?;
+            Some((month_at(year, 1)?, month_at(year + 1, 1)?))
+        }
+        (7, Some((year, month))) if year.len() == 4 => {
+            let (year, month) = (number(year)?, number(month)?);
+            let next = if month == 12 { month_at(year + 1, 1) } else { month_at(year, month + 1) };
+            Some((month_at(year, month)?, next?))
+        }
+        (10, Some(_)) => {
+            let first = start(text)?;
+            Some((first, Moment::from_micros(first.micros() + store::overview::DAY)))
+        }
+        _ => None,
+    }
 }
 
 /// What a company spent, of all time or in a span.

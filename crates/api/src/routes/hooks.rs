@@ -4,6 +4,7 @@
 //! answers to any host name, because whoever pointed a name at this machine has neither token nor signature.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -11,16 +12,19 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::webhook::proof::Rejection;
 use domain::webhook::receipt::ReceiptStatus;
-use engine::{Incoming, Knock, Reception};
+use engine::{Incoming, Knock, Received, Reception};
 use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::ApiState;
-use crate::body::bytes_of;
+use crate::body::bytes_within;
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::Named;
 use crate::shape::webhook_trigger::Taken;
+
+/// Whoever sends a body may take so long for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn mount() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(receive))
@@ -30,7 +34,7 @@ pub(crate) fn mount() -> OpenApiRouter<ApiState> {
 /// scheme says.
 #[utoipa::path(post, path = "/hooks/{token}", tag = "webhooks", params(("token" = String, Path)),
     request_body(content = String, content_type = "application/octet-stream"),
-    responses((status = 200, body = Taken), (status = 202, body = Taken), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody)))]
+    responses((status = 200, body = Taken), (status = 202, body = Taken), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 408, body = ErrorBody), (status = 409, body = ErrorBody), (status = 413, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody)))]
 pub(crate) async fn receive(
     State(state): State<ApiState>,
     Named(token): Named<String>,
@@ -41,7 +45,7 @@ pub(crate) async fn receive(
         Knock::Wait(wait) => return Err(ApiError::too_many(wait)),
     };
     let (parts, body) = request.into_parts();
-    let body = match bytes_of(&parts.headers, body, at.size_limit()).await {
+    let body = match bytes_within(PATIENCE, &parts.headers, body, at.size_limit()).await {
         Ok(body) => body.to_vec(),
         Err(error) => {
             let why = if error.is_too_large() { Rejection::BodyTooLarge } else { Rejection::BodyLost };
@@ -50,7 +54,10 @@ pub(crate) async fn receive(
         }
     };
     let incoming = Incoming { headers: once(&parts.headers), body };
-    answer(state.engine.receive(at, incoming).await?)
+    match state.engine.receive(at, incoming).await? {
+        Received::Noted(reception) => answer(*reception),
+        Received::Wait(wait) => Err(ApiError::too_many(wait)),
+    }
 }
 
 /// The headers that are there once, as text.

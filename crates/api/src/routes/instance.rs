@@ -14,14 +14,14 @@ use domain::access::credential::Mode;
 use domain::moment::Moment;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use store::audit;
-use store::audit_file::{End, LastLine, Line};
+use store::audit::{self, Break, BrokenLink, Readable};
+use store::audit_file::{End, LastLine, Line, StoppedLine};
 use utoipa::ToSchema;
 
 use crate::ApiState;
 use crate::actor::Caller;
 use crate::body::{Fields, Payload};
-use crate::errors::{ApiError, ErrorBody};
+use crate::errors::{ApiError, ErrorBody, broken_record};
 use crate::paging::Asked;
 use crate::shape::instance::{
     AuditHead, AuditVerdict, Backup, Capacity, Features, Health, PublicHealth, StoreHealth, Unhealthy,
@@ -62,6 +62,8 @@ pub(crate) async fn health(State(state): State<ApiState>, caller: Caller) -> Res
             PublicHealth { status: "ok", deployment_mode, bootstrap_status, bootstrap_invite_active };
         return Json(public).into_response();
     }
+    let ending = store.read(|tx| Box::pin(async move { audit::ending(tx).await })).await;
+    let audit_broken = ending.ok().and_then(Result::err).map(Into::into);
     let (running, slots) = engine.capacity();
     let load = store.load();
     Json(Health {
@@ -81,6 +83,7 @@ pub(crate) async fn health(State(state): State<ApiState>, caller: Caller) -> Res
             kind: if store.is_postgres() { "postgres" } else { "sqlite" },
             waiting: load.waiting_high + load.waiting_bulk,
         },
+        audit_broken,
     })
     .into_response()
 }
@@ -129,9 +132,12 @@ pub(crate) async fn audit_verify(
 
 /// The audit chain as JSON lines, oldest first: each record with the hash of the one before it, and a last line that says
 /// where it ends. `since` and `until` are ISO 8601 times. `bugle audit verify --file` checks it without a server.
+///
+/// Refused where the end of the chain is not known. What cannot be read ends it early: the last line is then
+/// `{"stopped": {seq, why}}`.
 #[utoipa::path(get, path = "/audit/export", tag = "instance",
     params(("since" = Option<String>, Query), ("until" = Option<String>, Query)),
-    responses((status = 200, body = String, content_type = "application/x-ndjson"), (status = 400, body = ErrorBody)))]
+    responses((status = 200, body = String, content_type = "application/x-ndjson"), (status = 400, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub(crate) async fn audit_export(
     State(state): State<ApiState>,
     asked: Asked,
@@ -141,6 +147,7 @@ pub(crate) async fn audit_export(
     let (since, until) = (moment(&asked, "since")?, moment(&asked, "until")?);
     let store = state.engine.store();
     let span = store.read(move |tx| Box::pin(async move { audit::span(tx, since, until).await })).await?;
+    let span = span.map_err(|link| broken_record(&link))?;
     let lines = stream::unfold(Some((state, span.behind, span.previous.clone())), move |place| {
         let last = span.last;
         let records = span.last - span.behind;
@@ -151,20 +158,25 @@ pub(crate) async fn audit_export(
                 return Some((Ok(line(&end)), None));
             }
             let read = state.engine.store().read(move |tx| {
-                Box::pin(async move { audit::page(tx, behind, EXPORT_PAGE.min(last - behind)).await })
+                Box::pin(async move { audit::readable(tx, behind, EXPORT_PAGE.min(last - behind)).await })
             });
-            let page = match read.await {
-                Ok(page) if !page.is_empty() => page,
-                // Without its last line the file says itself that it is not whole.
-                Ok(_) => return None,
+            let Readable { records: page, is_cut } = match read.await {
+                Ok(read) => read,
                 Err(error) => return Some((Err(error), None)),
             };
+            let is_at_a_gap = page.first().is_none_or(|record| record.seq > last);
             let (mut text, mut behind, mut previous) = (String::new(), behind, previous);
-            for record in page {
+            for record in page.into_iter().filter(|record| record.seq <= last) {
                 let hash = record.hash.clone();
                 behind = record.seq;
                 text.push_str(&line(&Line::of(record, previous)));
                 previous = hash;
+            }
+            if is_cut || is_at_a_gap {
+                // In the place of the line that says where it ends.
+                let why = if is_cut { Break::Unreadable } else { Break::Missing };
+                text.push_str(&line(&StoppedLine::from(BrokenLink { seq: behind + 1, why })));
+                return Some((Ok(text), None));
             }
             Some((Ok(text), Some((state, behind, previous))))
         }

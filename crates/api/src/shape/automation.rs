@@ -1,10 +1,13 @@
 //! Automations, their runs and gates on the wire. Names are those of spec/automations.md in camelCase (D23).
 
+use std::collections::BTreeSet;
+
 use domain::moment::Moment;
-use engine::{Applied, AutomationRunView, AutomationView, Change, Preview};
+use engine::{Applied, AutomationRunView, AutomationView, Change, Preview, StepWait};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use store::automations::definitions::Version;
+use store::automations::gates::GateRow;
 use store::automations::history::Entry;
 use store::automations::nodes::{Attempt, NodeRow};
 use store::automations::runs::AutomationRun as RunRow;
@@ -142,7 +145,7 @@ pub(crate) struct AutomationRun {
     priority: i64,
     /// Why it waits, of the list of held reasons; null when it does not.
     queue_reason: Option<&'static str>,
-    /// What it waits for: a folder, an account.
+    /// What it waits for: a folder, an account, an agent.
     resource_key: Option<String>,
     #[schema(value_type = Option<String>)]
     queued_until: Option<Moment>,
@@ -230,11 +233,37 @@ pub(crate) struct AutomationRunDetail {
     worked_ms: u64,
     total_tokens: u64,
     cost_cents: u64,
-    #[schema(value_type = Object)]
-    definition: Json,
+    /// Null: it cannot be read; then the run can only be cancelled.
+    #[schema(value_type = Option<Object>)]
+    definition: Option<Json>,
     nodes: Vec<RunNode>,
     attempts: Vec<NodeAttempt>,
     gates: Vec<Gate>,
+    /// Steps at work whose agents wait for people.
+    waiting: Vec<WaitingStep>,
+}
+
+/// A step whose agent waits, in the midst of its work, for a permission of a person.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WaitingStep {
+    node_id: String,
+    /// What is decided: a gate of the kind `permission`.
+    gate_id: String,
+    title: String,
+    #[schema(value_type = String, format = DateTime)]
+    requested_at: Moment,
+}
+
+impl From<StepWait> for WaitingStep {
+    fn from(wait: StepWait) -> WaitingStep {
+        WaitingStep {
+            node_id: wait.node_id,
+            gate_id: wait.gate,
+            title: wait.title,
+            requested_at: wait.asked_at,
+        }
+    }
 }
 
 /// A node of a run.
@@ -332,6 +361,13 @@ impl From<Attempt> for NodeAttempt {
 
 impl From<AutomationRunView> for AutomationRunDetail {
     fn from(view: AutomationRunView) -> AutomationRunDetail {
+        // A gate is never attempted: where it belongs to a step that was, the agent asks.
+        let steps: BTreeSet<String> =
+            view.nodes.iter().filter(|node| node.attempt > 0).map(|node| node.node_id.clone()).collect();
+        let gate = |row: GateRow| {
+            let wants_answer = steps.contains(&row.node_id);
+            Gate::from(row).answerable(wants_answer)
+        };
         AutomationRunDetail {
             automation: view.automation,
             allowed_actions: view.allowed.iter().map(|it| it.as_str()).collect(),
@@ -339,10 +375,11 @@ impl From<AutomationRunView> for AutomationRunDetail {
             worked_ms: u64::try_from(view.worked.as_millis()).unwrap_or(u64::MAX),
             total_tokens: view.tokens,
             cost_cents: (view.cost_micros + 5_000) / 10_000,
-            definition: serde_json::to_value(&view.definition).unwrap_or_default(),
+            definition: view.definition.as_ref().and_then(|it| serde_json::to_value(it).ok()),
             nodes: view.nodes.into_iter().map(RunNode::from).collect(),
             attempts: view.attempts.into_iter().map(NodeAttempt::from).collect(),
-            gates: view.gates.into_iter().map(Gate::from).collect(),
+            gates: view.gates.into_iter().map(gate).collect(),
+            waiting: view.waits.into_iter().map(WaitingStep::from).collect(),
             run: view.run.into(),
         }
     }

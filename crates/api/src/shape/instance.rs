@@ -2,7 +2,7 @@
 
 use domain::moment::Moment;
 use serde::Serialize;
-use store::audit::AuditReport;
+use store::audit::{self, AuditReport};
 use utoipa::ToSchema;
 
 /// Whether the instance works.
@@ -24,6 +24,10 @@ pub(crate) struct Health {
     pub(crate) recovery: Recovery,
     pub(crate) capacity: Capacity,
     pub(crate) store: StoreHealth,
+    /// Where the end of the audit chain is broken; then nothing that was decided before is sure, and perhaps nothing can be
+    /// decided. Left out while its head and its last record agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audit_broken: Option<BrokenLink>,
 }
 
 /// As much of the health as somebody hears who has not said who they are.
@@ -103,10 +107,16 @@ pub(crate) struct AuditVerdict {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct BrokenLink {
+pub(crate) struct BrokenLink {
     seq: i64,
-    /// `missing`, `changed`, `truncated`, `beyond_head` or `not_as_exported`.
+    /// `missing`, `changed`, `truncated`, `beyond_head`, `not_as_exported`, `unreadable`, `before_first` or `no_head`.
     why: &'static str,
+}
+
+impl From<audit::BrokenLink> for BrokenLink {
+    fn from(link: audit::BrokenLink) -> BrokenLink {
+        BrokenLink { seq: link.seq, why: link.why.as_str() }
+    }
 }
 
 impl From<AuditReport> for AuditVerdict {
@@ -114,9 +124,7 @@ impl From<AuditReport> for AuditVerdict {
         AuditVerdict {
             ok: report.ok,
             checked: report.checked,
-            first_broken: report
-                .first_broken
-                .map(|link| BrokenLink { seq: link.seq, why: link.why.as_str() }),
+            first_broken: report.first_broken.map(BrokenLink::from),
         }
     }
 }

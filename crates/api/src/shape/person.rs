@@ -209,6 +209,7 @@ pub(crate) struct ChallengeCreated {
     token: String,
     /// The key; it becomes valid when a person approves.
     board_api_token: String,
+    /// Says which command approves it.
     approval_path: String,
     /// Null: there is no page to approve on.
     approval_url: Option<String>,

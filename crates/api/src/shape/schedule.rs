@@ -43,6 +43,9 @@ pub(crate) struct Schedule {
     waiting: i64,
     /// The slot that was dealt with last.
     last_slot: Option<Slot>,
+    /// Why it starts nothing, though nobody holds it: its slots are refused or cannot be dealt with, or the clock was set
+    /// back.
+    trouble: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Moment,
     #[schema(value_type = String, format = DateTime)]
@@ -58,6 +61,7 @@ impl From<ScheduleView> for Schedule {
             upcoming: Firing::all(view.upcoming, spec.timezone()),
             waiting: view.waiting,
             last_slot: view.newest.map(Slot::from),
+            trouble: view.trouble,
             timezone: spec.timezone().to_owned(),
             misfire: spec.misfire().as_str(),
             max_catch_up: spec.catch_up(),

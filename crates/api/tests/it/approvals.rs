@@ -114,6 +114,7 @@ async fn an_agent_asks_in_its_own_name_only() {
         (json!({"type": "whim", "payload": {}}), 400),
         (json!({"type": "hire_agent"}), 400),
         (json!({"type": "hire_agent", "payload": []}), 400),
+        (json!({"type": "hire_agent", "payload": {"adapterConfig": {"command": "true"}}}), 400),
         (json!({"type": "hire_agent", "payload": {}, "issueIds": ["x"]}), 400),
         (
             json!({"type": "hire_agent", "payload": {}, "issueIds": ["0192f7a0-0000-4000-8000-00000000000a"]}),
@@ -132,7 +133,10 @@ async fn only_a_person_decides_and_being_on_this_machine_proves_nothing() {
     for verdict in ["approve", "reject", "request-revision"] {
         let path = format!("/api/approvals/{approval}/{verdict}");
         let local = world.stage.post(&path, json!({})).await;
-        assert_eq!(local.refusal(), (403, "forbidden".into(), "Local board token required".into()));
+        assert_eq!(
+            local.refusal(),
+            (403, "forbidden".into(), "Board access required: local board token".into())
+        );
         assert!(local.json()["hint"].as_str().unwrap().contains("board.token"));
         let agent = world.stage.with_key("POST", &path, (&world.key, None), json!({})).await;
         assert_eq!(agent.refusal().2, "Board access required");
@@ -209,6 +213,16 @@ async fn a_company_that_wants_to_decide_hires_with_an_approval() {
     let direct = world.stage.post(&format!("{company}/agents"), draft.clone()).await.refusal();
     assert_eq!(direct.0, 409);
     assert!(direct.2.starts_with("Direct agent creation requires board approval."), "{}", direct.2);
+    // Mistakes in a configuration are told last.
+    let nobody = "0192f7a0-0000-4000-8000-00000000000a";
+    let wrong = json!({"name": "New", "adapterType": "telepathy", "reportsTo": nobody});
+    let direct = world.stage.post(&format!("{company}/agents"), wrong.clone()).await.refusal();
+    assert_eq!(direct.0, 409, "{}", direct.2);
+    let hire = world.stage.post(&format!("{company}/agent-hires"), wrong).await.refusal();
+    assert_eq!((hire.0, hire.2.as_str()), (404, "Manager not found"));
+    let unknown = json!({"name": "New", "adapterType": "telepathy"});
+    let hire = world.stage.post(&format!("{company}/agent-hires"), unknown).await.refusal();
+    assert_eq!((hire.0, hire.2.as_str()), (422, "Unknown adapter type: telepathy"));
     for (verdict, status) in [("approve", "idle"), ("reject", "terminated")] {
         let hired = world.stage.post(&format!("{company}/agent-hires"), draft.clone()).await.good();
         let (agent, approval) = (id_of(&hired["agent"]), id_of(&hired["approval"]));
@@ -226,7 +240,10 @@ async fn a_company_that_wants_to_decide_hires_with_an_approval() {
     }
     let hired = world.stage.post(&format!("{company}/agent-hires"), draft).await.good();
     let path = format!("/api/agents/{}/approve", id_of(&hired["agent"]));
-    assert_eq!(world.stage.post(&path, json!({})).await.refusal().2, "Local board token required");
+    assert_eq!(
+        world.stage.post(&path, json!({})).await.refusal().2,
+        "Board access required: local board token"
+    );
     assert_eq!(world.stage.person("POST", &path, json!({})).await.good()["status"], "idle");
     let approval = format!("/api/approvals/{}", id_of(&hired["approval"]));
     assert_eq!(

@@ -438,6 +438,9 @@ async fn people_pause_resume_and_cancel_and_hear_what_may_be_asked() {
         let refused = line.asked(&run, operation, body.clone()).await;
         assert_eq!(places(&refused), [place], "{operation} {body}");
     }
+    // As a budget: to give a run more takes the proof of a person.
+    let unproven = line.asked(&run, "resume", json!({ "limits": { "maxTokens": 9 } })).await;
+    assert_eq!(unproven.refusal().0, 403);
     let on = line.asked(&run, "resume", json!({})).await.good();
     assert_eq!((&on["status"], &on["stopKind"]), (&json!("queued"), &json!(null)));
     line.working(&run, "a", 2).await;

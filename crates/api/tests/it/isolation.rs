@@ -52,6 +52,7 @@ fn table() -> Vec<(&'static str, &'static str, For, Value)> {
         ("GET", "/api/issues", Anyone, none.clone()),
         ("POST", "/api/cli-auth/challenges", Anyone, json!({"command": "test"})),
         ("GET", "/api/cli-auth/challenges/{challenge}", Anyone, none.clone()),
+        ("GET", "/cli-auth/{challenge}", Anyone, none.clone()),
         ("POST", "/api/cli-auth/challenges/{challenge}/cancel", Anyone, json!({"token": secret})),
         ("POST", "/api/mcp", Somebody, json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})),
         ("GET", "/llms/agent-configuration.txt", Somebody, none.clone()),

@@ -227,6 +227,20 @@ async fn lists_are_filtered_ordered_and_bounded() {
         let refusal = acme.stage.get(&format!("{list}?{query}")).await.refusal();
         assert_eq!((refusal.0, refusal.2.as_str()), (400, text), "{query}");
     }
+    // Page by page; a search has one.
+    let first = acme.stage.get(&format!("{list}?limit=2")).await;
+    let cursor = first.header("bugle-cursor").unwrap().to_owned();
+    assert_eq!(titles(first.good()), ["high one", "below"]);
+    let rest = acme.stage.get(&format!("{list}?limit=2&cursor={cursor}")).await;
+    assert_eq!(rest.header("bugle-cursor"), None);
+    assert_eq!(titles(rest.good()), ["low one"]);
+    let search = acme.stage.get(&format!("{list}?limit=1&q=one")).await;
+    assert_eq!(search.header("bugle-cursor"), None);
+    assert_eq!(titles(search.good()), ["high one"]);
+    for wrong in ["17", "1.2.3", &format!("x.2.3.{}", low["id"].as_str().unwrap())] {
+        let refusal = acme.stage.get(&format!("{list}?cursor={wrong}")).await.refusal();
+        assert_eq!((refusal.0, refusal.1.as_str()), (400, "bad_cursor"), "{wrong}");
+    }
     let me = acme.agent(Method::GET, &format!("{list}?touchedByUserId=me"), None, json!({})).await.refusal();
     assert_eq!((me.0, me.2.as_str()), (403, "touchedByUserId=me requires board authentication"));
     // Hidden issues never appear.

@@ -87,6 +87,28 @@ async fn a_client_is_greeted_and_shown_the_tools() {
 }
 
 #[tokio::test]
+async fn what_an_agent_is_to_review_is_in_its_inbox() {
+    let acme = Acme::new().await;
+    let to_do = json!({"title": "Fix", "status": "todo", "assigneeAgentId": acme.agent});
+    let review = json!({"title": "Look", "status": "in_review", "assigneeAgentId": acme.agent});
+    let (to_do, review) = (acme.issue(to_do).await, acme.issue(review).await);
+    let ids = |list: &Value| -> Vec<Value> {
+        list.as_array().unwrap().iter().map(|item| item["id"].clone()).collect()
+    };
+    let inbox = acme.agent(Method::GET, "/api/agents/me/inbox-lite", None, json!({})).await.good();
+    let inbox = ids(&inbox);
+    assert!(inbox.contains(&to_do["id"]) && inbox.contains(&review["id"]), "{inbox:?}");
+    // The tool shows each once.
+    let tools = Tools::new(&acme.stage, Some(&acme.key), None);
+    let inbox = tools.call("inbox", json!({})).await;
+    assert_eq!(
+        (ids(&inbox["items"]), ids(&inbox["inReview"])),
+        (vec![to_do["id"].clone()], vec![review["id"].clone()])
+    );
+    acme.stage.end().await;
+}
+
+#[tokio::test]
 async fn an_agent_does_a_whole_task_in_tools() {
     let acme = Acme::new().await;
     let (stage, company) = (&acme.stage, &acme.company);

@@ -64,6 +64,23 @@ async fn agents_report_their_own_costs_and_sums_add_up() {
         let summary = stage.get(&format!("{costs}/summary{query}")).await.good();
         assert_eq!(summary["spendCents"], json!(cents), "{query}");
     }
+    // Of a month or a year the whole of it.
+    let today = stage.engine.now().iso();
+    let (year, month) = (&today[..4], &today[..7]);
+    for (query, cents) in [
+        (format!("from={year}&to={year}"), 150),
+        (format!("from={month}&to={month}"), 150),
+        (format!("from={month}-01&to={year}"), 150),
+        ("to=1999".to_owned(), 0),
+        ("to=1999-12".to_owned(), 0),
+        ("from=2999-01".to_owned(), 0),
+    ] {
+        let summary = stage.get(&format!("{costs}/summary?{query}")).await.good();
+        assert_eq!(summary["spendCents"], json!(cents), "{query}");
+    }
+    for query in ["from=2026-13", "from=2026-1", "from=20a6", "from=+026", "from=202-101"] {
+        assert_eq!(stage.get(&format!("{costs}/summary?{query}")).await.status, 400, "{query}");
+    }
     for (query, error) in [("from=whenever", "invalid 'from' date"), ("to=13", "invalid 'to' date")] {
         let refused = stage.get(&format!("{costs}/by-biller?{query}")).await.refusal();
         assert_eq!((refused.0, refused.2.as_str()), (400, error));
@@ -87,7 +104,7 @@ async fn anybody_here_tightens_a_budget_and_only_a_person_loosens_it() {
             let refused = stage.patch(&path, json!({ "budgetMonthlyCents": looser })).await.refusal();
             assert_eq!(
                 (refused.0, refused.2.as_str()),
-                (403, "Local board token required"),
+                (403, "Board access required: local board token"),
                 "{path} {looser}"
             );
         }
@@ -170,7 +187,7 @@ async fn a_line_that_is_crossed_stops_the_agent_until_a_person_raises_it() {
     assert_eq!(inbox["approvals"][0]["type"], "budget_override_required", "{inbox}");
     let path = format!("/api/companies/{company}/budget-incidents/{}/resolve", id_of(incident));
     let raise = |amount: i64| json!({"action": "raise_budget_and_resume", "amount": amount});
-    assert_eq!(stage.post(&path, raise(500)).await.refusal().2, "Local board token required");
+    assert_eq!(stage.post(&path, raise(500)).await.refusal().2, "Board access required: local board token");
     assert_eq!(stage.person("POST", &path, json!({"action": "raise_budget_and_resume"})).await.status, 400);
     let low = stage.person("POST", &path, raise(150)).await.refusal();
     assert_eq!((low.0, low.2.as_str()), (422, "New budget must exceed current observed spend"));
@@ -252,6 +269,63 @@ async fn activity_tells_who_did_what() {
     let cursor = first.header("bugle-cursor").unwrap().to_owned();
     let rest = stage.get(&format!("{path}?limit=2&cursor={cursor}")).await.good();
     assert_eq!(rest[0]["action"], "company.created");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn activity_tells_of_agents_their_wakes_and_budgets() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme Corp").await;
+    let agent = stage.agent(&company, "Engineer", 1).await;
+    let (of_company, of_agent) = (format!("/api/companies/{company}"), format!("/api/agents/{agent}"));
+    let cents = json!({ "budgetMonthlyCents": 500 });
+    stage.patch(&format!("{of_agent}/budgets"), cents.clone()).await.good();
+    stage.patch(&format!("{of_company}/budgets"), cents.clone()).await.good();
+    stage.patch(&of_agent, json!({"title": "Dr", "icon": "rocket"})).await.good();
+    stage.patch(&of_agent, json!({"title": "Dr"})).await.good();
+    stage.post(&format!("{of_agent}/runtime-state/reset-session"), json!({"taskKey": "t"})).await.good();
+    stage.post(&format!("{of_agent}/pause"), json!({})).await.good();
+    stage.post(&format!("{of_agent}/resume"), json!({})).await.good();
+    let wake = json!({"reason": "look", "idempotencyKey": "once"});
+    let run = id_of(&stage.post(&format!("{of_agent}/wakeup"), wake.clone()).await.good());
+    stage.post(&format!("{of_agent}/wakeup"), wake).await.good();
+    stage.post(&format!("{of_agent}/terminate"), json!({})).await.good();
+    let listed = stage.get(&format!("{of_company}/activity")).await.good();
+    let listed = listed.as_array().unwrap();
+    let told: Vec<&str> = listed.iter().rev().map(|entry| entry["action"].as_str().unwrap()).collect();
+    let told: Vec<&str> = told.into_iter().filter(|action| *action != "budget.policy_upserted").collect();
+    assert_eq!(
+        told,
+        [
+            "company.created",
+            "agent.created",
+            "agent.budget_updated",
+            "company.budget_updated",
+            "agent.updated",
+            "agent.runtime_session_reset",
+            "agent.paused",
+            "agent.resumed",
+            "heartbeat.invoked",
+            "agent.terminated",
+        ]
+    );
+    for (action, kind, id, details) in [
+        ("agent.budget_updated", "agent", &agent, cents.clone()),
+        ("company.budget_updated", "company", &company, cents),
+        ("agent.updated", "agent", &agent, json!({"name": "Engineer", "changedKeys": ["title", "icon"]})),
+        ("agent.runtime_session_reset", "agent", &agent, json!({"taskKey": "t", "clearedTaskSessions": 0})),
+        (
+            "agent.paused",
+            "agent",
+            &agent,
+            json!({"name": "Engineer", "status": "paused", "pauseReason": "manual"}),
+        ),
+        ("heartbeat.invoked", "heartbeat_run", &run, json!({ "agentId": agent })),
+    ] {
+        let entry = listed.iter().find(|entry| entry["action"] == action).unwrap();
+        assert_eq!((&entry["entityType"], &entry["entityId"]), (&json!(kind), &json!(id)), "{action}");
+        assert_eq!((&entry["details"], &entry["actorId"]), (&details, &json!("local-board")), "{action}");
+    }
     stage.end().await;
 }
 

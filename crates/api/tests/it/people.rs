@@ -141,14 +141,26 @@ async fn a_command_line_logs_in_with_the_help_of_a_person() {
         let refused = stage.get(&wrong).await.refusal();
         assert_eq!((refused.0, refused.2.as_str()), (404, "CLI auth challenge not found"));
     }
+    let path = made["approvalPath"].as_str().unwrap();
+    let page = stage.get(path).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("\ncommand: bugle login\n"), "{}", page.text);
+    assert!(page.text.contains(&format!("bugle login approve {id}:{secret}\n")), "{}", page.text);
+    assert_eq!(stage.get(&format!("{path}x")).await.refusal().2, "CLI auth challenge not found");
+    let odd = json!({"command": "ls\u{1b}[2K\nbugle up", "clientName": "\u{202e}moc"});
+    let odd = stage.post("/api/cli-auth/challenges", odd).await.json();
+    let odd = stage.get(odd["approvalPath"].as_str().unwrap()).await.text;
+    assert!(odd.contains("command: ls\\u{1b}[2K\\nbugle up\nfrom: \\u{202e}moc\n"), "{odd}");
     let approve = format!("/api/cli-auth/challenges/{id}/approve");
     let body = json!({ "token": secret });
     let local = stage.post(&approve, body.clone()).await.refusal();
-    assert_eq!((local.0, local.2.as_str()), (403, "Local board token required"));
+    assert_eq!((local.0, local.2.as_str()), (403, "Board access required: local board token"));
     assert_eq!(stage.person("POST", &approve, json!({"token": "short"})).await.status, 400);
     let approved = stage.person("POST", &approve, body.clone()).await.good();
     assert_eq!((&approved["approved"], &approved["userId"]), (&json!(true), &json!("local-board")));
     assert_eq!(stage.get(&poll).await.good()["status"], "approved");
+    let page = stage.get(path).await.text;
+    assert!(page.ends_with("Nothing is left to do: this login is approved.\n"), "{page}");
     let me = stage.with_key("GET", "/api/cli-auth/me", (&key, None), Value::Null).await.good();
     assert_eq!((&me["source"], &me["keyId"]), (&json!("board_key"), &approved["keyId"]));
     let cancel = stage.post(&format!("/api/cli-auth/challenges/{id}/cancel"), body).await.good();
@@ -290,7 +302,7 @@ async fn people_have_keys_of_their_own() {
     assert_eq!(door.ask("DELETE", &one, Some(&key), None).await.good(), json!({"ok": true}));
     assert_eq!(door.get("/api/cli-auth/me", made["token"].as_str().unwrap()).await.status, 401);
     let local = stage.post("/api/users", json!({"name": "Eve"})).await.refusal();
-    assert_eq!(local.2, "Local board token required", "who makes keys makes people");
+    assert_eq!(local.2, "Board access required: local board token", "who makes keys makes people");
     let listed = stage.get("/api/users").await.good();
     insta::assert_json_snapshot!("user", scrubbed(listed[0].clone()));
     stage.end().await;
@@ -310,6 +322,20 @@ async fn companies_are_changed_and_archived_by_people_and_named_by_a_chief() {
     assert_eq!(named["brandColor"], "#a1b2c3");
     assert_eq!(stage.with_key("PATCH", &path, (&chief, None), json!({"status": "paused"})).await.status, 400);
     assert_eq!(stage.with_key("PATCH", &path, (&chief, None), json!({})).await.status, 400);
+    // There are no assets: no logo is taken, and that there is none.
+    let logo = json!({"name": "Named", "logoAssetId": "0192f7a0-0000-4000-8000-00000000000a"});
+    for refused in [
+        stage.with_key("PATCH", &path, (&chief, None), logo.clone()).await,
+        stage.patch(&path, logo.clone()).await,
+    ] {
+        assert_eq!((refused.status, refused.refusal().2.as_str()), (404, "Logo asset not found"));
+    }
+    let bare = json!({ "logoAssetId": null });
+    assert_eq!(
+        stage.with_key("PATCH", &path, (&chief, None), bare.clone()).await.good()["name"],
+        "Acme Corp"
+    );
+    assert_eq!(stage.patch(&path, bare).await.header("bugle-ignored-fields"), None);
     let refused = stage.with_key("PATCH", &path, (&engineer, None), json!({"name": "Mine"})).await.refusal();
     assert_eq!(refused.2, "Only CEO agents or board users may update company settings");
     let paused = stage.patch(&path, json!({"status": "paused", "colour": "red"})).await;
@@ -367,7 +393,10 @@ async fn only_a_person_gives_up_to_decide_on_hires() {
     assert_eq!(stage.patch(&path, wants(false)).await.status, 200, "it was off");
     stage.patch(&path, wants(true)).await.good();
     let refused = stage.patch(&path, wants(false)).await;
-    assert_eq!(refused.refusal(), (403, "forbidden".into(), "Local board token required".into()));
+    assert_eq!(
+        refused.refusal(),
+        (403, "forbidden".into(), "Board access required: local board token".into())
+    );
     assert!(refused.json()["hint"].as_str().unwrap().contains("board.token"));
     assert_eq!(stage.get(&path).await.good()["requireBoardApprovalForNewAgents"], true);
     let off = stage.person("PATCH", &path, wants(false)).await.good();

@@ -122,7 +122,10 @@ async fn a_member_who_is_not_trusted_says_something_that_waits_and_changes_nothi
 
     let release = format!("/api/heartbeat-runs/{held}/release");
     let body = json!({"textIds": [listed[0]["id"]]});
-    assert_eq!(stage.post(&release, body.clone()).await.refusal().2, "Local board token required");
+    assert_eq!(
+        stage.post(&release, body.clone()).await.refusal().2,
+        "Board access required: local board token"
+    );
     assert_eq!(stage.with_key("POST", &release, (&key, None), body.clone()).await.status, 403);
     assert_eq!(door.post(&release, &eve_key, body.clone()).await.status, 403);
     assert_eq!(door.post(&release, &owner_key, json!({})).await.status, 400);
@@ -163,7 +166,7 @@ async fn who_hands_a_text_on_may_say_that_it_is_from_outside() {
     let shown = stage.get(&format!("/api/heartbeat-runs/{held}")).await.good();
     assert_eq!(shown["heldReason"], "hold");
     let path = format!("/api/heartbeat-runs/{held}/held-texts");
-    assert_eq!(stage.get(&path).await.refusal().2, "Local board token required");
+    assert_eq!(stage.get(&path).await.refusal().2, "Board access required: local board token");
     let texts = stage.person("GET", &path, Value::Null).await.good();
     assert_eq!(texts[0]["title"], TEXT);
     let issue = id_of(&made);

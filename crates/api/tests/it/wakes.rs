@@ -133,6 +133,53 @@ async fn a_paused_agent_is_not_invokable_and_the_refusal_is_on_record() {
 }
 
 #[tokio::test]
+async fn the_status_in_a_change_of_an_agent_is_a_switch() {
+    let stage = Stage::new().await;
+    let company = stage.company("Acme").await;
+    let agent = stage.agent(&company, "Engineer", 1).await;
+    let path = format!("/api/agents/{agent}");
+    let to = |status: &str| json!({ "status": status });
+    let paused = stage.patch(&path, to("paused")).await;
+    assert_eq!(paused.header("bugle-ignored-fields"), None);
+    let paused = paused.good();
+    assert_eq!((&paused["status"], &paused["pauseReason"]), (&json!("paused"), &json!("manual")));
+    // It is a switch that people turn.
+    let key = stage.agent_key(&agent).await;
+    let own = stage.with_key("PATCH", &path, (&key, None), to("active")).await.refusal();
+    assert_eq!((own.0, own.2.as_str()), (403, "Board access required"));
+    let resumed = stage.patch(&path, json!({"status": "active", "title": "Dr"})).await.good();
+    assert_eq!((&resumed["status"], &resumed["title"]), (&json!("idle"), &json!("Dr")));
+    assert_eq!(stage.patch(&path, to("idle")).await.good()["status"], "idle");
+    for wrong in ["running", "error", "pending_approval", "terminated", "asleep"] {
+        let refused = stage.patch(&path, json!({"status": wrong, "title": "Prof"})).await;
+        assert_eq!(refused.status, 400, "{wrong}: {}", refused.text);
+        assert_eq!(refused.json()["details"][0]["path"], json!(["status"]), "{wrong}");
+    }
+    assert_eq!(stage.get(&path).await.good()["title"], "Dr", "what is refused changes nothing");
+    let told = stage.get(&format!("/api/companies/{company}/activity?entityId={agent}")).await.good();
+    let told: Vec<&str> =
+        told.as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    let told: Vec<&str> = told.into_iter().filter(|action| *action != "agent.key_created").collect();
+    assert_eq!(told, ["agent.resumed", "agent.updated", "agent.paused", "agent.created"]);
+    stage.post(&format!("{path}/terminate"), json!({})).await.good();
+    for status in ["active", "paused"] {
+        let refused = stage.patch(&path, to(status)).await.refusal();
+        assert_eq!((refused.0, refused.2.as_str()), (409, "Terminated agents cannot be resumed"));
+    }
+    let company = format!("/api/companies/{company}");
+    stage.patch(&company, json!({"requireBoardApprovalForNewAgents": true})).await.good();
+    let draft = json!({"name": "New", "adapterConfig": {"command": "true"}});
+    let hired = stage.post(&format!("{company}/agent-hires"), draft).await.good();
+    let waits = format!("/api/agents/{}", id_of(&hired["agent"]));
+    let refused = stage.patch(&waits, to("idle")).await.refusal();
+    assert_eq!(
+        (refused.0, refused.2.as_str()),
+        (409, "Pending approval agents cannot be activated directly")
+    );
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_terminated_agent_stays_so() {
     let stage = Stage::new().await;
     let company = stage.company("Acme").await;

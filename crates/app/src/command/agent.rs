@@ -1,6 +1,7 @@
 //! `bugle agent`: what there is, and its pauses and ends. Adding one is `agent_add`.
 
 use clap::{Args, Subcommand};
+use domain::agent::url_key;
 use serde_json::{Map, Value as Json, json};
 
 use super::account;
@@ -9,8 +10,10 @@ use super::agent_env::SetEnv;
 use super::agent_instructions::Instructions;
 use super::agent_lookup::{find, text};
 use super::agent_sessions::Sessions;
+use super::answer::{printable, rows, rows_at};
 use super::confirm::{Deed, confirm};
 use crate::cli::Context;
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::screen::Tone;
 use crate::when;
@@ -244,9 +247,40 @@ impl Set {
             context.screen.answer(&changed);
         } else {
             context.screen.line(&format!("{} is changed", text(&changed, "name")));
+            let told = naming(&client, &agent, &changed).await;
+            if !told.is_empty() {
+                let (before, now) = (printable(text(&agent, "name")), printable(text(&changed, "name")));
+                context.screen.note(&format!(
+                    "these automations name it `{before}`, and new runs of them find nobody of that name: {}; \
+                     name `{now}` there and apply them again",
+                    told.join(", ")
+                ));
+            }
         }
         Ok(())
     }
+}
+
+/// The automations that call an agent by a name that it no longer has. Runs that are made already know who is meant.
+async fn naming(client: &Client, before: &Json, now: &Json) -> Vec<String> {
+    if text(before, "name") == text(now, "name") {
+        return Vec::new();
+    }
+    // The agent is changed already, whether this is answered or not.
+    let path = format!("/companies/{}/automations", text(now, "companyId"));
+    let found = client.get(&path).await.unwrap_or(Json::Null);
+    let names = rows(&found).iter().filter(|it| is_named_as_before(&it["definition"], (before, now)));
+    names.map(|it| printable(text(it, "name"))).collect()
+}
+
+/// A step of the definition names the agent as it was called before, and not as it is called now.
+fn is_named_as_before(definition: &Json, (before, now): (&Json, &Json)) -> bool {
+    let is_called = |agent: &Json, name: &str| {
+        let key = url_key(name);
+        name == text(agent, "name") || (!key.is_empty() && key == url_key(text(agent, "name")))
+    };
+    let named = rows_at(definition, "nodes").iter().map(|node| text(node, "agent"));
+    named.filter(|name| !name.is_empty()).any(|name| is_called(before, name) && !is_called(now, name))
 }
 
 /// Puts the timer and the number of slots into a runtime configuration.
@@ -354,6 +388,24 @@ mod tests {
         assert_eq!(config(json!({"script": "print a\nprint b"})), "print a print b");
         assert_eq!(config(json!({})), "");
         assert_eq!(config(json!({"command": "x".repeat(60)})).chars().count(), 49);
+    }
+
+    #[test]
+    fn automations_that_name_an_agent_as_it_was_called_are_found() {
+        let named = |name: &str, before: &str, now: &str| {
+            let definition = json!({ "nodes": [{ "id": "ok", "gate": {} }, { "id": "a", "agent": name }] });
+            is_named_as_before(&definition, (&json!({ "name": before }), &json!({ "name": now })))
+        };
+        for (name, before, now, expected) in [
+            ("len", "len", "lenny", true),
+            ("Big Len", "big-len", "lenny", true),
+            ("lenny", "len", "lenny", false),
+            ("len", "len", "Len", false),
+            ("bob", "len", "lenny", false),
+            ("019ab3f2-0000-7000-8000-000000000000", "len", "lenny", false),
+        ] {
+            assert_eq!(named(name, before, now), expected, "{name}: {before} {now}");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use serde_json::{Value as Json, json};
-use store::audit::AuditHead;
-use store::audit_file::{self, FileReport};
+use store::audit::{AuditHead, Break};
+use store::audit_file::{self, FileReport, LastLine, StoppedLine};
 
 use super::agent_lookup::text;
 use crate::cli::Context;
@@ -107,6 +107,11 @@ impl Verify {
             let broken = report.get("firstBroken").unwrap_or(&Json::Null);
             let seq = broken.get("seq").and_then(Json::as_i64).unwrap_or_default();
             say_broken(context, "record", seq, text(broken, "why"));
+            if text(broken, "why") == Break::NoHead.as_str() {
+                context
+                    .screen
+                    .note("stop the server, and put the last good backup in the place of its store");
+            }
         }
         if is_whole { Ok(()) } else { Err(Failure::shown(Kind::Failed, "audit.broken")) }
     }
@@ -173,19 +178,18 @@ impl Export {
             Some(file) => Box::new(File::create_new(file).map_err(unwritable)?),
             None => Box::new(std::io::stdout()),
         };
-        let mut lines = 0_usize;
+        let mut lines = Lines::default();
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|error| {
                 Failure::new(Kind::Unreachable, "audit.cut_off", format!("the export broke off: {error}"))
                     .hint("remove what was written, and export again")
             })?;
-            lines += piece.iter().filter(|byte| **byte == b'\n').count();
+            lines.take(&piece);
             out.write_all(&piece).map_err(unwritable)?;
         }
         out.flush().map_err(unwritable)?;
+        let records = lines.records()?;
         if let Some(file) = &self.output {
-            // The last line is no record.
-            let records = lines.saturating_sub(1);
             if context.global.json {
                 context.screen.answer(&json!({ "file": file.display().to_string(), "records": records }));
             } else {
@@ -198,14 +202,80 @@ impl Export {
     }
 }
 
-fn meaning(why: &str) -> &str {
-    match why {
-        "missing" => "a decision of this number should be there and is not",
-        "changed" => "the decision is not the one that was recorded",
-        "truncated" => "decisions after this one were removed",
-        "beyond_head" => "decisions were added past the head",
-        "not_as_exported" => "the decision is not the one of the head that was kept",
-        "unreadable" => "what should be this decision cannot be read",
-        other => other,
+/// The lines that went by.
+#[derive(Default)]
+struct Lines {
+    number: usize,
+    last: Vec<u8>,
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, piece: &[u8]) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                self.number += 1;
+                self.last = std::mem::take(&mut self.begun);
+            }
+        }
+    }
+
+    /// How many of them were records, when the last one says that these were all.
+    fn records(&self) -> Result<usize, Failure> {
+        // The last line is no record.
+        let records = self.number.saturating_sub(1);
+        if self.begun.is_empty() && serde_json::from_slice::<LastLine>(&self.last).is_ok() {
+            return Ok(records);
+        }
+        if let Ok(StoppedLine { stopped }) = serde_json::from_slice(&self.last) {
+            let (seq, why) = (stopped.seq, meaning(&stopped.why));
+            let message = format!(
+                "the export stopped at number {seq}: {why}; {records} decisions before it were written"
+            );
+            return Err(Failure::failed("audit.broken", message).hint(
+                "see what is wrong: bugle audit verify; what was written says itself that it is not whole",
+            ));
+        }
+        Err(Failure::new(Kind::Unreachable, "audit.cut_off", "the export broke off before its end")
+            .hint("remove what was written, and export again"))
+    }
+}
+
+/// What a word of [`Break`] means; one of a newer server stands for itself.
+pub(super) fn meaning(why: &str) -> &str {
+    match Break::parse(why) {
+        Some(known) => known.meaning(),
+        None => why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(pieces: &[&str]) -> Result<usize, Failure> {
+        let mut lines = Lines::default();
+        for piece in pieces {
+            lines.take(piece.as_bytes());
+        }
+        lines.records()
+    }
+
+    #[test]
+    fn an_export_is_whole_only_with_the_line_that_says_so() {
+        let end = r#"{"end":{"records":1,"seq":1,"hash":"ab"}}"#;
+        assert_eq!(after(&["{\"a\":1}\n", end, "\n"]), Ok(1));
+        assert_eq!(after(&["{\"a\"", ":1}", "\n", &end[..9], &end[9..], "\n"]), Ok(1));
+        let code = |pieces: &[&str]| after(pieces).map_err(|failure| (failure.kind, failure.code));
+        assert_eq!(code(&["{\"a\":1}\n", end]), Err((Kind::Unreachable, "audit.cut_off".to_owned())));
+        assert_eq!(code(&[]), Err((Kind::Unreachable, "audit.cut_off".to_owned())));
+        let stopped = "{\"stopped\":{\"seq\":2,\"why\":\"unreadable\"}}\n";
+        assert_eq!(code(&["{\"a\":1}\n", stopped]), Err((Kind::Failed, "audit.broken".to_owned())));
+        let said = after(&["{\"a\":1}\n", stopped]).unwrap_err().message;
+        assert!(
+            said.contains("number 2") && said.contains("cannot be read") && said.contains("1 decisions"),
+            "{said}"
+        );
     }
 }

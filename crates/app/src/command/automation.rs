@@ -11,7 +11,7 @@ use super::automation_follow::watch;
 use super::automation_graph as graph;
 use super::automation_inputs::inputs;
 use super::automation_operate::{About, Cancel, OfNode, Pause, Repair, Resume};
-use super::automation_show::Show;
+use super::automation_show::{Show, waits_for_agents};
 use super::directory::{Shorts, short};
 use super::keys::{self, not_empty};
 use crate::cli::Context;
@@ -349,25 +349,43 @@ impl Runs {
             let id = text(run, "automationId");
             names.get(id).map_or_else(|| short(id), |name| printable(name))
         };
+        let waits = waits(&client, rows(&found)).await;
         let shorts = Shorts::of(rows(&found), "id");
         let shown = rows(&found).iter().map(|run| {
             let status = text(run, "status");
             let why = match text(run, "queueReason") {
-                "" => text(run, "detail"),
-                reason => reason,
+                "" => {
+                    waits.get(text(run, "id")).map_or_else(|| text(run, "detail"), String::as_str).to_owned()
+                }
+                // With the agent that takes no work, if it is one and not the automation.
+                "paused" => format!("paused {}", text(run, "resourceKey")),
+                reason => reason.to_owned(),
             };
             vec![
                 (Tone::Strong, shorts.cut(text(run, "id"))),
                 (Tone::Plain, format!("{} #{}", name(run), number(run, "number"))),
                 (graph::tone(status), status.to_owned()),
                 (Tone::Plain, text(run, "triggerType").to_owned()),
-                (Tone::Plain, one_line(why, 40)),
+                (Tone::Plain, one_line(&why, 40)),
                 (Tone::Faint, when::local(text(run, "createdAt"))),
             ]
         });
         context.screen.table(&["RUN", "AUTOMATION", "STATUS", "TRIGGER", "WHY", "WHEN"], shown.collect());
         Ok(())
     }
+}
+
+/// Why runs that are at work get no further, by id: all that is under way in them waits for its agent. Runs at work are
+/// few, and lists do not tell their steps.
+async fn waits(client: &Client, runs: &[Json]) -> BTreeMap<String, String> {
+    let mut waits = BTreeMap::new();
+    for run in runs.iter().filter(|run| text(run, "status") == "running") {
+        let id = text(run, "id");
+        // One that went meanwhile waits for nobody.
+        let run = client.get(&format!("/automation-runs/{id}")).await.unwrap_or(Json::Null);
+        waits.extend(waits_for_agents(&run).map(|why| (id.to_owned(), why)));
+    }
+    waits
 }
 
 /// The names of the automations of these runs, by id, also of those that were removed.

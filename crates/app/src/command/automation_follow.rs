@@ -1,17 +1,19 @@
-//! Watching an automation run until it is over or waits for people: each thing that happens once and in order.
+//! Watching an automation run until it is over or waits for people: each thing that happens once and in order. Where only
+//! some of its steps wait for people, that is said, and the others are watched on.
 //!
 //! The stream is resumed behind the last entry that was shown, whatever broke it: a server that is restarted meanwhile is
 //! waited for. The person may leave at any moment; the run goes on.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::Value as Json;
 
-use super::answer::{number, text};
+use super::answer::{number, rows_at, text};
 use super::automation_graph as graph;
-use super::automation_show::{entry_line, hint};
+use super::automation_show::{asked_line, entry_line, hint, waits_for_people};
 use crate::cli::Context;
 use crate::client::Client;
 use crate::events::EventReader;
@@ -28,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Prints what happens to a run until it is over or waits for people.
 pub(super) async fn watch(context: &mut Context, client: &Client, id: &str) -> Result<(), Failure> {
     let mut interrupt = pin!(tokio::signal::ctrl_c());
-    let mut watcher = Watcher { client, id, after: 0, away: None };
+    let mut watcher = Watcher { client, id, after: 0, away: None, asked: BTreeSet::new() };
     let run = loop {
         let session = tokio::select! {
             biased;
@@ -50,13 +52,19 @@ pub(super) async fn watch(context: &mut Context, client: &Client, id: &str) -> R
         tokio::time::sleep(PAUSE).await;
     };
     let status = text(&run, "status").to_owned();
+    let asks = waits_for_people(&run);
     if !context.global.json {
-        let line = context.screen.tint(graph::tone(&status), &status);
+        let (tone, words) = match asks {
+            true => (graph::tone("awaiting_approval"), "running; it waits for a person"),
+            false => (graph::tone(&status), status.as_str()),
+        };
+        let line = context.screen.tint(tone, words);
         context.screen.line(&line);
         hint(&mut context.screen, &run);
     }
     match status.as_str() {
         "completed" | "awaiting_approval" | "paused" => Ok(()),
+        _ if asks => Ok(()),
         _ => Err(Failure::failed("automation.not_completed", format!("the run is {status}"))
             .hint(format!("see why: bugle automation show {id}"))),
     }
@@ -69,6 +77,8 @@ struct Watcher<'a> {
     after: i64,
     /// Since when the server has been away.
     away: Option<Instant>,
+    /// What agents wait for, as far as it was said.
+    asked: BTreeSet<String>,
 }
 
 impl Watcher<'_> {
@@ -84,14 +94,14 @@ impl Watcher<'_> {
             let piece = match tokio::time::timeout(QUIET, pieces.next()).await {
                 Ok(Some(Ok(piece))) => piece,
                 Ok(Some(Err(_)) | None) => return Ok(None),
-                Err(_) => match self.resting().await? {
+                Err(_) => match self.resting(screen).await? {
                     Some(run) => return Ok(Some(run)),
                     None => continue,
                 },
             };
             for event in events.push(&piece) {
                 match event.name.as_str() {
-                    "end" => return self.resting().await,
+                    "end" => return self.resting(screen).await,
                     "revoked" => {
                         let message = "the key that this was watched with was revoked";
                         return Err(
@@ -120,14 +130,25 @@ impl Watcher<'_> {
         Ok(())
     }
 
-    /// The run, when it rests and everything of it was shown.
-    async fn resting(&self) -> Result<Option<Json>, Failure> {
+    /// The run, when it rests and everything of it was shown. Says once of each step that its agent waits for people.
+    async fn resting(&mut self, screen: &mut Screen) -> Result<Option<Json>, Failure> {
         let run = self.client.get(&format!("/automation-runs/{}", self.id)).await?;
         let rests = matches!(
             text(&run, "status"),
             "completed" | "blocked" | "failed" | "cancelled" | "paused" | "awaiting_approval"
         );
-        Ok((rests && self.after >= number(&run, "seq")).then_some(run))
+        if self.after < number(&run, "seq") {
+            return Ok(None);
+        }
+        if rests || waits_for_people(&run) {
+            return Ok(Some(run));
+        }
+        for asked in rows_at(&run, "waiting") {
+            if self.asked.insert(text(asked, "gateId").to_owned()) {
+                screen.note(asked_line(asked).trim_start());
+            }
+        }
+        Ok(None)
     }
 
     /// Says once that the server is away; gives up when it stays away.

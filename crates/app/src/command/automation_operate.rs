@@ -292,6 +292,9 @@ async fn preview(
     } else {
         context.screen.table(&["STEP", "NOW", "OUTPUT", ""], shown.collect());
     }
+    if is_allowed && text(run, "status") == "paused" {
+        context.screen.note("the run is paused: it would go on as a whole");
+    }
     if !is_allowed {
         let status = text(run, "status");
         context.screen.note(&format!("it would be refused now: the run is {status}"));

@@ -1,5 +1,6 @@
 //! `bugle automation show`: an automation or a run of it, as it stands and as it came to that.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -237,11 +238,63 @@ fn at_work(run: &Json) -> Vec<String> {
     nodes.filter_map(|node| at_work_at(run, text(node, "nodeId"))).collect()
 }
 
-fn at_work_at(run: &Json, id: &str) -> Option<String> {
+/// Why a run gets no further though it is at work: all that is under way in it waits for its agent, or for people.
+pub(super) fn waits_for_agents(run: &Json) -> Option<String> {
+    let nodes = rows_at(run, "nodes").iter().filter(|node| text(node, "state") == "running");
+    let mut asking = Vec::new();
+    let mut reasons: BTreeSet<&str> = BTreeSet::new();
+    for node in nodes.map(|node| text(node, "nodeId")) {
+        match asked_at(run, node) {
+            Some(_) => asking.push(printable(node)),
+            None => {
+                reasons.insert(kept_from_work(run, node)?);
+            }
+        }
+    }
+    let mut parts = Vec::new();
+    if !asking.is_empty() {
+        parts.push(format!("{}: a person is asked", asking.join(", ")));
+    }
+    if !reasons.is_empty() {
+        let reasons: Vec<&str> = reasons.into_iter().collect();
+        parts.push(format!("waits for its agent ({})", reasons.join(", ")));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// What the agent of a step at work waits for people to decide; the first of it.
+pub(super) fn asked_at<'a>(run: &'a Json, node: &str) -> Option<&'a Json> {
+    rows_at(run, "waiting").iter().find(|wait| text(wait, "nodeId") == node)
+}
+
+/// Nothing in a run goes on before people have decided: all of its steps at work wait for them, and none is to be tried
+/// again when its time has come.
+pub(super) fn waits_for_people(run: &Json) -> bool {
+    let mut waits = false;
+    for node in rows_at(run, "nodes") {
+        match text(node, "state") {
+            "running" if asked_at(run, text(node, "nodeId")).is_some() => waits = true,
+            "running" => return false,
+            "pending" if !text(node, "retryAt").is_empty() => return false,
+            _ => {}
+        }
+    }
+    waits && text(run, "status") == "running" && text(run, "cancelRequestedAt").is_empty()
+}
+
+/// What keeps the agent of a step from its work.
+fn kept_from_work<'a>(run: &'a Json, id: &str) -> Option<&'a str> {
     let attempts = rows_at(run, "attempts").iter().filter(|attempt| text(attempt, "nodeId") == id);
     let mut held =
         attempts.filter(|attempt| text(attempt, "state") == "ordered").map(|it| text(it, "heldReason"));
-    if let Some(reason) = held.next_back().filter(|reason| !reason.is_empty()) {
+    held.next_back().filter(|reason| !reason.is_empty())
+}
+
+fn at_work_at(run: &Json, id: &str) -> Option<String> {
+    if let Some(asked) = asked_at(run, id) {
+        return Some(asked_line(asked));
+    }
+    if let Some(reason) = kept_from_work(run, id) {
         return Some(format!("  {}: waits for its agent ({reason})", printable(id)));
     }
     let agent_run = agent_run(run, id);
@@ -279,9 +332,19 @@ fn decisions(run: &Json) -> Vec<String> {
     .collect()
 }
 
+/// What an agent waits for in the midst of its step, and what shows it.
+pub(super) fn asked_line(asked: &Json) -> String {
+    let (node, title) = (printable(text(asked, "nodeId")), one_line(text(asked, "title"), 100));
+    format!("  {node}: waits for a person ({title}): bugle gate show {}", text(asked, "gateId"))
+}
+
 /// What may be done next.
 pub(super) fn hint(screen: &mut Screen, run: &Json) {
     let id = text(run, "id");
+    for asked in rows_at(run, "waiting") {
+        let (node, gate) = (printable(text(asked, "nodeId")), text(asked, "gateId"));
+        screen.note(&format!("{node} waits for a person: bugle gate show {gate}"));
+    }
     for gate in rows_at(run, "gates").iter().filter(|gate| text(gate, "status") == "pending") {
         let (node, gate) = (printable(text(gate, "nodeId")), text(gate, "id"));
         screen.note(&format!("{node} waits for a person: bugle gate show {gate}"));
@@ -294,6 +357,18 @@ pub(super) fn hint(screen: &mut Screen, run: &Json) {
             screen.note(&format!("make again what did not succeed: bugle automation recover {id}"));
         }
         ("paused", _) => screen.note(&format!("go on: bugle automation resume {id}")),
+        ("cancelled", _) => {
+            // One that somebody cancelled may have had such a gate before.
+            let ended_it = |gate: &&Json| {
+                let words = format!("nobody decided at {} ", text(gate, "nodeId"));
+                text(gate, "status") == "expired" && text(run, "detail").starts_with(&words)
+            };
+            if let Some(gate) = rows_at(run, "gates").iter().rev().find(ended_it) {
+                let node = text(gate, "nodeId");
+                screen
+                    .note(&format!("nobody decided in time; ask again: bugle automation retry {id} {node}"));
+            }
+        }
         _ => {}
     }
 }
@@ -339,6 +414,45 @@ mod tests {
         });
         assert_eq!(why(&run), ["  b: exit 127", "    what b printed: bugle logs RB2", "  c: b failed"]);
         assert_eq!(at_work(&run), ["  d: bugle logs RD --follow", "  e: waits for its agent (paused)"]);
+        assert_eq!(waits_for_agents(&run), None, "d is worked at");
+    }
+
+    #[test]
+    fn a_run_of_which_all_waits_for_agents_says_so_in_a_list() {
+        let of = |steps: &[(&str, &str, Option<&str>)]| {
+            let node = |step: &(&str, &str, Option<&str>)| json!({ "nodeId": step.0, "state": step.1 });
+            let attempt = |step: &(&str, &str, Option<&str>)| json!({ "nodeId": step.0, "state": "ordered", "heldReason": step.2 });
+            let nodes: Vec<Json> = steps.iter().map(node).collect();
+            let attempts: Vec<Json> = steps.iter().filter(|it| it.1 == "running").map(attempt).collect();
+            waits_for_agents(&json!({ "nodes": nodes, "attempts": attempts })).unwrap_or_default()
+        };
+        let (done, paused) = (("a", "completed", None), ("b", "running", Some("paused")));
+        assert_eq!(of(&[]), "");
+        assert_eq!(of(&[done]), "");
+        assert_eq!(of(&[done, paused]), "waits for its agent (paused)");
+        assert_eq!(of(&[paused, ("c", "running", Some("paused"))]), "waits for its agent (paused)");
+        assert_eq!(of(&[paused, ("c", "running", Some("budget"))]), "waits for its agent (budget, paused)");
+        assert_eq!(of(&[paused, ("c", "running", None)]), "");
+    }
+
+    #[test]
+    fn a_step_whose_agent_asks_says_so_and_nobody_waits_for_what_cannot_come() {
+        let node = |id: &str, state: &str| json!({ "nodeId": id, "state": state });
+        let asks = json!({ "nodeId": "a", "gateId": "G", "title": "permission for Bash" });
+        let run = |nodes: &[Json]| json!({ "status": "running", "nodes": nodes, "waiting": [asks] });
+        let alone = run(&[node("a", "running"), node("b", "pending")]);
+        assert_eq!(at_work(&alone), ["  a: waits for a person (permission for Bash): bugle gate show G"]);
+        assert_eq!(waits_for_agents(&alone).unwrap(), "a: a person is asked");
+        assert!(waits_for_people(&alone));
+        let beside = run(&[node("a", "running"), node("b", "running")]);
+        assert!(!waits_for_people(&beside), "b goes on");
+        assert_eq!(waits_for_agents(&beside), None);
+        let again = json!({ "nodeId": "b", "state": "pending", "retryAt": "soon" });
+        assert!(!waits_for_people(&run(&[node("a", "running"), again])), "b is tried again");
+        let mut over = alone.clone();
+        over["status"] = json!("pausing");
+        assert!(!waits_for_people(&over));
+        assert!(!waits_for_people(&json!({ "status": "running", "nodes": [node("a", "pending")] })));
     }
 
     #[test]

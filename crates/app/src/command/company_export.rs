@@ -24,7 +24,14 @@ impl Export {
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let client = context.client()?;
         let company = context.company(&client).await?;
-        let document = client.get(&format!("/companies/{company}/export")).await?;
+        let document = client.get(&format!("/companies/{company}/export")).await;
+        let document = document.map_err(|failure| {
+            let is_of_twins = failure.details.as_ref().is_some_and(|details| details.get("ids").is_some());
+            match is_of_twins {
+                true => failure.hint("rename one of them by its id, then export again"),
+                false => failure,
+            }
+        })?;
         let format = if context.global.json { Format::Json } else { self.format };
         let text = company_text::write(&document, format)?;
         context.screen.line(text.strip_suffix('\n').unwrap_or(&text));

@@ -11,7 +11,7 @@ use super::answer::{number, one_line, rows, rows_at, text};
 use super::approval::{asker, gist, settled_by};
 use super::budget::{amount, raise, scope};
 use super::directory::{Directory, short};
-use super::gate::asker as asker_of_gate;
+use super::gate::{asker as asker_of_gate, wants_answer};
 use crate::cli::Context;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -195,12 +195,18 @@ fn of_item(item: &Json, issue: &str) -> Need {
                     "resume ID with a higher limit (--max-runtime-sec, --max-tokens, --max-cost-cents)"
                 }
                 ("paused", _) => "resume ID",
+                // It asks again at the gate that nobody decided in time.
+                (_, "gate_expired") => "retry ID NODE",
                 _ => "recover ID",
             };
-            let next = next.replace("ID", id);
+            let next = next.replace("ID", id).replace("NODE", text(details, "nodeId"));
             format!("bugle automation show {id}, then: bugle automation {next}")
         }
         ("webhook_disabled", _) => format!("bugle webhook deliveries {id}, then: bugle webhook enable {id}"),
+        ("schedule_stuck", _) => {
+            let name = format!("{}/{}", text(details, "automation"), text(details, "schedule"));
+            format!("bugle schedule show {name}, then put right what it says; it is tried again by itself")
+        }
         ("wake_loop", "issue") => {
             format!(
                 "bugle issue activity {issue}, then: bugle issue comment {issue} TEXT, or bugle issue hold {issue}"
@@ -287,11 +293,17 @@ fn of_gate(gate: &Json, directory: &Directory) -> Need {
     let (first, others) =
         words.split_first().map_or(("approve", &[][..]), |(first, others)| (*first, others));
     let others = if others.is_empty() { String::new() } else { format!(", or {}", others.join(", ")) };
+    let answer = if first == "approve" && wants_answer(gate) { " -m ANSWER" } else { "" };
+    let escalated = match text(gate, "escalatedTo") {
+        "" => String::new(),
+        to => format!(" (escalated to {})", one_line(to, 40)),
+    };
+    let asks = one_line(text(gate, "title"), 80);
     Need {
         kind: "gate".to_owned(),
-        what: format!("{} asks: {}", asker_of_gate(gate, directory), one_line(text(gate, "title"), 80)),
+        what: format!("{} asks: {asks}{escalated}", asker_of_gate(gate, directory)),
         since: text(gate, "requestedAt").to_owned(),
-        settle: format!("bugle gate show {id}, then: bugle gate {first} {id}{others}"),
+        settle: format!("bugle gate show {id}, then: bugle gate {first} {id}{answer}{others}"),
         item: None,
         of: gate.clone(),
     }
@@ -335,6 +347,16 @@ mod tests {
             need.settle,
             format!("bugle gate show {id}, then: bugle gate approve {id}, or rework, cancel")
         );
+        let asked = json!({"id": id, "kind": "node", "title": "Which?", "automation": "notes", "runNumber": 3,
+                           "nodeId": "draft", "requestedAt": "", "decisions": ["approve", "cancel"],
+                           "wantsAnswer": true, "escalatedTo": "ann"});
+        let need = of_gate(&asked, &Directory::default());
+        assert_eq!(need.what, "notes #3 draft asks: Which? (escalated to ann)");
+        assert!(
+            need.settle.ends_with(&format!("bugle gate approve {id} -m ANSWER, or cancel")),
+            "{}",
+            need.settle
+        );
     }
 
     #[test]
@@ -352,6 +374,8 @@ mod tests {
         assert!(item("account_login", "account", json!({})).contains("bugle account login-done ID"));
         assert!(item("account_parked", "account", json!({})).contains("bugle account resume ID"));
         assert!(item("webhook_disabled", "webhook", json!({})).contains("bugle webhook enable ID"));
+        let about = json!({"automation": "notes", "schedule": "nightly"});
+        assert!(item("schedule_stuck", "schedule", about).starts_with("bugle schedule show notes/nightly, "));
         for (status, cause, next) in [
             ("failed", "failed", "then: bugle automation recover ID"),
             ("blocked", "blocked", "then: bugle automation recover ID"),
@@ -361,9 +385,10 @@ mod tests {
                 "then: bugle automation resume ID with a higher limit (--max-runtime-sec,",
             ),
             ("paused", "stale_reaped", "then: bugle automation resume ID"),
+            ("cancelled", "gate_expired", "then: bugle automation retry ID ok"),
         ] {
             let about = json!({"kind": "automation_run", "entityType": "automation_run", "entityId": "ID",
-                "cause": cause, "title": "t", "details": {"status": status}});
+                "cause": cause, "title": "t", "details": {"status": status, "nodeId": "ok"}});
             let settle = of_item(&about, "").settle;
             assert!(settle.starts_with("bugle automation show ID, ") && settle.contains(next), "{settle}");
         }

@@ -225,6 +225,7 @@ fn show(context: &mut Context, schedule: &Json) {
             ("overlap", overlap),
             ("inputs", inputs.map(ToString::to_string).unwrap_or_default()),
             ("waiting", waiting),
+            ("trouble", one_line(text(schedule, "trouble"), 400)),
             ("next", upcoming.join("\n")),
         ],
     );
@@ -272,7 +273,10 @@ impl Preview {
         let client = context.client()?;
         let company = context.company(&client).await?;
         let mut body = match self.what.trim() {
-            expression if expression.contains(char::is_whitespace) => json!({ "cron": expression }),
+            // Nor is `@daily` a schedule: the answer says what to write instead.
+            expression if expression.contains(char::is_whitespace) || expression.starts_with('@') => {
+                json!({ "cron": expression })
+            }
             interval if Every::parse(interval).is_ok() => json!({ "every": interval }),
             named => {
                 let schedule = find(context, &client, named).await?;
@@ -320,6 +324,7 @@ fn next(schedule: &Json) -> String {
         ("paused", _) => "its automation is paused".to_owned(),
         ("draft", _) => "its automation is a draft".to_owned(),
         (_, Some(first)) => text(first, "local").to_owned(),
+        (_, None) if !text(schedule, "trouble").is_empty() => "stuck".to_owned(),
         (_, None) => "never".to_owned(),
     }
 }
@@ -357,6 +362,10 @@ mod tests {
             (json!({ "automationStatus": "draft", "upcoming": [] }), "its automation is a draft"),
             (json!({ "automationStatus": "draft", "upcoming": [], "enabled": false }), "switched off"),
             (json!({ "automationStatus": "active", "upcoming": [] }), "never"),
+            (
+                json!({ "automationStatus": "active", "upcoming": [], "trouble": "cron: `61 * * * *` is none" }),
+                "stuck",
+            ),
         ];
         for (schedule, shown) in rows {
             assert_eq!(next(&schedule), shown);

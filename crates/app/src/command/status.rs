@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::answer::{counted, number, one_line, rows, rows_at, text, usd};
+use super::audit::meaning;
 use super::inbox;
 use crate::cli::Context;
 use crate::client::Client;
@@ -21,7 +22,8 @@ impl Status {
     pub(crate) async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let client = context.client()?;
         let health = client.get("/health").await?;
-        let is_well = text(&health, "status") == "ok";
+        let broken = health.get("auditBroken").filter(|it| !it.is_null());
+        let is_well = text(&health, "status") == "ok" && broken.is_none();
         let place = client.place().base;
         // A server that is not well has more to say about that than about its companies.
         let told = if is_well { told(context, &client).await } else { Ok(Vec::new()) };
@@ -35,10 +37,19 @@ impl Status {
             let answer = json!({ "url": place, "health": health, "companies": companies });
             context.screen.answer(&answer);
         } else {
-            let (tone, word) =
-                if is_well { (Tone::Good, "well") } else { (Tone::Bad, text(&health, "status")) };
+            let (tone, word) = match (is_well, broken) {
+                (true, _) => (Tone::Good, "well"),
+                (false, None) => (Tone::Bad, text(&health, "status")),
+                (false, Some(_)) => (Tone::Bad, "not well"),
+            };
             let word = context.screen.tint(tone, word);
             context.screen.line(&format!("bugle {} at {place} is {word}", text(&health, "version")));
+            if let Some(broken) = broken {
+                let (seq, why) = (number(broken, "seq"), meaning(text(broken, "why")));
+                let words = format!("  decisions their record is broken at number {seq}: {why}");
+                context.screen.line(&words);
+                context.screen.note("see: bugle audit verify; what to do about it: bugle doctor");
+            }
             let count = |path: &str| health.pointer(path).and_then(Json::as_u64);
             if let (Some(running), Some(slots)) = (count("/capacity/running"), count("/capacity/slots")) {
                 context.screen.line(&format!("  runs      {running} under way, up to {slots} at once"));

@@ -112,6 +112,12 @@ impl Server {
             Ok(store) => Arc::new(store),
             Err(error) => return Err(store_look::refusal(&target, &error).into()),
         };
+        let ending = store.read(|tx| Box::pin(async move { store::audit::ending(tx).await })).await;
+        if let Ok(Err(link)) = ending {
+            // Everything can be looked at, and what runs goes on.
+            let (number, why) = (link.seq, link.why.meaning());
+            tracing::error!(number, why, "the record of decisions is broken; see: bugle audit verify");
+        }
         let listener = match TcpListener::bind(config.listen).await {
             Ok(listener) => listener,
             Err(error) => return Err(doctor::busy(config.listen, &error).await.into()),

@@ -6,6 +6,7 @@
 mod leftovers;
 mod listening;
 mod machine;
+mod record;
 mod secrets_key;
 
 use std::net::SocketAddr;
@@ -166,6 +167,7 @@ pub(crate) async fn everything(data_dir: &Path, flags: &Flags) -> Vec<Finding> {
     if is_usable && let Ok(config) = &config {
         findings.push(store_look::look(config, holder.is_some()).await);
         findings.push(secrets_key::look(config));
+        findings.extend(record::look(config, holder.as_ref()).await);
     }
     findings.push(machine::open_files());
     findings.push(machine::watches());

@@ -224,3 +224,179 @@ fn gates_that_open_together_are_told_apart_and_say_what_became_of_them() {
     scene.ok(&["gate", "show", &law]);
     scene.ok(&["automation", "cancel", &run]);
 }
+
+/// An agent, and one step of its.
+fn apply(scene: &Scene, agent: &str, command: &str, definition: &str) {
+    let folder = scene.place("").to_str().unwrap().to_owned();
+    scene.ok(&["agent", "add", agent, "--cwd", &folder, "--", "sh", "-c", command]);
+    let file = scene.place("definition.toml");
+    std::fs::write(&file, definition).unwrap();
+    scene.ok(&["automation", "apply", file.to_str().unwrap()]);
+}
+
+const BIG: &str = r#"
+name = "big"
+inputs = { one = { type = "string" }, two = { type = "string" } }
+
+[[nodes]]
+id = "measure"
+agent = "len"
+objective = "{{ inputs.one }}{{ inputs.two }}"
+"#;
+
+/// More than a variable can hold.
+#[test]
+fn an_objective_that_is_too_large_for_a_variable_comes_in_a_file() {
+    let scene = Scene::served();
+    let command = r#"echo "${#BUGLE_NODE_OBJECTIVE} ${#BUGLE_NODE_INPUTS_JSON}" $(wc -c < "$BUGLE_NODE_OBJECTIVE_FILE") \
+        $(wc -c < "$PAPERCLIP_NODE_INPUTS_JSON_FILE")"#;
+    apply(&scene, "len", command, BIG);
+    let words = "x".repeat(100_000);
+    let (one, two) = (format!("one={words}"), format!("two={words}"));
+    let done = until(&scene, &started(&scene, &["big", "-i", &one, "-i", &two]), "completed");
+    assert_eq!(done["nodes"][0]["output"]["text"].as_str().map(str::trim), Some("0 0 200000 200019"));
+}
+
+#[test]
+fn a_run_whose_agent_is_paused_says_so_and_a_new_name_is_told_of() {
+    let scene = Scene::served();
+    let definition = BIG.replace("type = \"string\"", "default = \"x\"");
+    apply(&scene, "len", "sleep 600", &definition);
+    scene.ok(&["agent", "pause", "len"]);
+    let waits = started(&scene, &["big"]);
+    wait_for("the agent", || Some(run_of(&scene, &waits)).filter(|run| run["queueReason"] == "paused"));
+    let listed = scene.ok(&["automation", "runs"]).out;
+    assert!(listed.contains("paused agent len"), "{listed}");
+    let shown = scene.ok(&["automation", "show", &waits]).out;
+    assert!(shown.contains("paused agent len"), "{shown}");
+
+    let told = scene.ok(&["agent", "set", "len", "--name", "lenny"]);
+    assert!(told.out.contains("lenny is changed"), "{told:?}");
+    assert!(told.err.contains("name it `len`") && told.err.contains(": big;"), "{told:?}");
+    let told = scene.ok(&["agent", "set", "lenny", "--name", "Lenny"]);
+    assert!(!told.err.contains("automations"), "{told:?}");
+
+    // The run knows who was meant, and one that is at work already shows for what it waits.
+    scene.ok(&["agent", "resume", "lenny"]);
+    wait_for("a step at work", || {
+        Some(run_of(&scene, &waits)).filter(|run| run["attempts"][0]["runId"].is_string())
+    });
+    scene.ok(&["automation", "cancel", &waits]);
+    until(&scene, &waits, "cancelled");
+}
+
+/// A gate before a step, and beside them a step that works until there is a file `go`.
+const GATE: &str = r#"
+name = "careful"
+
+[[nodes]]
+id = "ok"
+gate = { title = "Now?" }
+
+[[nodes]]
+id = "build"
+agent = "patient"
+objective = "build it"
+dependsOn = ["ok"]
+
+[[nodes]]
+id = "beside"
+agent = "patient"
+objective = "wait"
+"#;
+
+const PATIENT: &str = "while [ ! -e go ]; do sleep 0.05; done; echo fine";
+
+#[test]
+fn after_a_decision_it_is_said_whether_the_run_goes_on() {
+    let scene = Scene::served();
+    apply(&scene, "patient", PATIENT, GATE);
+    let run = started(&scene, &["careful"]);
+    wait_for("a question beside a step at work", || {
+        let now = run_of(&scene, &run);
+        (now["gates"][0]["id"].is_string() && now["attempts"][0]["runId"].is_string()).then_some(())
+    });
+    scene.ok(&["automation", "pause", &run]);
+    until(&scene, &run, "paused");
+    let told = scene.ok(&["gate", "approve", "ok"]);
+    assert!(told.out.contains("approved: the run is paused"), "{told:?}");
+    assert!(told.err.contains(&format!("bugle automation resume {run}")), "{told:?}");
+    std::fs::write(scene.place("go"), "").unwrap();
+    scene.ok(&["automation", "resume", &run]);
+    until(&scene, &run, "completed");
+
+    let run = started(&scene, &["careful"]);
+    until(&scene, &run, "awaiting_approval");
+    scene.ok(&["automation", "pause", "careful"]);
+    let told = scene.ok(&["gate", "approve", "ok"]);
+    assert!(told.out.contains("the run is queued, and careful is paused"), "{told:?}");
+    assert!(told.err.contains("bugle automation resume careful"), "{told:?}");
+    scene.ok(&["automation", "resume", "careful"]);
+    until(&scene, &run, "completed");
+}
+
+#[test]
+fn what_nobody_decided_in_time_is_said_and_asked_again() {
+    let expiry = "\"Now?\", expiry = { expiresAfterSec = 1 }";
+    let scene = Scene::served();
+    apply(&scene, "patient", PATIENT, &GATE.replace("\"Now?\"", expiry));
+    let run = started(&scene, &["careful"]);
+    until(&scene, &run, "cancelled");
+    let again = format!("bugle automation retry {run} ok");
+    let inbox = scene.ok(&["inbox"]).out;
+    assert!(inbox.contains(&again), "{inbox}");
+    let gate = run_of(&scene, &run)["gates"][0]["id"].as_str().unwrap().to_owned();
+    for name in ["ok", &gate[..13], &gate] {
+        refused(&scene, 3, &["gate", "approve", name], &again);
+    }
+    let shown = scene.ok(&["gate", "show", "ok"]);
+    assert!(shown.out.contains("expired") && shown.err.contains(&again), "{shown:?}");
+    let shown = scene.ok(&["automation", "show", &run]);
+    assert!(shown.err.contains(&again), "{shown:?}");
+    refused(&scene, 2, &["gate", "approve", "nowhere"], "there is no gate");
+}
+
+#[test]
+fn an_agent_that_asks_wants_an_answer() {
+    let scene = Scene::served();
+    let command = r#"if [ -n "$BUGLE_NODE_FEEDBACK" ]; then echo fine; else echo '{"status":"ask","question":"Which?"}'; fi"#;
+    let definition = "name = \"asks\"\n[[nodes]]\nid = \"write\"\nagent = \"asker\"\nobjective = \"write\"\n";
+    apply(&scene, "asker", command, definition);
+    let run = started(&scene, &["asks"]);
+    until(&scene, &run, "awaiting_approval");
+    refused(&scene, 2, &["gate", "approve", "write"], "-m TEXT");
+    assert!(scene.ok(&["gate", "show", "write"]).err.contains("-m ANSWER"));
+    assert!(scene.ok(&["inbox"]).out.contains("-m ANSWER"));
+    scene.ok(&["gate", "approve", "write", "-m", "the blue one"]);
+    until(&scene, &run, "completed");
+}
+
+#[test]
+fn a_step_whose_agent_waits_for_a_permission_is_not_waited_for_in_silence() {
+    let scene = Scene::served();
+    let script = "permission Bash {\"command\": \"rm -rf x\"}\nmessage it says ${LINE}\nresult success done";
+    std::fs::write(scene.place("script"), script).unwrap();
+    let (folder, program) = (scene.place(""), env!("CARGO_BIN_EXE_bugle"));
+    let add = ["agent", "add", "ada", "--adapter", "acp", "--cwd", folder.to_str().unwrap()];
+    scene.ok(&[&add[..], &["--", program, "scripted", "script", "--speak", "acp"]].concat());
+    let file = scene.place("definition.toml");
+    let definition = "name = \"asks\"\n[[nodes]]\nid = \"write\"\nagent = \"ada\"\nobjective = \"write\"\n";
+    std::fs::write(&file, definition).unwrap();
+    scene.ok(&["automation", "apply", file.to_str().unwrap()]);
+
+    let told = scene.ok(&["automation", "run", "asks", "--follow"]);
+    assert!(told.out.contains("running; it waits for a person"), "{told:?}");
+    let gates = scene.json(&["gate", "list"]);
+    let gate = gates[0]["id"].as_str().unwrap();
+    assert!(told.err.contains(&format!("bugle gate show {gate}")), "{told:?}");
+    let run = gates[0]["automationRunId"].as_str().unwrap();
+    assert_eq!((&gates[0]["kind"], &gates[0]["nodeId"]), (&"permission".into(), &"write".into()));
+    let listed = scene.ok(&["gate", "list"]).out;
+    assert!(listed.contains("asks #1 write (ada)"), "{listed}");
+    let shown = scene.ok(&["automation", "show", run]).out;
+    assert!(shown.contains(&format!("bugle gate show {gate}")), "{shown}");
+    let runs = scene.ok(&["automation", "runs"]).out;
+    assert!(runs.contains("write: a person is asked"), "{runs}");
+    scene.ok(&["gate", "approve", gate]);
+    until(&scene, run, "completed");
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod audit_cli;
 mod automations_cli;
 mod automations_crash;
 mod backlog;

@@ -24,6 +24,8 @@ pub struct Waiting {
     pub not_before: Option<Moment>,
     /// Its automation is paused.
     pub is_paused: bool,
+    /// Every agent that would be woken first takes no work until a person lets it; one of them, in words.
+    pub paused_agent: Option<String>,
     /// The account that its next agents use waits until then.
     pub throttled: Option<Throttle>,
 }
@@ -54,7 +56,7 @@ pub enum Fate {
     Admitted,
     Held {
         reason: HeldReason,
-        /// The run, workspace or account that it waits for.
+        /// The workspace, account or agent that it waits for.
         resource: Option<String>,
         /// When it can begin, where that is known.
         until: Option<Moment>,
@@ -108,6 +110,9 @@ fn own_reason(run: &Waiting, now: Moment) -> Option<Fate> {
     let held = |reason, resource, until| Some(Fate::Held { reason, resource, until });
     if run.is_paused {
         return held(HeldReason::Paused, None, None);
+    }
+    if let Some(agent) = &run.paused_agent {
+        return held(HeldReason::Paused, Some(agent.clone()), None);
     }
     if let Some(at) = run.not_before.filter(|at| *at > now) {
         return held(HeldReason::RetryBackoff, None, Some(at));
@@ -169,6 +174,7 @@ mod tests {
             root: root.split('#').next().map(str::to_owned).filter(|root| !root.is_empty()),
             not_before: None,
             is_paused: false,
+            paused_agent: None,
             throttled: None,
         }
     }
@@ -304,6 +310,9 @@ mod tests {
             said(&runs, &taken(0, 1, &[])),
             ["p paused", "b retry_backoff", "t rate_limit acc", "r admitted"]
         );
+        runs[0].is_paused = false;
+        runs[0].paused_agent = Some("agent Ada".into());
+        assert_eq!(said(&runs, &taken(0, 1, &[]))[0], "p paused agent Ada");
         runs[1].not_before = Some(Moment::from_micros(1_000));
         assert_eq!(said(&runs, &taken(0, 1, &[]))[1], "b admitted");
     }

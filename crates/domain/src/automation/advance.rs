@@ -55,6 +55,15 @@ pub struct NodeView {
     pub live: Option<Live>,
     /// An attempt that no longer counts has processes still.
     pub leaves: bool,
+    /// It was begun since it was made again last; else what it is, others made of it.
+    pub began: bool,
+}
+
+impl NodeView {
+    /// It failed, or is blocked by what it did itself; not because of another one.
+    pub fn is_broken_itself(&self) -> bool {
+        self.state == NodeState::Failed || (self.state == NodeState::Blocked && self.began)
+    }
 }
 
 /// An attempt that is under way.
@@ -142,14 +151,17 @@ pub fn advance(view: &View<'_>) -> Plan {
     }
     let lives = |node: &&NodeView| node.live.is_some() || node.leaves;
     if let Some(stop) = view.stop {
+        // What drains is within the limits of its run as ever.
+        let drains = stop.drains && limit_reached(&view.limits, &view.spent).is_none();
         let running = view.nodes.iter().filter_map(|node| node.live.as_ref().map(|live| (node, live)));
         for (node, live) in running {
             // What has not begun is not waited for: nothing begins any more, and its agent may not be able to for long.
-            let is_waited_for = stop.drains && live.began_at.is_some();
+            let is_waited_for = drains && live.began_at.is_some();
             if !is_waited_for && !live.stops {
                 plan.steps.push(Step::Stop { node: node.id.clone(), why: Stopped::Interrupted });
-            } else if stop.drains {
+            } else if drains {
                 overdue(view, node, live, &mut plan);
+                plan.at_runtime_limit(view);
             }
         }
         if view.nodes.iter().find(lives).is_none() {
@@ -163,9 +175,8 @@ pub fn advance(view: &View<'_>) -> Plan {
         plan.steps.push(Step::Limit(kind));
         return plan;
     }
-    if let Some(most) = view.limits.max_runtime_sec.filter(|_| !is_over && !view.spent.rests) {
-        let left = Duration::from_secs(most).saturating_sub(view.spent.worked);
-        plan.earlier(view.now.plus(left));
+    if !is_over {
+        plan.at_runtime_limit(view);
     }
     for node in view.nodes {
         if let Some(live) = &node.live {
@@ -213,20 +224,29 @@ pub enum Clock {
     Rests,
 }
 
-/// The time of a run counts while an agent works for it; where all that is under way waits for its agent, it rests.
+/// The time of a run counts while an agent works for it: not while nothing is under way, nor while all that is waits for its
+/// agent.
 ///
 /// `counts` = it counts at present; `begun` = when the agents of what is under way began, `None` = one has not.
 pub fn clock(counts: bool, begun: &[Option<Moment>], now: Moment) -> Clock {
     match (counts, begun.iter().flatten().min()) {
         (false, Some(at)) => Clock::Runs(now.min(*at)),
-        (true, None) if !begun.is_empty() => Clock::Rests,
-        _ => Clock::Same,
+        (true, None) => Clock::Rests,
+        (true, Some(_)) | (false, None) => Clock::Same,
     }
 }
 
 impl Plan {
     fn earlier(&mut self, at: Moment) {
         self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
+    }
+
+    /// Looks again when the run will have used up its time, if that goes by.
+    fn at_runtime_limit(&mut self, view: &View<'_>) {
+        if let Some(most) = view.limits.max_runtime_sec.filter(|_| !view.spent.rests) {
+            let left = Duration::from_secs(most).saturating_sub(view.spent.worked);
+            self.earlier(view.now.plus(left));
+        }
     }
 }
 
@@ -249,7 +269,9 @@ fn overdue(view: &View<'_>, node: &NodeView, live: &Live, plan: &mut Plan) {
 fn block(view: &View<'_>, graph: &Graph<'_>, plan: &mut Plan) -> BTreeSet<String> {
     let mut blocked = BTreeSet::new();
     for broken in view.nodes.iter().filter(|it| matches!(it.state, NodeState::Failed | NodeState::Blocked)) {
-        let mode = view.definition.node(&broken.id).map(|node| node.on_failure());
+        // What was blocked by others says nothing for itself.
+        let of = view.definition.node(&broken.id).filter(|_| broken.is_broken_itself());
+        let mode = of.map(|node| node.on_failure());
         let after = graph.descendants([broken.id.as_str()]);
         let waiting = view.nodes.iter().filter(|it| it.state == NodeState::Pending && it.live.is_none());
         for node in waiting {
@@ -367,7 +389,14 @@ mod tests {
             waits_for_person: word == "waits",
             waited: Duration::ZERO,
         };
-        let of = |state| NodeView { id: id.to_owned(), state, retry_at: None, live: None, leaves: false };
+        let of = |state| NodeView {
+            id: id.to_owned(),
+            state,
+            retry_at: None,
+            live: None,
+            leaves: false,
+            began: word != "blocked",
+        };
         match word {
             "done" => of(NodeState::Completed),
             "skipped" => of(NodeState::Skipped),

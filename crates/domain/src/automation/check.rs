@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::calendar::spec;
 use super::contract::{self, not_below};
-use super::definition::{BackoffKind, Definition, Input, Node};
+use super::definition::{BackoffKind, Definition, Input, LONGEST_SEC, Node, NodeKind};
 use super::graph::Graph;
 use super::{Problem, template};
 
@@ -76,6 +76,9 @@ pub fn check(definition: &Definition, known: &Known<'_>) -> Vec<Problem> {
         if limit == Some(0) {
             wrong(format!("limits.{name}"), "must be more than 0".into(), "leave it out for no limit");
         }
+    }
+    if limits.max_runtime_sec.is_some_and(|most| most > LONGEST_SEC) {
+        wrong("limits.maxRuntimeSec".into(), at_most_a_year(), "leave it out for no limit");
     }
     if definition.nodes.is_empty() {
         wrong("nodes".into(), "must not be empty".into(), "an automation has at least one node");
@@ -175,6 +178,23 @@ fn of_node(
             "people who are asked each second hear nothing any more",
         );
     }
+    let expiry = node.gate.as_ref().and_then(|gate| gate.expiry.as_ref());
+    let timeout = node.timeout.unwrap_or_default();
+    for (field, seconds, hint) in [
+        (".timeout.idleSec", timeout.idle_sec, "0 is none"),
+        (".timeout.totalSec", timeout.total_sec, "0 is none"),
+        (
+            ".retry.maxElapsedSec",
+            node.retry.as_ref().and_then(|retry| retry.max_elapsed_sec),
+            "leave it out for no end",
+        ),
+        (".gate.expiry.expiresAfterSec", expiry.and_then(|it| it.expires_after_sec), "0 is never"),
+        (".gate.expiry.remindEverySec", expiry.and_then(|it| it.remind_every_sec), "0 is never"),
+    ] {
+        if seconds.is_some_and(|seconds| seconds > LONGEST_SEC) {
+            wrong(field, at_most_a_year(), hint);
+        }
+    }
     let targets = node.gate.iter().flat_map(|gate| gate.rework_targets.iter().enumerate());
     let targets = targets.map(|it| (".gate.reworkTargets", it));
     let own = node.rework_targets.iter().enumerate().map(|it| (".reworkTargets", it));
@@ -209,9 +229,18 @@ fn of_node(
             (".retry", node.retry.is_some()),
             (".timeout", node.timeout.is_some()),
             (".scope", node.scope.is_some()),
+            (".repeatable", node.repeatable.is_some()),
         ];
         for (field, _) in unused.into_iter().filter(|(_, is_there)| *is_there) {
             wrong(field, "has no meaning for a gate".into(), "leave it out");
+        }
+    }
+    if !node.rework_targets.is_empty() {
+        if node.is_gate() {
+            wrong(".reworkTargets", "has no meaning for a gate".into(), "write gate.reworkTargets");
+        } else if node.kind != Some(NodeKind::Review) {
+            let message = "only a review sends work back".to_owned();
+            wrong(".reworkTargets", message, "write kind = \"review\", or leave it out");
         }
     }
     if let Some(retry) = &node.retry {
@@ -292,7 +321,7 @@ fn unknown(
         ["inputs", name, ..] => {
             Some((format!("`inputs.{name}` is not declared"), "declare it under inputs".to_owned()))
         }
-        ["nodes", id, ..] if ancestors.contains(id) => None,
+        ["nodes", id, ..] if ancestors.contains(id) => unknown_of_another(parts),
         ["nodes", id, ..] if ids.contains(id) => {
             let message = format!("`nodes.{id}` does not come before this node");
             Some((message, format!("add \"{id}\" to dependsOn")))
@@ -307,17 +336,27 @@ fn unknown(
 /// The same for a text that is filled from a run of another automation: its inputs and nodes may be other ones by then.
 fn unknown_of_another(parts: &[&str]) -> Option<(String, String)> {
     const RUN: [&str; 5] = ["id", "automation", "trigger", "workspace", "number"];
+    const NODE: [&str; 5] = ["text", "json", "files", "status", "textIsCut"];
     match parts {
-        [] | ["run"] | ["inputs" | "nodes", ..] => None,
+        [] | ["run" | "nodes"] | ["nodes", _] | ["inputs", ..] => None,
         ["run", field, ..] if RUN.contains(field) => None,
         ["run", field, ..] => {
             Some((format!("`run.{field}` is not known"), format!("run has: {}", RUN.join(", "))))
         }
+        ["nodes", _, field, ..] if NODE.contains(field) => None,
+        ["nodes", id, field, ..] => Some((
+            format!("`nodes.{id}.{field}` is not known"),
+            format!("a node has: {}; what its agent said is in text and json", NODE.join(", ")),
+        )),
         [name, ..] => Some((
             format!("`{name}` is not known"),
             "there are inputs, nodes and run, as in {{ inputs.since }}".to_owned(),
         )),
     }
+}
+
+fn at_most_a_year() -> String {
+    format!("must be at most {LONGEST_SEC}, a year")
 }
 
 pub(super) fn is_name(text: &str) -> bool {
@@ -361,8 +400,10 @@ mod tests {
             "nodes": [
                 step("collect", &[]),
                 { "id": "draft", "agent": "Bob", "dependsOn": ["collect"],
-                  "objective": "since {{ inputs.since }}: {{ nodes.collect.text }} in {{ run.id }}",
+                  "objective": "since {{ inputs['since'] }}: {{ nodes.collect.text }} in {{ run.id }} {{ nodes['collect'].json | tojson }}",
                   "output": { "files": ["notes.md"] }, "scope": { "writable": ["docs"] } },
+                { "id": "judge", "agent": "Ada", "objective": "look", "dependsOn": ["draft"], "kind": "review",
+                  "reworkTargets": ["collect"], "repeatable": false, "timeout": { "totalSec": 31_622_400 } },
                 { "id": "ok", "dependsOn": ["draft"],
                   "gate": { "title": "{{ nodes.draft.text }}", "reworkTargets": ["collect"] } },
             ],
@@ -421,6 +462,22 @@ mod tests {
             (one(("objective", json!("{{ inputs.x }}"))), "nodes[0].objective", "not declared"),
             (one(("objective", json!("{{ nodes.a.text }}"))), "nodes[0].objective", "does not come before"),
             (one(("objective", json!("{{ nodes.q.text }}"))), "nodes[0].objective", "is not a node"),
+            (one(("objective", json!("{{ nodes['q'].text }}"))), "nodes[0].objective", "`nodes.q` is not a node"),
+            (one(("objective", json!("{{ inputs['x'] }}"))), "nodes[0].objective", "`inputs.x` is not declared"),
+            (one(("objective", json!("{% include 'x' %}"))), "nodes[0].objective", "no other templates"),
+            (
+                one(("objective", json!("{{ run.id.x + 1 }} {{ run.id | nofilter }}"))),
+                "nodes[0].objective",
+                "`nofilter` is not a filter",
+            ),
+            (
+                with(json!([
+                    step("a-b", &[]),
+                    { "id": "c", "agent": "Ada", "objective": "{{ nodes['a-b'].txt }}", "dependsOn": ["a-b"] },
+                ])),
+                "nodes[1].objective",
+                "`nodes.a-b.txt` is not known",
+            ),
             (one(("objective", json!("{{ run.colour }}"))), "nodes[0].objective", "run.colour"),
             (one(("objective", json!("{{ colour }}"))), "nodes[0].objective", "`colour` is not known"),
             (one(("objective", json!("{% if %}"))), "nodes[0].objective", "is not a template"),
@@ -438,6 +495,35 @@ mod tests {
             (one(("scope", json!({ "writable": ["../x"] }))), "nodes[0].scope.writable[0]", "lead out"),
             (one(("output", json!({ "schema": 3 }))), "nodes[0].output.schema", "JSON Schema"),
             (one(("reworkTargets", json!(["a"]))), "nodes[0].reworkTargets[0]", "does not come before"),
+            (one(("reworkTargets", json!(["a"]))), "nodes[0].reworkTargets", "only a review"),
+            (
+                with(json!([{ "id": "a", "gate": {}, "reworkTargets": ["a"] }])),
+                "nodes[0].reworkTargets",
+                "no meaning for a gate",
+            ),
+            (
+                with(json!([{ "id": "a", "gate": {}, "repeatable": false }])),
+                "nodes[0].repeatable",
+                "no meaning for a gate",
+            ),
+            (one(("timeout", json!({ "idleSec": i64::MAX }))), "nodes[0].timeout.idleSec", "at most 31622400"),
+            (one(("timeout", json!({ "totalSec": u64::MAX }))), "nodes[0].timeout.totalSec", "at most"),
+            (one(("retry", json!({ "maxElapsedSec": 31_622_401 }))), "nodes[0].retry.maxElapsedSec", "at most"),
+            (
+                with(json!([{ "id": "a", "gate": { "expiry": { "expiresAfterSec": 31_622_401 } } }])),
+                "nodes[0].gate.expiry.expiresAfterSec",
+                "at most",
+            ),
+            (
+                with(json!([{ "id": "a", "gate": { "expiry": { "remindEverySec": 31_622_401 } } }])),
+                "nodes[0].gate.expiry.remindEverySec",
+                "at most",
+            ),
+            (
+                json!({ "name": "n", "limits": { "maxRuntimeSec": 31_622_401 }, "nodes": [step("a", &[])] }),
+                "limits.maxRuntimeSec",
+                "at most",
+            ),
         ]);
         let after = |inputs: Json| {
             json!({ "name": "n", "nodes": [step("a", &[])], "after": [{ "automation": "build", "inputs": inputs }],
@@ -447,6 +533,7 @@ mod tests {
             (after(json!({ "since": "{% if %}" })), "after[0].inputs.since", "is not a template"),
             (after(json!({ "since": "{{ colour }}" })), "after[0].inputs.since", "`colour` is not known"),
             (after(json!({ "since": "{{ run.colour }}" })), "after[0].inputs.since", "run.colour"),
+            (after(json!({ "since": "{{ nodes.any.txt }}" })), "after[0].inputs.since", "`nodes.any.txt`"),
             (after(json!({ "note": "x" })), "after[0].inputs.since", "is missing"),
         ]);
         // What the other one has is known when it ends.

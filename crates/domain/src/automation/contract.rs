@@ -14,7 +14,7 @@ pub struct FoundFile {
     pub bytes: Option<u64>,
     /// Its text, where sections are looked for in it.
     pub text: Option<String>,
-    /// It is the file that lay there before the run began: nobody has written it since.
+    /// It is the file that lay there before the run began, or before the step was made again: nobody has written it since.
     pub is_old: bool,
 }
 
@@ -72,12 +72,14 @@ pub fn unmet(contract: &Contract, output: &Output, files: &[FoundFile]) -> Vec<S
     if let Some(schema) = &contract.schema {
         unmet.extend(against_schema(schema, output.json.as_ref()));
     }
+    let mut is_of_text = !unmet.is_empty();
     for path in &contract.files {
         let found = files.iter().find(|file| file.path == *path);
         match found.and_then(|file| Some((file.bytes?, file.is_old))) {
             None => unmet.push(format!("the file {path} is not there")),
             Some((_, true)) => unmet.push(format!(
-                "the file {path} was there before the run and was not written by it; write it anew"
+                "the file {path} was there before the run or before this step was made again, and was not written since; \
+                 write it anew"
             )),
             Some((0, _)) => unmet.push(format!("the file {path} is empty")),
             Some(_) => {}
@@ -94,9 +96,33 @@ pub fn unmet(contract: &Contract, output: &Output, files: &[FoundFile]) -> Vec<S
         let place = first.map_or("the last message", String::as_str);
         for section in missing(&contract.sections, text.unwrap_or_default()) {
             unmet.push(format!("{place} has no section \"{section}\""));
+            is_of_text |= first.is_none();
         }
     }
+    if is_of_text && output.text_is_cut {
+        unmet.push(cut(output));
+    }
     unmet
+}
+
+/// What is wrong with the verdict of a reviewer, in words for it; one that gives none lets the work pass.
+pub fn unclear(output: &Output) -> Option<String> {
+    let approved = output.json.as_ref().and_then(|json| json.get("approved"));
+    match approved {
+        Some(Json::Bool(_)) => None,
+        Some(other) => Some(format!("`approved` is {other}, and must be true or false")),
+        // It may have been in what is lost.
+        None if output.text_is_cut && output.json.is_none() => {
+            Some(format!("the last message holds no verdict; {}", cut(output)))
+        }
+        None => None,
+    }
+}
+
+/// That not all of an output is there, and what helps.
+fn cut(output: &Output) -> String {
+    let kept = output.text.len().div_ceil(1024);
+    format!("the output is longer than {kept} KiB and was cut; say less, or leave what is long in a file")
 }
 
 fn against_schema(schema: &Json, found: Option<&Json>) -> Vec<String> {
@@ -220,6 +246,22 @@ mod tests {
         }
         assert_eq!(unmet(&sections, &output("A b"), &[]).len(), 1);
         assert_eq!(unmet(&Contract::default(), &output(""), &[]), Vec::<String>::new());
+        let cut = Output { text_is_cut: true, ..output(&"x".repeat(2048)) };
+        let schema = Contract { schema: Some(json!({ "type": "object" })), ..Contract::default() };
+        let said = unmet(&schema, &cut, &[]);
+        assert!(said[1].starts_with("the output is longer than 2 KiB and was cut"), "{said:?}");
+        assert_eq!(unmet(&Contract::default(), &cut, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_reviewer_says_true_or_false_or_nothing() {
+        for clear in ["{\"approved\": true}", "{\"approved\": false}", "{\"other\": 1}", "fine"] {
+            assert_eq!(unclear(&output(clear)), None, "{clear}");
+        }
+        let said = unclear(&output("{\"approved\": \"no\"}"));
+        assert_eq!(said.as_deref(), Some("`approved` is \"no\", and must be true or false"));
+        let cut = Output { text_is_cut: true, ..output("the end of it") };
+        assert!(unclear(&cut).unwrap().contains("was cut"));
     }
 
     #[test]

@@ -278,6 +278,8 @@ pub struct Timeout {
     pub total_sec: Option<u64>,
 }
 
+/// The longest time that a definition may name: a year.
+pub const LONGEST_SEC: u64 = 366 * 86_400;
 /// How long a node may be silent when it does not say.
 pub const IDLE_SEC: u64 = 600;
 
@@ -290,10 +292,11 @@ impl Node {
     /// How long it may be silent, and how long it may take.
     pub fn time_limits(&self) -> (Option<Duration>, Option<Duration>) {
         let timeout = self.timeout.unwrap_or_default();
-        let idle = timeout.idle_sec.unwrap_or(IDLE_SEC);
+        // A definition of old may say more than is accepted by now.
+        let idle = timeout.idle_sec.unwrap_or(IDLE_SEC).min(LONGEST_SEC);
         let total =
             timeout.total_sec.unwrap_or_else(|| if idle == 0 { 0 } else { (idle * 3).max(idle + 60) });
-        let some = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
+        let some = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds.min(LONGEST_SEC)));
         (some(idle), some(total))
     }
 
@@ -457,6 +460,31 @@ impl Definition {
     }
 }
 
+/// The data of a definition without fields that are null: those say nothing. What is anybody's own stays to the last null:
+/// schemas, defaults, and the inputs of a schedule.
+pub fn without_nulls(definition: Json) -> Json {
+    fn walk(value: Json, path: &[&str]) -> Json {
+        match value {
+            Json::Object(fields) => {
+                let kept = fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| {
+                    let value = {
+                        let path = [path, &[key.as_str()]].concat();
+                        if is_anybodys(&path) { value } else { walk(value, &path) }
+                    };
+                    (key, value)
+                });
+                Json::Object(kept.collect())
+            }
+            Json::Array(items) => Json::Array(items.into_iter().map(|item| walk(item, path)).collect()),
+            other => other,
+        }
+    }
+    fn is_anybodys(path: &[&str]) -> bool {
+        matches!(path, ["nodes", "output", "schema"] | ["inputs", _, "default"] | ["schedules", "inputs"])
+    }
+    walk(definition, &[])
+}
+
 /// Reads a definition from data; what stands there but is not known, or has another type, is named with its place.
 pub fn read(data: &Json) -> Result<Definition, Problem> {
     serde_path_to_error::deserialize(data).map_err(|error| {
@@ -531,6 +559,28 @@ mod tests {
     }
 
     #[test]
+    fn a_null_says_nothing_unless_it_is_in_what_is_somebodys_own() {
+        let data = json!({
+            "name": "n", "description": null,
+            "inputs": { "a": { "type": null, "default": { "x": null, "list": [null] } }, "b": { "default": null } },
+            "nodes": [{ "id": "a", "agent": null, "retry": { "backoff": null }, "dependsOn": null,
+                        "output": { "schema": { "enum": ["a", null], "const": null }, "files": null } },
+                      { "id": "b", "output": { "schema": null } }],
+            "schedules": [{ "name": "s", "cron": null, "inputs": { "to": null } }],
+        });
+        assert_eq!(
+            without_nulls(data),
+            json!({
+                "name": "n",
+                "inputs": { "a": { "default": { "x": null, "list": [null] } }, "b": {} },
+                "nodes": [{ "id": "a", "retry": {}, "output": { "schema": { "enum": ["a", null], "const": null } } },
+                          { "id": "b", "output": {} }],
+                "schedules": [{ "name": "s", "inputs": { "to": null } }],
+            })
+        );
+    }
+
+    #[test]
     fn limits_of_a_run_are_read_as_strictly() {
         let raised = read_limits(&json!({ "maxTokens": 9 })).unwrap();
         assert_eq!(raised, Limits { max_tokens: Some(9), ..Limits::default() });
@@ -576,5 +626,7 @@ mod tests {
         assert_eq!(seconds(node(Some(0), None)), (None, None));
         assert_eq!(seconds(node(Some(10), Some(0))), (Some(10), None));
         assert_eq!(seconds(node(None, Some(5))), (Some(600), Some(5)));
+        assert_eq!(seconds(node(Some(u64::MAX), None)), (Some(LONGEST_SEC), Some(LONGEST_SEC)));
+        assert_eq!(seconds(node(Some(1), Some(u64::MAX))), (Some(1), Some(LONGEST_SEC)));
     }
 }

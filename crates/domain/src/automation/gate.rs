@@ -156,6 +156,8 @@ pub struct Ask<'a> {
     pub hash: &'a str,
     pub targets: &'a [String],
     pub by: Decider<'a>,
+    /// Something is said with it.
+    pub has_words: bool,
 }
 
 /// A gate, as far as a decision goes.
@@ -173,6 +175,8 @@ pub struct Standing<'a> {
     /// Nodes that may be named for rework.
     pub before: BTreeSet<&'a str>,
     pub open: Open,
+    /// The agent of a step asks: to approve is to answer it.
+    pub wants_answer: bool,
 }
 
 /// Why a decision does not count.
@@ -191,6 +195,8 @@ pub enum Refused {
     Stale,
     InvalidDecision,
     InvalidTarget(String),
+    /// An agent asked, and nothing is answered.
+    AnswerMissing,
 }
 
 impl Refused {
@@ -206,6 +212,7 @@ impl Refused {
             Refused::Stale => "stale",
             Refused::InvalidDecision => "gate_invalid_decision",
             Refused::InvalidTarget(_) => "gate_invalid_target",
+            Refused::AnswerMissing => "gate_answer_missing",
         }
     }
 }
@@ -244,10 +251,14 @@ pub fn decide(gate: &Standing<'_>, ask: &Ask<'_>, now: Moment) -> Result<(), Ref
     if ask.decision != Decision::Rework && !ask.targets.is_empty() {
         return Err(Refused::InvalidTarget(ask.targets[0].clone()));
     }
-    match ask.targets.iter().find(|target| !gate.before.contains(target.as_str())) {
-        Some(target) => Err(Refused::InvalidTarget(target.clone())),
-        None => Ok(()),
+    if let Some(target) = ask.targets.iter().find(|target| !gate.before.contains(target.as_str())) {
+        return Err(Refused::InvalidTarget(target.clone()));
     }
+    // Words that nobody said are no answer.
+    if approves && gate.wants_answer && !ask.has_words {
+        return Err(Refused::AnswerMissing);
+    }
+    Ok(())
 }
 
 /// Where rework begins: what the decision names, or the gate, or what it depends on.
@@ -377,11 +388,13 @@ mod tests {
             started_by: Some("ann"),
             before: BTreeSet::from(["a", "b"]),
             open: open(100, OnExpiry::Cancel, 0),
+            wants_answer: false,
         }
     }
 
     fn ask<'a>(decision: Decision) -> Ask<'a> {
-        Ask { decision, hash: "h", targets: &[], by: Decider { is_person: true, user: Some("ann") } }
+        let by = Decider { is_person: true, user: Some("ann") };
+        Ask { decision, hash: "h", targets: &[], by, has_words: false }
     }
 
     #[test]
@@ -451,6 +464,14 @@ mod tests {
             (Standing { self_approval: false, ..standing() }, ask(Approve), 0, Err(Refused::SelfApproval)),
             (Standing { self_approval: false, ..standing() }, ask(Cancel), 0, Ok(())),
             (Standing { self_approval: false, ..standing() }, Ask { by: bob, ..ask(Approve) }, 0, Ok(())),
+            (Standing { wants_answer: true, ..standing() }, ask(Approve), 0, Err(Refused::AnswerMissing)),
+            (
+                Standing { wants_answer: true, ..standing() },
+                Ask { has_words: true, ..ask(Approve) },
+                0,
+                Ok(()),
+            ),
+            (Standing { wants_answer: true, ..standing() }, ask(Cancel), 0, Ok(())),
         ];
         for (gate, ask, now, expected) in rows {
             assert_eq!(decide(&gate, &ask, at(now)), expected, "{ask:?}");

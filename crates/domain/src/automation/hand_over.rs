@@ -47,20 +47,25 @@ fn inputs(definition: &Definition, after: &After, over: &Over<'_>) -> Result<Map
     if over.chain >= LONGEST_CHAIN {
         return Err(format!("{LONGEST_CHAIN} runs have started one another"));
     }
-    let fill = |(name, text): (&String, &String)| {
-        let filled = template::fill(text, over.data);
+    let fill = |(name, text): (&String, &String)| -> Result<Option<(String, Json)>, String> {
+        let filled = template::fill_value(text, over.data);
         let filled = filled.map_err(|error| format!("its input {name} cannot be filled: {error}"))?;
         let kind = definition.inputs.get(name).and_then(|input| input.kind);
-        Ok((name.clone(), value(kind, filled)))
+        Ok(value(kind, filled).map(|value| (name.clone(), value)))
     };
-    after.inputs.iter().map(fill).collect()
+    after.inputs.iter().filter_map(|input| fill(input).transpose()).collect()
 }
 
-/// A text that fills an input of another type is read as one; what cannot be is refused with the input's name later.
-fn value(kind: Option<InputKind>, text: String) -> Json {
-    match kind {
-        None | Some(InputKind::String) => Json::String(text),
-        Some(_) => serde_json::from_str(&text).unwrap_or(Json::String(text)),
+/// What an input is given: the value of a template that is one expression, as far as the input may hold it. Any other text
+/// that fills an input of another type is read as one; what cannot be is refused with the input's name later. An
+/// expression that comes to nothing leaves the input out.
+fn value(kind: Option<InputKind>, (text, value): (String, Option<Json>)) -> Option<Json> {
+    match (kind, value) {
+        (_, Some(Json::Null)) => None,
+        (Some(InputKind::String), _) | (None, None) => Some(Json::String(text)),
+        (None, Some(value)) => Some(value),
+        (Some(kind), Some(value)) if kind.fits(&value) => Some(value),
+        (Some(_), _) => Some(serde_json::from_str(&text).unwrap_or(Json::String(text))),
     }
 }
 
@@ -107,7 +112,9 @@ mod tests {
 
     #[test]
     fn texts_become_what_the_input_is() {
-        let data = json!({ "nodes": { "a": { "text": "7", "json": { "list": [1, 2] } } } });
+        let data = json!({ "nodes": { "a": {
+            "text": "7", "json": { "list": [1, 2], "sure": [true], "n": 3, "none": null, "name": "x" },
+        } } });
         let over = Over { automation: "b", status: AutomationRunStatus::Completed, chain: 0, data: &data };
         for (name, text, expected) in [
             ("count", "{{ nodes.a.text }}", json!(7)),
@@ -117,11 +124,27 @@ mod tests {
             ("all", "[{{ nodes.a.text }}, 8]", json!([7, 8])),
             ("sure", "true", json!(true)),
             ("unknown", "true", json!("true")),
+            ("sure", "{{ nodes.a.json.sure[0] }}", json!(true)),
+            ("sure", "{{ nodes.a.text }}", json!(7)),
+            ("all", "{{ nodes.a.json.list }}", json!([1, 2])),
+            ("all", "{% for i in [1] %}{{ nodes.a.json.list }}{% endfor %}", json!([1, 2])),
+            ("count", "{{ nodes.a.json.n }}", json!(3)),
+            ("text", "{{ nodes.a.json.n }}", json!("3")),
+            (
+                "text",
+                "{{ nodes.a.json }}",
+                json!("{\"list\":[1,2],\"n\":3,\"name\":\"x\",\"none\":null,\"sure\":[true]}"),
+            ),
+            ("any", "{{ nodes.a.json.sure }}", json!([true])),
+            ("any", "{{ nodes.a.json.name }}", json!("x")),
+            ("any", "{{ nodes.a.json.n }}.", json!("3.")),
         ] {
             let after = json!([{ "automation": "b", "inputs": { name: text } }]);
             let expected = Json::Object(Map::from_iter([(name.to_owned(), expected)])).to_string();
             assert_eq!(said(after, &over), [expected], "{name} {text}");
         }
+        let nothing = json!([{ "automation": "b", "inputs": { "any": "{{ nodes.a.json.none }}" } }]);
+        assert_eq!(said(nothing, &over), ["{}"], "what comes to nothing is left out");
     }
 
     #[test]

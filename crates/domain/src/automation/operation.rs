@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::advance::NodeView;
-use super::definition::Definition;
+use super::definition::{Definition, PartialFailure};
 use super::graph::Graph;
 use super::transition::{RunEvent, next};
 use super::{AutomationRunStatus, NodeState};
@@ -58,6 +58,8 @@ pub enum Nothing {
     NotBroken,
     /// Only a blocked node is continued.
     NotBlocked,
+    /// It could not begin before this other one, which failed or is blocked, is made again.
+    Behind(String),
 }
 
 /// What an operation would reset: the nodes it begins at, and all that is lost with them.
@@ -77,7 +79,38 @@ pub fn from_nodes(graph: &Graph<'_>, targets: BTreeSet<String>) -> Reset {
 }
 
 /// What an operation would reset.
+///
+/// A node that had stopped all others (`pause_all`) lets them begin again with it. What waits for a broken node is not made
+/// again without it, for it would be blocked at once; only a repair may come before.
 pub fn reset(
+    definition: &Definition,
+    nodes: &[NodeView],
+    operation: Operation,
+    node: Option<&str>,
+) -> Result<Reset, Nothing> {
+    let mut reset = of_operation(definition, nodes, operation, node)?;
+    let stops_all = |broken: &&NodeView| {
+        broken.is_broken_itself()
+            && definition.node(&broken.id).is_some_and(|node| node.on_failure() == PartialFailure::PauseAll)
+    };
+    if let (Operation::Retry | Operation::Continue, Some(id)) = (operation, node) {
+        let before = Graph::of(definition).ancestors(id);
+        let in_the_way = |broken: &&NodeView| {
+            let is_first = before.contains(broken.id.as_str()) && broken.is_broken_itself();
+            !reset.nodes.contains(&broken.id) && (is_first || stops_all(broken))
+        };
+        if let Some(broken) = nodes.iter().find(in_the_way) {
+            return Err(Nothing::Behind(broken.id.clone()));
+        }
+    }
+    if nodes.iter().filter(stops_all).any(|broken| reset.targets.contains(&broken.id)) {
+        let stopped = nodes.iter().filter(|node| node.state == NodeState::Blocked && !node.began);
+        reset.nodes.extend(stopped.map(|node| node.id.clone()));
+    }
+    Ok(reset)
+}
+
+fn of_operation(
     definition: &Definition,
     nodes: &[NodeView],
     operation: Operation,
@@ -171,6 +204,7 @@ mod tests {
                 retry_at: None,
                 live: None,
                 leaves: false,
+                began: true,
             };
             edges.iter().zip(states).map(of).collect()
         };
@@ -180,11 +214,12 @@ mod tests {
         let fine = [Completed; 4];
         let held = [Completed, Blocked, Blocked, Completed];
         type Row<'a> = (Operation, Option<&'a str>, [NodeState; 4], Result<&'a [&'a str], Nothing>);
-        let rows: [Row<'_>; 9] = [
+        let rows: [Row<'_>; 10] = [
             (Recover, None, broken, Ok(&["b", "c"])),
             (Recover, None, fine, Ok(&[])),
             (Retry, Some("a"), fine, Ok(&["a", "b", "c", "d"])),
-            (Retry, Some("c"), broken, Ok(&["c"])),
+            (Retry, Some("c"), broken, Err(Nothing::Behind("b".to_owned()))),
+            (Repair, Some("c"), broken, Ok(&["c"])),
             (Repair, Some("b"), broken, Ok(&["b", "c"])),
             (Repair, Some("x"), broken, Err(Nothing::NoSuchNode)),
             (Continue, Some("b"), held, Ok(&["b", "c"])),

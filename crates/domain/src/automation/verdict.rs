@@ -25,6 +25,8 @@ pub struct Ended {
     pub error_family: Option<String>,
     /// Its last words.
     pub text: String,
+    /// It printed more before them, and that is not kept.
+    pub text_is_cut: bool,
     pub files: Vec<FoundFile>,
     /// The same, with what they hold as a digest.
     pub left: Vec<OutputFile>,
@@ -53,7 +55,7 @@ pub struct Tried {
     pub repairs: u32,
     /// Attempts that the infrastructure took.
     pub lost: u32,
-    /// When the first attempt began.
+    /// When the first attempt began of those that follow each other: behind a pause and an answer they begin anew.
     pub since: Option<Moment>,
 }
 
@@ -65,7 +67,7 @@ pub struct Judged {
     /// `None`: it did what it was asked.
     pub class: Option<FailureClass>,
     pub output: Output,
-    /// What is told to the next attempt.
+    /// What was wrong, for the next attempt (`feedback`).
     pub feedback: Option<String>,
     /// The next attempt does not begin before.
     pub retry_at: Option<Moment>,
@@ -149,7 +151,8 @@ fn done(node: &Node, ended: &Ended, mut output: Output, tried: Tried, now: Momen
         let question = question.filter(|text| !text.trim().is_empty()).or_else(|| reason_in(&output));
         let question =
             question.unwrap_or_else(|| "the agent asks a person, and does not say what".to_owned());
-        // What it does next depends on the answer: this was no attempt yet.
+        // What it does next depends on the answer: this was no attempt yet, and people take their time.
+        let tried = Tried { since: None, ..tried };
         return Judged { tried, ..judged(NodeState::AwaitingApproval, output, Some(question)) };
     }
     if said == "skipped" {
@@ -157,7 +160,11 @@ fn done(node: &Node, ended: &Ended, mut output: Output, tried: Tried, now: Momen
         let reason = reason_in(&output);
         return judged(NodeState::Skipped, output, reason);
     }
-    let unmet = node.output.as_ref().map(|it| contract::unmet(it, &output, &ended.files)).unwrap_or_default();
+    let mut unmet =
+        node.output.as_ref().map(|it| contract::unmet(it, &output, &ended.files)).unwrap_or_default();
+    if node.kind == Some(NodeKind::Review) {
+        unmet.extend(contract::unclear(&output));
+    }
     if !unmet.is_empty() {
         output.status = "needs_repair".to_owned();
         let words = format!("the output is not what was asked: {}", unmet.join("; "));
@@ -189,8 +196,8 @@ fn fail(
 ) -> Judged {
     let class = failure.class;
     let is_wanted = match node.retry.as_ref().and_then(|retry| retry.on.as_ref()) {
-        // What Bugle itself stopped was not the node's failure.
-        Some(_) if class == FailureClass::Interrupted => true,
+        // What Bugle itself stopped was not the node's failure, and how often a contract is repaired it says itself.
+        Some(_) if matches!(class, FailureClass::Interrupted | FailureClass::ContractMiss) => true,
         Some(classes) => classes.contains(&class) && class != FailureClass::Stopped,
         None => !class.is_terminal(),
     };
@@ -207,8 +214,9 @@ fn fail(
         ..tried
     };
     let asks = failure.half_done && node.repeatable == Some(false);
+    let is_interrupted = class == FailureClass::Interrupted;
     let is_late = match (node.retry.as_ref().and_then(|retry| retry.max_elapsed_sec), tried.since) {
-        (Some(most), Some(since)) => now >= since.plus(Duration::from_secs(most)),
+        (Some(most), Some(since)) if !is_interrupted => now >= since.plus(Duration::from_secs(most)),
         _ => false,
     };
     let (state, why) = match class {
@@ -235,7 +243,9 @@ fn fail(
         FailureClass::ContractMiss => 0,
         _ => tried.lost,
     };
-    let waits = matches!(state, NodeState::Pending) && nth > 0 && class != FailureClass::Interrupted;
+    // The time until it may go on is not the node's.
+    let since = tried.since.filter(|_| !is_interrupted);
+    let waits = matches!(state, NodeState::Pending) && nth > 0 && !is_interrupted;
     let backoff = node.retry.as_ref().and_then(|retry| retry.backoff);
     let retry_at = waits.then(|| now.plus(wait(backoff, class, nth, chance))).filter(|at| *at > now);
     let tells = matches!(class, FailureClass::ContractMiss | FailureClass::VerifyFailed);
@@ -252,7 +262,7 @@ fn fail(
         reason: Some(reason),
         unmet,
         rejects: false,
-        tried,
+        tried: Tried { since, ..tried },
     }
 }
 
@@ -285,7 +295,7 @@ pub fn wait(backoff: Option<Backoff>, class: FailureClass, nth: u32, chance: f64
 
 fn output(ended: &Ended) -> Output {
     let text = ended.text.trim();
-    let is_cut = text.len() > LONGEST_TEXT;
+    let is_cut = ended.text_is_cut || text.len() > LONGEST_TEXT;
     Output {
         status: String::new(),
         json: json_in(text),
@@ -377,6 +387,7 @@ mod tests {
             error_code: Some(code.to_owned()).filter(|code| !code.is_empty()),
             error_family: None,
             text: String::new(),
+            text_is_cut: false,
             files: Vec::new(),
             left: Vec::new(),
             outside: Vec::new(),
@@ -508,6 +519,11 @@ mod tests {
         };
         assert_eq!(judged(&elapsed, &bad, since(59)).state, NodeState::Pending);
         assert_eq!(judged(&elapsed, &bad, since(60)).state, NodeState::Failed);
+        let paused = Ended { stopped: Some(Stopped::Interrupted), ..ended(Outcome::Cancelled, "cancelled") };
+        let paused = judged(&elapsed, &paused, since(61));
+        assert_eq!((paused.state, paused.tried.since), (NodeState::Pending, None), "a pause is no failure");
+        let asks = judged(&elapsed, &says("{\"status\": \"ask\", \"question\": \"Which?\"}"), since(61));
+        assert_eq!((asks.state, asks.tried.since), (NodeState::AwaitingApproval, None));
     }
 
     #[test]
@@ -542,6 +558,13 @@ mod tests {
         assert_eq!(sent.reason.as_deref(), Some("shorter"));
         assert!(!judged(&review, &says("{\"approved\": true}"), Tried::default()).rejects);
         assert!(!judged(&review, &says("fine"), Tried::default()).rejects);
+        for words in
+            ["{\"approved\": \"no\", \"feedback\": \"bad\"}", "{\"approved\": null}", "{\"approved\": 0}"]
+        {
+            let unclear = judged(&review, &says(words), Tried::default());
+            let found = (unclear.state, unclear.class, unclear.rejects);
+            assert_eq!(found, (NodeState::Pending, Some(FailureClass::ContractMiss), false), "{words}");
+        }
         assert!(!judged(&Node::default(), &no, Tried::default()).rejects);
     }
 
@@ -560,5 +583,19 @@ mod tests {
     fn long_words_are_cut_and_said_to_be() {
         let judged = judged(&Node::default(), &says(&"ä".repeat(LONGEST_TEXT)), Tried::default());
         assert!(judged.output.text_is_cut && judged.output.text.len() == LONGEST_TEXT);
+    }
+
+    #[test]
+    fn an_output_whose_beginning_is_lost_is_said_to_be_cut() {
+        let ended = Ended { text_is_cut: true, ..says("the end of it") };
+        let plain = judged(&Node::default(), &ended, Tried::default());
+        assert!(plain.output.text_is_cut && plain.state == NodeState::Completed);
+        let schema = Contract { schema: Some(json!({ "type": "object" })), ..Contract::default() };
+        let review = Node { kind: Some(NodeKind::Review), ..Node::default() };
+        for node in [Node { output: Some(schema), ..Node::default() }, review] {
+            let missed = judged(&node, &ended, Tried::default());
+            assert_eq!((missed.state, missed.class), (NodeState::Pending, Some(FailureClass::ContractMiss)));
+            assert!(missed.reason.unwrap().contains("was cut"), "{:?}", missed.unmet);
+        }
     }
 }

@@ -18,7 +18,7 @@ pub fn node(context: &Map<String, Json>) -> Option<String> {
         let is_answer = step["answered"].as_bool() == Some(true);
         lines.push(match is_answer {
             true => "\nYou asked a person before; this is the answer:\n".to_owned(),
-            false => "\nThe attempt before this one was not accepted:\n".to_owned(),
+            false => "\nAn attempt before this one was not accepted:\n".to_owned(),
         });
         lines.push(fenced(feedback, ""));
     }

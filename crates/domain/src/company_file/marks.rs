@@ -100,7 +100,18 @@ fn look(path: &str, value: &Json, found: &mut Vec<Mistake>) {
     }
 }
 
-/// Free settings without keys that are null: not every format can say null, and in settings it says nothing.
+/// Settings without those that are null, for null says that one is not set. What is in a setting is somebody else's and
+/// stays as it is.
+pub fn without_unset(value: Json) -> Json {
+    match value {
+        Json::Object(fields) => {
+            Json::Object(fields.into_iter().filter(|(_, value)| !value.is_null()).collect())
+        }
+        other => other,
+    }
+}
+
+/// Settings that are known to the last one, without keys that are null, however deep.
 pub fn without_nulls(value: Json) -> Json {
     match value {
         Json::Object(fields) => {
@@ -195,6 +206,7 @@ mod tests {
     #[test]
     fn nulls_of_settings_say_nothing() {
         let value = json!({"a": null, "b": {"c": null, "d": 1}, "e": [null, {"f": null}]});
-        assert_eq!(without_nulls(value), json!({"b": {"d": 1}, "e": [null, {}]}));
+        assert_eq!(without_nulls(value.clone()), json!({"b": {"d": 1}, "e": [null, {}]}));
+        assert_eq!(without_unset(value), json!({"b": {"c": null, "d": 1}, "e": [null, {"f": null}]}));
     }
 }

@@ -21,7 +21,7 @@ use crate::webhook::place;
 use crate::words;
 
 pub use differences::FieldChange;
-pub use marks::{MARK, left_over, restored, without_nulls};
+pub use marks::{MARK, left_over, restored, without_nulls, without_unset};
 pub use plan::{Action, Change, Plan, Wish, plan};
 pub use read::read;
 pub use schema::ENVIRONMENT;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value as Json};
 
 use super::schema::{Absent, ENVIRONMENT, Field, Holds, WORKSPACE, fields};
-use super::{Document, Entry, Mistake, Section, VERSION, without_nulls};
+use super::{Document, Entry, Mistake, Section, VERSION, without_nulls, without_unset};
 use crate::instructions;
 
 /// As many entries may a section have.
@@ -184,7 +184,9 @@ impl Reader {
                 self.wrong(path, format!("`{text}` is not known"), format!("one of: {}", words().join(", ")));
                 None
             }
-            Holds::Object => self.settings(path, value),
+            Holds::Object => self.settings(path, value).map(without_nulls),
+            Holds::Config => self.settings(path, value).map(without_unset),
+            Holds::Data => self.settings(path, value),
             Holds::Items => match value.as_array() {
                 Some(items) => {
                     let read = items.iter().enumerate();
@@ -205,7 +207,7 @@ impl Reader {
                 if let Some(named) = named {
                     self.line(&format!("{path}.{ENVIRONMENT}"), named)?;
                 }
-                self.settings(path, value)
+                self.settings(path, value).map(without_nulls)
             }
             Holds::Many(_) | Holds::Texts => self.list(path, value),
             Holds::Instructions => self.instructions(path, value),
@@ -249,7 +251,7 @@ impl Reader {
             self.wrong(path, "must not contain NUL characters", "leave them out");
             return None;
         }
-        Some(without_nulls(value.clone()))
+        Some(value.clone())
     }
 
     fn list(&mut self, path: &str, value: &Json) -> Option<Json> {

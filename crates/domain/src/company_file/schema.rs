@@ -20,9 +20,13 @@ pub(super) enum Holds {
     Flag,
     Count,
     Word(fn() -> Vec<&'static str>),
-    /// Settings that are somebody else's to understand.
+    /// Settings that are somebody else's to understand. What is null is not set.
     Object,
-    /// A list of such.
+    /// Settings of an adapter: one that is null is not set, and what is in one is nobody's to change.
+    Config,
+    /// What people keep with a thing, to the last null.
+    Data,
+    /// A list of tables, each as it is.
     Items,
     /// The name of an entry of another section.
     One(Section),
@@ -80,7 +84,7 @@ const SKILLS: &[Field] = &[
     field("key", Holds::Line, Absent::Refused),
     field("name", Holds::Line, Absent::Stays),
     field("description", Holds::Text, Absent::Stays),
-    field("metadata", Holds::Object, Absent::Nothing),
+    field("metadata", Holds::Data, Absent::Nothing),
     field("markdown", Holds::Text, Absent::Refused),
 ];
 
@@ -90,7 +94,7 @@ const ENVIRONMENTS: &[Field] = &[
     field("description", Holds::Text, Absent::Nothing),
     field("archived", Holds::Flag, Absent::Flag(false)),
     field("config", Holds::Object, Absent::Nothing),
-    field("metadata", Holds::Object, Absent::Nothing),
+    field("metadata", Holds::Data, Absent::Nothing),
 ];
 
 const AGENTS: &[Field] = &[
@@ -105,9 +109,9 @@ const AGENTS: &[Field] = &[
     field("canCreateAgents", Holds::Flag, Absent::Derived),
     field("canAssignTasks", Holds::Flag, Absent::Flag(true)),
     field("skills", Holds::Texts, Absent::Nothing),
-    field("adapterConfig", Holds::Object, Absent::Nothing),
+    field("adapterConfig", Holds::Config, Absent::Nothing),
     field("runtimeConfig", Holds::Object, Absent::Nothing),
-    field("metadata", Holds::Object, Absent::Nothing),
+    field("metadata", Holds::Data, Absent::Nothing),
     field("instructions", Holds::Instructions, Absent::Nothing),
 ];
 
@@ -151,7 +155,7 @@ const AUTOMATIONS: &[Field] = &[
     field("description", Holds::Text, Absent::Nothing),
     field("workspace", Holds::Text, Absent::Nothing),
     field("priority", Holds::Word(priorities), Absent::Word("medium")),
-    field("inputs", Holds::Object, Absent::Nothing),
+    field("inputs", Holds::Data, Absent::Nothing),
     field("limits", Holds::Object, Absent::Nothing),
     field("policy", Holds::Object, Absent::Nothing),
     field("after", Holds::Items, Absent::Nothing),
@@ -180,7 +184,7 @@ pub(super) const WORKSPACE: &[Field] = &[
     field("remoteProvider", Holds::Text, Absent::Nothing),
     field("remoteWorkspaceRef", Holds::Text, Absent::Nothing),
     field("sharedWorkspaceKey", Holds::Text, Absent::Nothing),
-    field("metadata", Holds::Object, Absent::Nothing),
+    field("metadata", Holds::Data, Absent::Nothing),
     field("runtimeConfig", Holds::Object, Absent::Nothing),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::schema::{Absent, derived, fields};
+use super::schema::{Absent, Holds, derived, fields};
 use super::{Document, Entry, Section, VERSION};
 
 /// Two things of a company that a file could not tell apart.
@@ -12,6 +12,8 @@ use super::{Document, Entry, Section, VERSION};
 pub struct Twice {
     pub section: Section,
     pub name: String,
+    /// Those that are called so.
+    pub ids: Vec<String>,
 }
 
 /// Writes a document with what may be shown. Refused where a file would not be clear.
@@ -22,7 +24,9 @@ pub fn write(document: &Document) -> Result<Json, Twice> {
         let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
         for entry in entries {
             if seen.insert(&entry.key, ()).is_some() {
-                return Err(Twice { section: *section, name: entry.name.clone() });
+                let called = entries.iter().filter(|other| other.key == entry.key);
+                let ids = called.filter_map(|other| other.id.clone()).collect();
+                return Err(Twice { section: *section, name: entry.name.clone(), ids });
             }
         }
         let mut tables = entries.iter().map(table);
@@ -42,7 +46,14 @@ fn table(entry: &Entry) -> Json {
         let follows = field.absent == Absent::Derived
             && derived(entry.section, field.name, &entry.shown).as_ref() == Some(value);
         if !follows {
-            table.insert(field.name.to_owned(), value.clone());
+            let mut value = value.clone();
+            // In one order, whichever they were saved in. What an automation is made of stays as people wrote it.
+            let is_settings =
+                matches!(field.holds, Holds::Object | Holds::Config | Holds::Data | Holds::Policy);
+            if is_settings && entry.section != Section::Automations {
+                value.sort_all_objects();
+            }
+            table.insert(field.name.to_owned(), value);
         }
     }
     let workspaces = table.get_mut("workspaces").and_then(Json::as_object_mut);
@@ -103,11 +114,29 @@ mod tests {
 
     #[test]
     fn things_that_no_file_could_tell_apart_are_not_written() {
-        let goals = vec![
-            entry(Section::Goals, json!({"title": "Grow"})),
-            entry(Section::Goals, json!({"title": "Grow"})),
-        ];
+        let goal = |id: &str, title: &str| Entry {
+            id: Some(id.to_owned()),
+            ..entry(Section::Goals, json!({ "title": title }))
+        };
+        let goals = vec![goal("a", "Grow"), goal("b", "Sell"), goal("c", "Grow")];
         let document = Document { sections: BTreeMap::from([(Section::Goals, goals)]) };
-        assert_eq!(write(&document), Err(Twice { section: Section::Goals, name: "Grow".to_owned() }));
+        let ids = vec!["a".to_owned(), "c".to_owned()];
+        assert_eq!(write(&document), Err(Twice { section: Section::Goals, name: "Grow".to_owned(), ids }));
+    }
+
+    #[test]
+    fn settings_stand_in_one_order_whichever_they_were_saved_in() {
+        let config = |text: &str| {
+            let config: Json = serde_json::from_str(text).unwrap();
+            let agent = entry(
+                Section::Agents,
+                json!({"name": "Ada", "adapterType": "process", "adapterConfig": config, "metadata": config}),
+            );
+            let document = Document { sections: BTreeMap::from([(Section::Agents, vec![agent])]) };
+            write(&document).unwrap().to_string()
+        };
+        let first = config(r#"{"b": 1, "a": {"d": null, "c": [{"z": 1, "y": 2}]}}"#);
+        assert_eq!(first, config(r#"{"a": {"c": [{"y": 2, "z": 1}], "d": null}, "b": 1}"#));
+        assert!(first.contains(r#"{"a":{"c":[{"y":2,"z":1}],"d":null},"b":1}"#), "{first}");
     }
 }

@@ -70,6 +70,8 @@ words!(
         HeldText = "held_text",
         /// Events are not sent to an endpoint any more.
         WebhookDisabled = "webhook_disabled",
+        /// A schedule starts nothing: its slots are refused, or cannot be dealt with.
+        ScheduleStuck = "schedule_stuck",
         /// A run of an automation failed, is blocked, or was paused and does not go on by itself. No row: it is made of
         /// the run.
         AutomationRun = "automation_run",
@@ -89,6 +91,7 @@ impl InboxKind {
             | InboxKind::AccountParked
             | InboxKind::HeldText
             | InboxKind::WebhookDisabled
+            | InboxKind::ScheduleStuck
             | InboxKind::AutomationRun => false,
         }
     }

@@ -5,7 +5,9 @@
 
 pub mod delivery;
 pub mod event;
+pub mod form;
 pub mod place;
 pub mod proof;
 pub mod rate;
 pub mod receipt;
+pub mod turn;

@@ -34,8 +34,12 @@ pub fn flaw(url: &str) -> Option<&'static str> {
     if authority.contains('@') {
         return Some("must not contain a user or a password: receivers check the signature");
     }
-    if host(authority).is_none_or(str::is_empty) {
-        return Some("names no host");
+    let Some(host) = host(authority).filter(|host| !host.is_empty()) else { return Some("names no host") };
+    if literal(host).is_some_and(|address| kind_of(address) == Kind::Never) {
+        return Some(
+            "names an address that nothing is ever sent to: it is link-local, hands out the credentials of a cloud, \
+             or is no machine's",
+        );
     }
     if url.contains('#') {
         return Some("must not contain a fragment: it is never sent");
@@ -84,8 +88,42 @@ fn host(authority: &str) -> Option<&str> {
     (port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0)).then_some(host)
 }
 
-/// Whether a machine may be reached. Addresses next to this machine that hand out credentials of clouds (169.254.0.0/16),
-/// and what is no machine at all, are never.
+/// The address that a host is by itself, without asking anybody for a name: as people write it, and in the older ways that
+/// programs still read (`0x7f.1`, `2130706433`).
+fn literal(host: &str) -> Option<IpAddr> {
+    if host.contains(':') {
+        let (address, _zone) = host.split_once('%').unwrap_or((host, ""));
+        return address.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    }
+    let mut parts = Vec::new();
+    for part in host.split('.') {
+        parts.push(number(part)?);
+    }
+    let (last, leading) = parts.split_last()?;
+    if leading.len() > 3 || leading.iter().any(|part| *part > 255) {
+        return None;
+    }
+    // The last one stands for all bytes that are left.
+    let bits = 8 * (4 - leading.len());
+    let last = u32::try_from(*last).ok().filter(|last| u64::from(*last) < 1_u64 << bits)?;
+    let high = leading.iter().fold(0_u64, |all, part| all << 8 | part);
+    Some(IpAddr::V4(Ipv4Addr::from(u32::try_from(high << bits).ok()? | last)))
+}
+
+/// A number in decimal, octal or hexadecimal digits.
+fn number(text: &str) -> Option<u64> {
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
+        None => (text, 10),
+    };
+    // A sign is none of them.
+    let is_number = digits.chars().all(|digit| digit.is_digit(radix));
+    u64::from_str_radix(digits, radix).ok().filter(|_| is_number)
+}
+
+/// Whether a machine may be reached. Addresses that hand out credentials of clouds, those next to this machine
+/// (169.254.0.0/16) and others, and what is no machine at all, are never.
 pub fn may_reach(address: IpAddr, reach: Reach) -> bool {
     match kind_of(address) {
         Kind::Public => true,
@@ -93,6 +131,16 @@ pub fn may_reach(address: IpAddr, reach: Reach) -> bool {
         Kind::Never => false,
     }
 }
+
+/// Where clouds tell their machines about themselves, beside the link-local addresses: Alibaba, Oracle, Azure.
+const CLOUDS_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
+/// The same of Amazon, Google and Oracle; so many bits of the address count.
+const CLOUDS_V6: [(Ipv6Addr, u32); 3] = [
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128),
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -115,6 +163,7 @@ fn kind_of_v4(address: Ipv4Addr) -> Kind {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
         (0 | 224.., _, _) | (169, 254, _) => Kind::Never,
+        _ if CLOUDS_V4.contains(&address) => Kind::Never,
         (10 | 127, _, _) | (192, 168, _) | (172, 16..=31, _) => Kind::Private,
         // Shared by the customers of a provider, and by private networks laid over others.
         (100, 64..=127, _) => Kind::Private,
@@ -126,7 +175,9 @@ fn kind_of_v4(address: Ipv4Addr) -> Kind {
 
 fn kind_of_v6(address: Ipv6Addr) -> Kind {
     let [first, second, ..] = address.segments();
-    if address.is_unspecified() || address.is_multicast() || first & 0xffc0 == 0xfe80 {
+    let is_of_a_cloud =
+        CLOUDS_V6.iter().any(|(one, bits)| address.to_bits() ^ one.to_bits() < 1 << (128 - bits));
+    if address.is_unspecified() || address.is_multicast() || first & 0xffc0 == 0xfe80 || is_of_a_cloud {
         return Kind::Never;
     }
     let is_private = address.is_loopback()
@@ -193,6 +244,52 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_is_never_reached_is_no_url_however_it_is_written() {
+        for never in [
+            "169.254.169.254",
+            "169.254.43518",
+            "0xa9.0xfe.0xa9.0xfe",
+            "0251.0376.0251.0376",
+            "2852039166",
+            "0xA9FEA9FE:8080",
+            "0",
+            "0.0.0.0",
+            "255.255.255.255",
+            "168.63.129.16",
+            "100.100.100.200",
+            "[fe80::1]",
+            "[fe80::1%25eth0]",
+            "[::]",
+            "[::ffff:169.254.169.254]:80",
+            "[64:ff9b::a9fe:a9fe]",
+            "[fd00:ec2::254]",
+        ] {
+            let told = flaw(&format!("http://{never}/latest"));
+            assert!(told.is_some_and(|flaw| flaw.contains("nothing is ever sent to")), "{never}: {told:?}");
+        }
+        // These may be reached, here or where that is allowed, or are names.
+        for other in [
+            "127.0.0.1",
+            "0x7f.1",
+            "10.1",
+            "93.184.216.34:8080",
+            "[::1]",
+            "[2001:db8::1]",
+            "1.2.3.4.5",
+            "256.1",
+            "1.2.3.256",
+            "4294967296",
+            "08",
+            "0x",
+            "169.254.169.254.example.com",
+            "1..2",
+            "+1",
+        ] {
+            assert_eq!(flaw(&format!("http://{other}/")), None, "{other}");
+        }
+    }
+
+    #[test]
     fn what_is_shown_of_an_url_holds_no_key() {
         for (url, seen) in [
             ("https://a/b", "https://a/b"),
@@ -218,6 +315,18 @@ mod tests {
             ("172.32.0.1", true, true),
             ("192.168.1.1", false, true),
             ("100.64.0.1", false, true),
+            ("100.100.100.200", false, false),
+            ("100.100.100.201", false, true),
+            ("168.63.129.16", false, false),
+            ("168.63.129.17", true, true),
+            ("192.0.0.192", false, false),
+            ("::ffff:168.63.129.16", false, false),
+            ("fd00:ec2::254", false, false),
+            ("fd00:ec2::23", false, false),
+            ("fd00:ec3::254", false, true),
+            ("fd20:ce::254", false, false),
+            ("fd20:ce::255", false, true),
+            ("fd00:c1::a9fe:a9fe", false, false),
             ("192.0.2.1", false, true),
             ("198.18.0.1", false, true),
             ("::1", false, true),

@@ -1,10 +1,12 @@
 //! What becomes of a request that proved who sent it.
 //!
 //! Senders repeat what they got no answer to, and they do so at the same moment and days later. A repeated event starts
-//! nothing, whatever else has changed meanwhile; one id never means two bodies.
+//! nothing, whatever else has changed meanwhile; one id never means two bodies. Where a signature covers the body alone,
+//! whoever recorded a request could send it again under another id: there the body tells, too.
 
 use std::time::Duration;
 
+use super::proof::Scheme;
 use crate::moment::Moment;
 use crate::words;
 
@@ -30,11 +32,33 @@ words!(
 );
 
 /// A request that was taken before, under the same id or with the same body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Earlier {
-    pub id: String,
-    pub digest: String,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Earlier<'a> {
+    pub id: &'a str,
+    pub digest: &'a str,
     pub at: Moment,
+}
+
+/// What tells an event from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownBy {
+    /// The id that its sender gave it: it is signed, or whoever shows the secret says it.
+    Id,
+    /// The body alone, for a while: its sender gave it no id, and may mean the same thing once more.
+    BodyForAWhile,
+    /// Its id, and its body for as long as receipts are kept: the body is signed, and the id beside it is not.
+    IdAndBody,
+}
+
+impl KnownBy {
+    pub fn of(scheme: Scheme, has_id: bool) -> KnownBy {
+        match (scheme, has_id) {
+            // An id that was left out proves no more than one that was changed.
+            (Scheme::Github, _) => KnownBy::IdAndBody,
+            (Scheme::Standard | Scheme::SharedSecret, true) => KnownBy::Id,
+            (Scheme::Standard | Scheme::SharedSecret, false) => KnownBy::BodyForAWhile,
+        }
+    }
 }
 
 /// How the automation of a trigger stands.
@@ -51,11 +75,12 @@ pub enum Target {
 /// What the decision looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiptView<'a> {
-    /// The sender gave it an id.
-    pub has_id: bool,
+    pub known_by: KnownBy,
     pub digest: &'a str,
-    /// The last one of the same id; without an id, of the same body.
-    pub earlier: Option<&'a Earlier>,
+    /// The last one of the same id, where it has one.
+    pub by_id: Option<Earlier<'a>>,
+    /// The last one of the same body.
+    pub by_body: Option<Earlier<'a>>,
     pub is_ping: bool,
     pub is_enabled: bool,
     pub target: Target,
@@ -86,15 +111,18 @@ pub enum Decision {
 
 /// Decides about a request whose proof was right.
 pub fn decide(view: &ReceiptView<'_>) -> Decision {
-    if let Some(earlier) = view.earlier {
+    if let Some(earlier) = view.by_id {
+        let of = earlier.id.to_owned();
         let is_same = earlier.digest == view.digest;
-        let of = earlier.id.clone();
-        if view.has_id {
-            return if is_same { Decision::Duplicate { of } } else { Decision::Conflict { of } };
-        }
-        if is_same && view.now.since(earlier.at) < WINDOW {
-            return Decision::Duplicate { of };
-        }
+        return if is_same { Decision::Duplicate { of } } else { Decision::Conflict { of } };
+    }
+    let is_known = |earlier: &Earlier<'_>| match view.known_by {
+        KnownBy::Id => false,
+        KnownBy::BodyForAWhile => view.now.since(earlier.at) < WINDOW,
+        KnownBy::IdAndBody => true,
+    };
+    if let Some(earlier) = view.by_body.filter(is_known) {
+        return Decision::Duplicate { of: earlier.id.to_owned() };
     }
     match view {
         ReceiptView { is_enabled: false, .. } => Decision::Disabled,
@@ -111,18 +139,15 @@ mod tests {
 
     const NOW: Moment = Moment::from_micros(1_767_268_800_000_000);
 
-    fn earlier(digest: &str, seconds_ago: u64) -> Earlier {
-        Earlier {
-            id: "first".to_owned(),
-            digest: digest.to_owned(),
-            at: NOW.minus(Duration::from_secs(seconds_ago)),
-        }
+    fn earlier(digest: &str, seconds_ago: u64) -> Option<Earlier<'_>> {
+        Some(Earlier { id: "first", digest, at: NOW.minus(Duration::from_secs(seconds_ago)) })
     }
 
     const VIEW: ReceiptView<'static> = ReceiptView {
-        has_id: true,
+        known_by: KnownBy::Id,
         digest: "d",
-        earlier: None,
+        by_id: None,
+        by_body: None,
         is_ping: false,
         is_enabled: true,
         target: Target::Open,
@@ -134,15 +159,22 @@ mod tests {
         let of = || "first".to_owned();
         let (same, other, long_ago) = (earlier("d", 1), earlier("e", 1), earlier("d", 9_999_999));
         let (just, over) = (earlier("d", 299), earlier("d", 300));
-        for (name, has_id, before, decision) in [
-            ("the first", true, None, Decision::Start),
-            ("the same again", true, Some(&same), Decision::Duplicate { of: of() }),
-            ("the same, long ago", true, Some(&long_ago), Decision::Duplicate { of: of() }),
-            ("the same id, another body", true, Some(&other), Decision::Conflict { of: of() }),
-            ("no id, the same body", false, Some(&just), Decision::Duplicate { of: of() }),
-            ("no id, the window is over", false, Some(&over), Decision::Start),
+        use KnownBy::{BodyForAWhile, Id, IdAndBody};
+        for (name, known_by, by_id, by_body, decision) in [
+            ("the first", Id, None, None, Decision::Start),
+            ("the same again", Id, same, same, Decision::Duplicate { of: of() }),
+            ("the same, long ago", Id, long_ago, long_ago, Decision::Duplicate { of: of() }),
+            ("the same id, another body", Id, other, None, Decision::Conflict { of: of() }),
+            ("another id, the same body", Id, None, same, Decision::Start),
+            ("no id, the same body", BodyForAWhile, None, just, Decision::Duplicate { of: of() }),
+            ("no id, the window is over", BodyForAWhile, None, over, Decision::Start),
+            ("the id is not signed: another one", IdAndBody, None, same, Decision::Duplicate { of: of() }),
+            ("and that long ago", IdAndBody, None, long_ago, Decision::Duplicate { of: of() }),
+            ("and the same one", IdAndBody, same, same, Decision::Duplicate { of: of() }),
+            ("and of another body", IdAndBody, other, None, Decision::Conflict { of: of() }),
+            ("and both are new", IdAndBody, None, None, Decision::Start),
         ] {
-            let view = ReceiptView { has_id, earlier: before, ..VIEW };
+            let view = ReceiptView { known_by, by_id, by_body, ..VIEW };
             assert_eq!(decide(&view), decision, "{name}");
             // Also where nothing would be started any more.
             for target in [Target::Closed, Target::Removed] {
@@ -151,6 +183,21 @@ mod tests {
                     if decision == Decision::Start { Decision::Disabled } else { decision.clone() };
                 assert_eq!(decide(&closed), expected, "{name}, {target:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_id_tells_an_event_only_where_it_is_proven() {
+        for (scheme, with_id, without) in [
+            (Scheme::Standard, KnownBy::Id, KnownBy::BodyForAWhile),
+            (Scheme::SharedSecret, KnownBy::Id, KnownBy::BodyForAWhile),
+            (Scheme::Github, KnownBy::IdAndBody, KnownBy::IdAndBody),
+        ] {
+            assert_eq!(
+                (KnownBy::of(scheme, true), KnownBy::of(scheme, false)),
+                (with_id, without),
+                "{scheme}"
+            );
         }
     }
 

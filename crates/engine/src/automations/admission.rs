@@ -1,22 +1,23 @@
 //! Letting runs that wait begin, in their order, as places and workspaces become free.
 //!
-//! What lies outside of the store is looked at before the transaction: where workspaces lead to. So are the accounts of the
-//! agents that are next, without a lock: one that is parked a moment later is met by its agent's run, as everywhere.
+//! What lies outside of the store is looked at before the transaction: where workspaces lead to. So are the agents that are
+//! next, and their accounts, without a lock: one that is paused or parked a moment later is met by its step, as everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::account::Waits;
+use domain::agent::{AgentStatus, PauseReason};
 use domain::automation::admission::{Fate, Taken, Throttle, Waiting, admit};
 use domain::automation::advance::next_agents;
 use domain::automation::transition::{RunEvent, StopAt, next};
 use domain::automation::{AutomationStatus, StopKind};
 use domain::hold::HeldReason;
-use domain::ids::{AutomationId, AutomationRunId};
+use domain::ids::{AgentId, AutomationId, AutomationRunId};
 use domain::moment::Moment;
 use domain::wake::Actor;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use store::agents::Agent;
 use store::automations::definitions;
 use store::automations::runs::{self, QueuedRun};
@@ -56,12 +57,12 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
         })
         .await?;
     // Mostly nobody waits.
-    let Some((roots, throttled)) = looked else { return Ok(seldom) };
+    let Some(Looked { runs, roots, shut }) = looked else { return Ok(seldom) };
     let resolve = move || -> BTreeMap<_, _> {
         roots.into_iter().map(|root: String| (root.clone(), canonical(&root))).collect()
     };
     let roots = beside(&engine.processes, resolve).await.unwrap_or_default();
-    let seen = Arc::new(Seen { roots, throttled });
+    let seen = Arc::new(Seen { runs, roots, shut });
     let place = engine.settings.max_automation_runs;
     let context = (engine.settings.node_id.clone(), seen, Draws::new(engine.dice.bytes()));
     let admitted = engine.write(context, move |tx, (node, seen, mut draws)| {
@@ -84,50 +85,119 @@ async fn pass(engine: &Arc<Inner>) -> Result<Duration, StoreError> {
 /// What was looked at before the transaction.
 #[derive(Debug, Default)]
 struct Seen {
+    runs: BTreeSet<AutomationRunId>,
     /// Where each workspace leads to, or in words why it leads nowhere.
     roots: BTreeMap<String, Result<String, String>>,
-    throttled: BTreeMap<AutomationRunId, Throttle>,
+    shut: BTreeMap<AutomationRunId, Shut>,
 }
 
-/// The workspaces of the runs that wait, and the accounts that some of them wait for; `None`: nobody waits.
-async fn look(
-    tx: &mut Tx<'_>,
-    keyring: &Keyring,
-    now: Moment,
-) -> Result<Option<(BTreeSet<String>, BTreeMap<AutomationRunId, Throttle>)>, StoreError> {
+/// What the store says of the runs that wait.
+#[derive(Debug)]
+struct Looked {
+    runs: BTreeSet<AutomationRunId>,
+    /// The workspaces, as they are written.
+    roots: BTreeSet<String>,
+    shut: BTreeMap<AutomationRunId, Shut>,
+}
+
+/// The workspaces of the runs that wait, and the agents and accounts that some of them wait for; `None`: nobody waits.
+async fn look(tx: &mut Tx<'_>, keyring: &Keyring, now: Moment) -> Result<Option<Looked>, StoreError> {
     let queued = queue(tx, now).await?;
     if queued.is_empty() && runs::next_not_before(tx, now).await?.is_none() {
         return Ok(None);
     }
     let roots = queued.iter().filter_map(|run| run.root.clone()).collect();
-    let mut throttled = BTreeMap::new();
-    // Mostly no account is parked, and then nothing is loaded for it.
+    let mut held = BTreeMap::new();
+    // Mostly no account is parked and nobody paused, and then no run is loaded for it.
     let states = store::accounts::count_by_state(tx).await?;
-    if states.iter().any(|(state, count)| matches!(state.as_str(), "parked" | "probing") && *count > 0) {
-        for run in queued.iter().filter(|run| run.not_before.is_none_or(|at| at <= now)) {
-            if let Some(throttle) = throttle(tx, keyring, &run.id, now).await? {
-                throttled.insert(run.id.clone(), throttle);
-            }
+    let any_parked =
+        states.iter().any(|(state, count)| matches!(state.as_str(), "parked" | "probing") && *count > 0);
+    let paused = paused_agents(tx, &queued).await?;
+    let may_be_shut = |run: &QueuedRun| {
+        let Some(paused) = paused.as_ref().filter(|_| !any_parked) else { return any_parked };
+        meant_by(run).into_iter().any(|agent| agent.is_none_or(|id| paused.contains(&AgentId::from(id))))
+    };
+    // A long queue is mostly one of runs that are alike.
+    let mut alike: BTreeMap<_, Option<Shut>> = BTreeMap::new();
+    for run in queued.iter().filter(|run| run.not_before.is_none_or(|at| at <= now)) {
+        if !may_be_shut(run) {
+            continue;
         }
+        let ids = run.agent_ids.as_ref().map(Json::to_string);
+        let kind = run.is_fresh.then(|| (run.automation_id.clone(), run.version, ids));
+        let found = match kind.as_ref().and_then(|kind| alike.get(kind)) {
+            Some(known) => known.clone(),
+            None => shut(tx, keyring, &run.id, now).await?,
+        };
+        if let Some(kind) = kind {
+            alike.insert(kind, found.clone());
+        }
+        held.extend(found.map(|found| (run.id.clone(), found)));
     }
-    Ok(Some((roots, throttled)))
+    let runs = queued.into_iter().map(|run| run.id).collect();
+    Ok(Some(Looked { runs, roots, shut: held }))
 }
 
-/// The account that a run waits for: every agent that would be woken first works on one that takes nothing
+/// Agents that take no work until a person lets them, of those that are meant by runs that wait; a budget's pause has rules
+/// of its own ([`begin`]). Found by what the runs keep; `None`: nobody in the house is, as mostly.
+async fn paused_agents(
+    tx: &mut Tx<'_>,
+    queued: &[QueuedRun],
+) -> Result<Option<BTreeSet<AgentId>>, StoreError> {
+    let states = store::agents::count_by_status(tx).await?;
+    if !states.iter().any(|(status, count)| is_kept_back(*status) && *count > 0) {
+        return Ok(None);
+    }
+    let ids: BTreeSet<&str> = queued.iter().flat_map(meant_by).flatten().collect();
+    let ids: Vec<AgentId> = ids.into_iter().map(AgentId::from).collect();
+    let found = store::agents::some(tx, &ids).await?;
+    Ok(Some(found.into_iter().filter(is_paused).map(|agent| agent.id).collect()))
+}
+
+/// Whom a run that waits means by the names in its definition; `None`: a name that is looked up when it is needed.
+fn meant_by(run: &QueuedRun) -> Vec<Option<&str>> {
+    match run.agent_ids.as_ref().and_then(Json::as_object) {
+        Some(agents) => agents.values().map(Json::as_str).collect(),
+        None => vec![None],
+    }
+}
+
+/// It takes no work until a person lets it.
+fn is_paused(agent: &Agent) -> bool {
+    is_kept_back(agent.status) && agent.pause_reason != Some(PauseReason::Budget)
+}
+
+fn is_kept_back(status: AgentStatus) -> bool {
+    !status.is_invokable() && status != AgentStatus::Terminated
+}
+
+/// What keeps every agent from work that a run would wake first.
+#[derive(Debug, Clone)]
+enum Shut {
+    /// All of them take no work until a person lets them; one of them, in words.
+    Paused(String),
+    /// One of them works on an account that takes nothing; the others as well, or are paused.
+    Throttled(Throttle),
+}
+
+/// What a run waits for: every agent that would be woken first is paused, or works on an account that takes nothing
 /// (spec/automations.md 2.1). A run that has anything else to do is not held.
-async fn throttle(
+async fn shut(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
     id: &AutomationRunId,
     now: Moment,
-) -> Result<Option<Throttle>, StoreError> {
+) -> Result<Option<Shut>, StoreError> {
     let Ok(it) = Loaded::load(tx, id, false).await? else { return Ok(None) };
     let views = it.node_views();
     let Some(called) = next_agents(&it.view(&views, now)) else { return Ok(None) };
+    let of = (&it.run.company_id, it.run.agent_ids.as_ref());
+    let mut paused: Option<String> = None;
     let mut agents: Vec<Agent> = Vec::new();
     for name in &called {
         // One that is gone, or not the only one of its name: the step says so when the run begins.
-        match names::agents_called(tx, &it.run.company_id, name).await?.as_slice() {
+        match names::agents_meant(tx, of, name).await?.as_slice() {
+            [agent] if is_paused(agent) => paused = paused.or(Some(format!("agent {}", agent.name))),
             [agent] => agents.push(agent.clone()),
             _ => return Ok(None),
         }
@@ -147,7 +217,7 @@ async fn throttle(
             _ => Some(throttle),
         };
     }
-    Ok(first)
+    Ok(first.map(Shut::Throttled).or(paused.map(Shut::Paused)))
 }
 
 /// The first of two times that is known comes first.
@@ -192,7 +262,9 @@ async fn admit_all(
     };
     admitted.until = runs::next_not_before(tx, now).await?;
     let mut queued = queue(tx, now).await?;
-    let is_seen = |run: &QueuedRun| run.root.as_ref().is_none_or(|root| seen.roots.contains_key(root));
+    let is_seen = |run: &QueuedRun| {
+        seen.runs.contains(&run.id) && run.root.as_ref().is_none_or(|root| seen.roots.contains_key(root))
+    };
     let count = queued.len();
     queued.retain(is_seen);
     admitted.again = queued.len() < count;
@@ -208,6 +280,11 @@ async fn admit_all(
                 is_paused
             }
         };
+        let (paused_agent, throttled) = match seen.shut.get(&run.id) {
+            Some(Shut::Paused(agent)) => (Some(agent.clone()), None),
+            Some(Shut::Throttled(throttle)) => (None, Some(throttle.clone())),
+            None => (None, None),
+        };
         waiting.push(Waiting {
             id: run.id.clone(),
             automation: run.automation_id.clone(),
@@ -219,7 +296,8 @@ async fn admit_all(
             }),
             not_before: run.not_before,
             is_paused,
-            throttled: seen.throttled.get(&run.id).cloned(),
+            paused_agent,
+            throttled,
         });
     }
     let by_id: BTreeMap<&AutomationRunId, &QueuedRun> = queued.iter().map(|run| (&run.id, run)).collect();

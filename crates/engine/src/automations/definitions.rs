@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use domain::agent::AgentStatus;
 use domain::automation::check::{Known, check};
 use domain::automation::definition::{self, Definition};
 use domain::automation::difference::{Change, difference};
@@ -9,7 +10,7 @@ use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, AutomationStatus, gate};
 use domain::ids::{AgentId, AutomationId, CompanyId, looks_like_id};
 use domain::issue::refusal::{Kind, Refusal};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use store::agents::Agent;
 use store::automations::definitions::{self, Automation, Version};
 use store::automations::runs;
@@ -400,10 +401,21 @@ pub(super) async fn inspect(
     company: &CompanyId,
     definition: &Definition,
 ) -> Result<(), EngineError> {
+    let problems = problems(tx, company, definition, None).await?;
+    if problems.is_empty() { Ok(()) } else { Err(invalid(problems)) }
+}
+
+/// Everything that is wrong with a definition; of a run, by what the names of agents stand for in it.
+pub(super) async fn problems(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    definition: &Definition,
+    kept: Option<&Json>,
+) -> Result<Vec<domain::automation::Problem>, EngineError> {
     let (mut found, mut several) = (BTreeSet::new(), BTreeSet::new());
     let named: BTreeSet<&str> = definition.nodes.iter().filter_map(|node| node.agent.as_deref()).collect();
     for name in named {
-        match agents_called(tx, company, name).await?.as_slice() {
+        match agents_meant(tx, (company, kept), name).await?.as_slice() {
             [] => {}
             [_] => drop(found.insert(name)),
             _ => drop(several.insert(name)),
@@ -418,7 +430,7 @@ pub(super) async fn inspect(
     let known = Known { agents: found, ambiguous: several, automations: others };
     let mut problems = check(definition, &known);
     problems.extend(circle(tx, company, definition).await?);
-    if problems.is_empty() { Ok(()) } else { Err(invalid(problems)) }
+    Ok(problems)
 }
 
 /// Automations that would start each other for ever.
@@ -503,17 +515,52 @@ async fn named_after(
     Ok(definition.filter(|it| it.after.iter().any(|after| after.automation == name)))
 }
 
-/// The agents that a name or an id stands for; more than one is no answer.
-pub(super) async fn agents_called(
-    tx: &mut Tx<'_>,
-    company: &CompanyId,
-    name: &str,
-) -> Result<Vec<Agent>, StoreError> {
+/// The agents that a name or an id stands for now; more than one is no answer, and one that was ended is none.
+async fn agents_called(tx: &mut Tx<'_>, company: &CompanyId, name: &str) -> Result<Vec<Agent>, StoreError> {
     if looks_like_id(name) {
-        let found = agents::get(tx, &AgentId::from(name)).await?;
-        return Ok(found.into_iter().filter(|agent| agent.company_id == *company).collect());
+        return Ok(agent_there(tx, company, name).await?.into_iter().collect());
     }
     agents::named(tx, company, name, &domain::agent::url_key(name)).await
+}
+
+/// The agent of a company with this id, unless it was ended.
+async fn agent_there(tx: &mut Tx<'_>, company: &CompanyId, id: &str) -> Result<Option<Agent>, StoreError> {
+    let found = agents::get(tx, &AgentId::from(id)).await?;
+    Ok(found.filter(|agent| agent.company_id == *company && agent.status != AgentStatus::Terminated))
+}
+
+/// The agents that a run means by a name or an id: whom it meant when the run was made, whatever that agent is called
+/// since; where nobody was, or that one was ended, whoever is called so now.
+pub(super) async fn agents_meant(
+    tx: &mut Tx<'_>,
+    (company, kept): (&CompanyId, Option<&Json>),
+    name: &str,
+) -> Result<Vec<Agent>, StoreError> {
+    if let Some(id) = kept.and_then(|kept| kept[name].as_str())
+        && let Some(agent) = agent_there(tx, company, id).await?
+    {
+        return Ok(vec![agent]);
+    }
+    agents_called(tx, company, name).await
+}
+
+/// Whom the names of agents in a definition mean, to be kept with a run: ids by name, null where it is not one alone. What
+/// the run keeps already stays.
+pub(super) async fn meant(
+    tx: &mut Tx<'_>,
+    (company, kept): (&CompanyId, Option<&Json>),
+    definition: &Definition,
+) -> Result<Json, StoreError> {
+    let named: BTreeSet<&str> = definition.nodes.iter().filter_map(|node| node.agent.as_deref()).collect();
+    let mut meant = Map::new();
+    for name in named {
+        let id = match agents_meant(tx, (company, kept), name).await?.as_slice() {
+            [agent] => json!(agent.id),
+            _ => Json::Null,
+        };
+        meant.insert(name.to_owned(), id);
+    }
+    Ok(Json::Object(meant))
 }
 
 /// The digest of a definition in its one form.

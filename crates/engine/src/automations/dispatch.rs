@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::agent::AgentStatus;
 use domain::automation::definition::Node;
+use domain::automation::feedback::has_answer;
 use domain::automation::{AttemptState, FailureClass};
 use domain::hold::HeldReason;
 use domain::moment::Moment;
@@ -232,7 +233,7 @@ fn request(it: &Loaded, node: &Node, attempt: &Attempt, key: &AttemptKey) -> Wak
     let mut told = about;
     let row = it.nodes.iter().find(|row| row.node_id == node.id);
     let feedback = row.and_then(|row| row.feedback.clone());
-    let asked = row.and_then(|row| row.output.as_ref()).is_some_and(|output| output["status"] == "ask");
+    let asked = feedback.as_deref().is_some_and(|told| has_answer(told, &node.id));
     told["objective"] = json!(attempt.objective);
     told["feedback"] = json!(feedback);
     if asked {

@@ -4,14 +4,14 @@
 
 use domain::automation::definition::Node;
 use domain::automation::graph::Graph;
-use domain::automation::rework::{Rejected, reject};
+use domain::automation::rework::{Kept, Rejected, cut_off, done_already, kept, reject};
 use domain::automation::verdict::{self, Ended, Judged, Stopped, Tried, judge};
-use domain::automation::{AttemptState, FailureClass, NodeState, Output};
+use domain::automation::{AttemptState, FailureClass, NodeState, Output, feedback};
 use domain::ids::{GateId, RunId};
 use domain::moment::Moment;
 use domain::run::{Outcome, RunStatus};
 use serde_json::{Value as Json, json};
-use store::automations::nodes;
+use store::automations::nodes::{self, Attempt};
 use store::runs::Run;
 use store::{StoreError, Tx};
 
@@ -38,7 +38,7 @@ pub(super) async fn collect(
         let Some(at) = it.live.iter().position(|under| key_of(under) == key) else { continue };
         let under = &it.live[at];
         if !under.attempt.counts {
-            end(tx, it, at, json!({ "outcome": "reset" }), now).await?;
+            end_uncounted(tx, it, at, now).await?;
             continue;
         }
         let Some(lies) = found.get(&key) else {
@@ -81,6 +81,58 @@ pub(super) async fn collect(
     Ok(())
 }
 
+/// An attempt is over whose node is made again. Where a reviewer had it cut off and it may not be repeated, a person looks
+/// first.
+async fn end_uncounted(tx: &mut Tx<'_>, it: &mut Loaded, at: usize, now: Moment) -> Result<(), StoreError> {
+    let under = &it.live[at];
+    let (id, attempt) = (under.attempt.node_id.clone(), under.attempt.attempt);
+    // Its record may be gone: then nobody knows.
+    let run = under.agent_run.as_ref();
+    let began = run.is_none_or(|run| run.started_at.is_some());
+    let succeeded = run.is_some_and(|run| run.status == RunStatus::Succeeded);
+    let is_open = |state: NodeState| matches!(state, NodeState::Pending | NodeState::Blocked);
+    let waits = it.nodes.iter().any(|row| row.node_id == id && is_open(row.state));
+    let why = match it.definition.node(&id) {
+        Some(node) if under.attempt.stopped.as_deref() == Some(BY_REVIEWER) && waits => {
+            cut_off(node, began, succeeded)
+        }
+        Some(_) | None => None,
+    };
+    let Some(why) = why else { return end(tx, it, at, json!({ "outcome": "reset" }), now).await };
+    let class = (!succeeded).then_some(FailureClass::Interrupted);
+    let record = json!({ "outcome": NodeState::Blocked, "failureClass": class, "reason": why });
+    end(tx, it, at, record, now).await?;
+    block(tx, it, &id, (why.to_owned(), class, attempt), now).await
+}
+
+/// A person looks at a node before anything goes on with it.
+async fn block(
+    tx: &mut Tx<'_>,
+    it: &mut Loaded,
+    id: &str,
+    (reason, class, attempt): (String, Option<FailureClass>, i64),
+    now: Moment,
+) -> Result<(), StoreError> {
+    let Some(row) = it.node(id) else { return Ok(()) };
+    row.state = NodeState::Blocked;
+    row.reason = Some(reason.clone());
+    row.since = row.since.or(Some(now));
+    row.finished_at = Some(now);
+    if row.output.is_none() {
+        let output = Output { status: "blocked".to_owned(), ..Output::default() };
+        row.output = serde_json::to_value(output).ok();
+    }
+    nodes::update(tx, row).await?;
+    it.run.last_failure = Some(json!({
+        "nodeId": id, "reason": reason, "failedAt": now, "failureClass": class, "attempt": attempt,
+    }));
+    let note = Note::node("node_blocked", id).because(Some(reason));
+    telling::tell(tx, &mut it.run, note.with(json!({ "attempt": attempt, "failureClass": class })), now).await
+}
+
+/// Why an attempt was stopped (`Attempt::stopped`) that a reviewer's rejection cut off.
+const BY_REVIEWER: &str = "interrupted";
+
 /// What an attempt is on record with whose node its definition does not have.
 pub(super) const NO_SUCH_NODE: &str = "its definition has no such node";
 
@@ -117,6 +169,7 @@ fn ended(under: &Under, lies: &found::Found) -> Ended {
             error_code: Some("process_lost".to_owned()),
             error_family: None,
             text: String::new(),
+            text_is_cut: false,
             files: lies.files.clone(),
             left: lies.left.clone(),
             outside: lies.outside.clone(),
@@ -133,13 +186,15 @@ fn ended(under: &Under, lies: &found::Found) -> Ended {
             Outcome::Failed
         }
     };
+    let (text, text_is_cut) = last_words(run);
     let family = run.result.as_ref().and_then(|result| result["errorFamily"].as_str());
     Ended {
         outcome,
         error: run.error.clone(),
         error_code: run.error_code.clone(),
         error_family: family.map(str::to_owned),
-        text: last_words(run),
+        text,
+        text_is_cut,
         files: lies.files.clone(),
         left: lies.left.clone(),
         outside: lies.outside.clone(),
@@ -148,20 +203,22 @@ fn ended(under: &Under, lies: &found::Found) -> Ended {
     }
 }
 
-/// What an agent said last; of a command that only prints, all that it printed (or the end of it).
-fn last_words(run: &Run) -> String {
+/// What an agent said last; of a command that only prints, all that it printed, or the end of it. True: it printed more.
+fn last_words(run: &Run) -> (String, bool) {
     let result = run.result.as_ref().unwrap_or(&Json::Null);
     let said = |key: &str| result[key].as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
     if let Some(text) = said("result") {
-        return text;
+        return (text, false);
     }
+    let is_cut = result["stdoutIsCut"].as_bool() == Some(true);
     let summary = said("summary");
     let printed = run.stdout_excerpt.clone().filter(|text| !text.trim().is_empty());
     match (summary, printed) {
         // A command's last line is the end of what it printed; an agent's words are not in its output as they are.
-        (Some(summary), Some(printed)) if printed.trim_end().ends_with(summary.trim()) => printed,
-        (Some(summary), _) => summary,
-        (None, printed) => printed.unwrap_or_default(),
+        (Some(summary), Some(printed)) if printed.trim_end().ends_with(summary.trim()) => (printed, is_cut),
+        (Some(summary), _) => (summary, false),
+        (None, Some(printed)) => (printed, is_cut),
+        (None, None) => (String::new(), false),
     }
 }
 
@@ -181,7 +238,10 @@ async fn settle_node(
     row.lost = i64::from(judged.tried.lost);
     row.retry_at = judged.retry_at;
     row.reason = judged.reason.clone();
-    row.feedback = judged.feedback.clone();
+    row.feedback = feedback::after(row.feedback.as_deref(), judged);
+    if !judged.state.is_final() {
+        row.since = judged.tried.since;
+    }
     let asks = judged.state == NodeState::AwaitingApproval;
     let keeps = judged.state.is_final() || asks || judged.class == Some(FailureClass::ContractMiss);
     row.output = keeps.then(|| serde_json::to_value(&judged.output).unwrap_or_default());
@@ -223,20 +283,36 @@ async fn send_back(
     let reworks = it.node(&node.id).map_or(0, |row| row.reworks);
     let definition = it.definition.clone();
     let graph = Graph::of(&definition);
-    let reset = match reject(&graph, node, u32::try_from(reworks).unwrap_or(u32::MAX)) {
+    let words = judged.reason.clone().unwrap_or_else(|| judged.output.text.clone());
+    let mut reset = match reject(&graph, node, u32::try_from(reworks).unwrap_or(u32::MAX), &words) {
         Rejected::Again(reset) => reset,
         Rejected::Enough(reason) => {
-            if let Some(row) = it.node(&node.id) {
-                row.state = NodeState::Blocked;
-                row.reason = Some(reason.clone());
-                nodes::update(tx, row).await?;
-            }
-            let note = Note::node("node_blocked", &node.id).because(Some(reason));
-            return telling::tell(tx, &mut it.run, note, now).await;
+            let attempt = it.node(&node.id).map_or(0, |row| row.attempt);
+            return block(tx, it, &node.id, (reason, None, attempt), now).await;
         }
     };
-    let words = judged.reason.clone().unwrap_or_else(|| judged.output.text.clone());
+    let mut done = Vec::new();
+    for row in it.nodes.iter().filter(|row| reset.nodes.contains(&row.node_id)) {
+        let Some(of) = definition.node(&row.node_id) else { continue };
+        match kept(of, row.state, row.output.is_some()) {
+            Kept::No => {}
+            Kept::AsItIs => done.push((row.node_id.clone(), None)),
+            Kept::Blocked => done.push((row.node_id.clone(), Some(row.attempt))),
+        }
+    }
+    reset.nodes.retain(|id| done.iter().all(|(kept, _)| kept != id));
+    // What is under way is judged when it has ended (`end_uncounted`).
+    let is_cut_off =
+        |it: &Attempt| it.counts && it.state != AttemptState::Ended && reset.nodes.contains(&it.node_id);
+    for under in it.live.iter_mut().filter(|under| is_cut_off(&under.attempt)) {
+        under.attempt.stopped = Some(BY_REVIEWER.to_owned());
+    }
     it.reset(tx, &reset, Some(&words), now).await?;
+    for (id, attempt) in done {
+        if let Some(attempt) = attempt {
+            block(tx, it, &id, (done_already(&words), None, attempt), now).await?;
+        }
+    }
     if let Some(row) = it.node(&node.id) {
         row.reworks = reworks + 1;
         nodes::update(tx, row).await?;

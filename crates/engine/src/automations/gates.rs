@@ -9,13 +9,14 @@ use domain::automation::graph::Graph;
 use domain::automation::operation;
 use domain::automation::transition::{RunEvent, StopAt, Stopping, next};
 use domain::automation::{AutomationRunStatus, NodeState, Output, OutputFile, StopKind};
-use domain::ids::{AutomationRunId, CompanyId, GateId};
+use domain::ids::{AutomationRunId, CompanyId, GateId, RunId, mint};
 use domain::issue::refusal::Kind;
 use domain::moment::Moment;
 use domain::wake::{Actor, ActorKind};
 use serde_json::{Value as Json, json};
 use store::automations::gates::{self, GateRow};
-use store::automations::{nodes, runs};
+use store::automations::nodes::{self, NodeRow};
+use store::automations::{definitions, runs};
 use store::{StoreError, Tx};
 
 use super::draws::Draws;
@@ -28,10 +29,10 @@ use super::stopping::{self, Order};
 use super::telling::{self, Note};
 use super::tend::Done;
 use super::turn::Turn;
-use super::unreadable;
+use super::{AttemptKey, LOOK_AGAIN, unreadable};
 use crate::activity::Author;
 use crate::processes::beside;
-use crate::{Engine, EngineError, Inner, sweeps};
+use crate::{Engine, EngineError, Inner, inbox, sweeps};
 
 /// The longest list of gates.
 pub const MOST_GATES: i64 = 1_000;
@@ -43,6 +44,26 @@ pub struct GateView {
     pub gate: GateRow,
     pub automation: String,
     pub run_number: i64,
+    /// The agent of a step asks: to approve it is to answer it.
+    pub wants_answer: bool,
+}
+
+/// The step of an automation that an agent works at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepOf {
+    pub run_id: AutomationRunId,
+    pub node_id: String,
+    pub automation: String,
+    pub run_number: i64,
+}
+
+/// What became of a decision; what was written with it stays written.
+enum Judged {
+    Counts,
+    /// What is shown is another thing now.
+    Refused(Refused, Box<GateRow>),
+    /// The run cannot be read, for this reason.
+    Unreadable(String),
 }
 
 /// What somebody decides.
@@ -105,12 +126,24 @@ impl Engine {
         let decided = self.inner.write_unless(context, move |tx, (before, ask, by, files, mut draws)| {
             Box::pin(async move { decide(tx, &before, &ask, &by, files, &mut draws, now).await })
         });
-        let refused = decided.await?;
+        let judged = decided.await?;
         self.inner.automations.ring();
         self.inner.feed.ring();
-        match refused {
-            None => self.gate(id).await,
-            Some((refused, gate)) => Err(refusal(&refused, &gate)),
+        match judged {
+            Judged::Counts => self.gate(id).await,
+            Judged::Refused(refused, gate) => Err(refusal(&refused, &gate)),
+            Judged::Unreadable(why) => {
+                let words = format!(
+                    "Nothing of this run can be decided: its definition cannot be read ({why}). The run is blocked; \
+                     start another one of the automation as it is now"
+                );
+                let gate = self.gate(id).await?.gate;
+                let details = json!({
+                    "code": Refused::Withdrawn.code(), "gateId": gate.id, "automationRunId": gate.run_id,
+                    "status": gate.status,
+                });
+                Err(EngineError::refused_with(Kind::Conflict, words, details))
+            }
         }
     }
 
@@ -155,9 +188,31 @@ pub(crate) async fn views_of_pending(
 
 async fn view(tx: &mut Tx<'_>, gate: GateRow) -> Result<Option<GateView>, StoreError> {
     let Some(run) = runs::get(tx, &gate.run_id).await? else { return Ok(None) };
-    let automation = store::automations::definitions::get(tx, &run.automation_id).await?;
+    let automation = definitions::get(tx, &run.automation_id).await?;
     let automation = automation.map(|it| it.name).unwrap_or_default();
-    Ok(Some(GateView { gate, automation, run_number: run.number }))
+    let wants_answer = may_be_question(&gate) && wants_answer(&gate, &nodes::of_run(tx, &gate.run_id).await?);
+    Ok(Some(GateView { gate, automation, run_number: run.number, wants_answer }))
+}
+
+/// What an agent asks can be answered, or its run ended: with any other choice a gate is no question of an agent.
+fn may_be_question(gate: &GateRow) -> bool {
+    gate.decisions == json!([Decision::Approve, Decision::Cancel])
+}
+
+/// A gate is never attempted; where it belongs to a node that was, the agent of that step asks.
+fn wants_answer(gate: &GateRow, nodes: &[NodeRow]) -> bool {
+    nodes.iter().any(|node| node.node_id == gate.node_id && node.attempt > 0)
+}
+
+/// The step that a run of an agent works at; `None`: it works at none.
+pub(crate) async fn step_of(tx: &mut Tx<'_>, run: &RunId) -> Result<Option<StepOf>, StoreError> {
+    let Some(agent_run) = store::runs::get(tx, run).await? else { return Ok(None) };
+    let Some(key) = AttemptKey::parse(&agent_run.task_key) else { return Ok(None) };
+    let found = runs::get(tx, &key.run).await?;
+    let Some(run) = found.filter(|run| run.company_id == agent_run.company_id) else { return Ok(None) };
+    let automation = definitions::get(tx, &run.automation_id).await?;
+    let automation = automation.map(|it| it.name).unwrap_or_default();
+    Ok(Some(StepOf { run_id: run.id, node_id: key.node, automation, run_number: run.number }))
 }
 
 /// A gate as far as its time goes.
@@ -200,6 +255,10 @@ fn refusal(refused: &Refused, gate: &GateRow) -> EngineError {
         Refused::InvalidTarget(target) => {
             (Kind::Unprocessable, format!("{target} does not come before this gate"))
         }
+        Refused::AnswerMissing => {
+            let words = "reason: is missing: an agent asks, and goes on with the answer that is said there";
+            (Kind::Unprocessable, words.to_owned())
+        }
     };
     let details = json!({
         "code": refused.code(), "gateId": gate.id, "automationRunId": gate.run_id, "status": gate.status,
@@ -209,7 +268,7 @@ fn refusal(refused: &Refused, gate: &GateRow) -> EngineError {
     EngineError::refused_with(kind, words, details)
 }
 
-/// Returns why it was refused, when something was written with the refusal.
+/// Decides; a refusal that comes with something that is to be written is no error.
 async fn decide(
     tx: &mut Tx<'_>,
     before: &GateRow,
@@ -218,14 +277,28 @@ async fn decide(
     files: Option<Json>,
     draws: &mut Draws,
     now: Moment,
-) -> Result<Option<(Refused, GateRow)>, EngineError> {
-    let mut it = match Loaded::load(tx, &before.run_id, true).await? {
-        Ok(loaded) => loaded,
-        Err(Unloadable::Gone) => return Err(EngineError::NotFound("Automation run")),
-        Err(Unloadable::Unreadable(_, why)) => return Err(EngineError::refused(Kind::Unprocessable, why)),
-    };
+) -> Result<Judged, EngineError> {
+    let loaded = Loaded::load(tx, &before.run_id, true).await?;
     // Read again: the run is locked now.
     let mut gate = gates::get(tx, &before.id).await?.ok_or(EngineError::NotFound("Gate"))?;
+    let mut it = match loaded {
+        Ok(loaded) => loaded,
+        Err(Unloadable::Gone) => return Err(EngineError::NotFound("Automation run")),
+        Err(Unloadable::Unreadable(run, why)) => {
+            let refused = match gate.status {
+                _ if !by.is_board() => Some(Refused::RequiresHuman),
+                GateStatus::Pending => None,
+                GateStatus::Decided => Some(Refused::AlreadyDecided),
+                GateStatus::Expired => Some(Refused::Expired),
+                GateStatus::Withdrawn => Some(Refused::Withdrawn),
+            };
+            if let Some(refused) = refused {
+                return Err(refusal(&refused, &gate));
+            }
+            unreadable::end(tx, *run, &why, now).await?;
+            return Ok(Judged::Unreadable(why));
+        }
+    };
     let definition = it.definition.clone();
     let graph = Graph::of(&definition);
     let (decisions, approvers): (Vec<Decision>, Vec<String>) = (list(&gate.decisions), list(&gate.approvers));
@@ -240,12 +313,14 @@ async fn decide(
         started_by: gate.started_by.as_deref(),
         before: graph.ancestors(&gate.node_id),
         open: open(&gate),
+        wants_answer: definition.node(&gate.node_id).is_some_and(|node| !node.is_gate()),
     };
     let asked = Ask {
         decision: ask.decision,
         hash: &ask.hash,
         targets: &ask.targets,
         by: Decider { is_person: by.is_board(), user: user.as_deref() },
+        has_words: ask.reason.as_deref().is_some_and(|words| !words.trim().is_empty()),
     };
     if let Err(refused) = gate::decide(&standing, &asked, now) {
         return Err(refusal(&refused, &gate));
@@ -259,7 +334,7 @@ async fn decide(
             .with(json!({ "gateId": gate.id }));
         telling::tell(tx, &mut it.run, note, now).await?;
         runs::update(tx, &it.run).await?;
-        return Ok(Some((Refused::Stale, gate)));
+        return Ok(Judged::Refused(Refused::Stale, Box::new(gate)));
     }
     let actor = by.actor();
     gate.status = GateStatus::Decided;
@@ -290,6 +365,7 @@ async fn decide(
             reset.nodes.insert(gate.node_id.clone());
             let feedback = ask.reason.clone().unwrap_or_else(|| "a person sent it back".to_owned());
             it.reset(tx, &reset, Some(&feedback), now).await?;
+            it.forgive_rejections(tx, &reset).await?;
             if let Some(row) = it.node(&gate.node_id) {
                 row.reworks += 1;
                 nodes::update(tx, row).await?;
@@ -304,7 +380,7 @@ async fn decide(
     }
     it.run.updated_at = now;
     runs::update(tx, &it.run).await?;
-    Ok(None)
+    Ok(Judged::Counts)
 }
 
 async fn approve(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) -> Result<(), StoreError> {
@@ -328,12 +404,14 @@ async fn approve(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) 
 
 /// The agent of a step asked: it is woken again with the answer.
 async fn answer(tx: &mut Tx<'_>, it: &mut Loaded, gate: &GateRow, now: Moment) -> Result<(), StoreError> {
-    let said = gate.reason.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    let said = said.unwrap_or("yes; nothing more was said");
+    let said = gate.reason.as_deref().map(str::trim).unwrap_or_default();
     if let Some(row) = it.node(&gate.node_id) {
         row.state = NodeState::Pending;
         row.reason = None;
-        row.feedback = Some(format!("{}\n\n{said}", gate.title));
+        row.feedback =
+            Some(domain::automation::feedback::answered(row.feedback.as_deref(), &gate.title, said));
+        // People took their time: that is not the step's.
+        row.since = None;
         nodes::update(tx, row).await?;
     }
     telling::tell(tx, &mut it.run, Note::node("node_answered", &gate.node_id), now).await
@@ -451,10 +529,13 @@ async fn act(
             return gates::update(tx, &gate).await;
         }
         // Nobody can decide for it.
-        Err(Unloadable::Unreadable(run, why)) => {
-            unreadable::block(tx, *run, &why, now).await?;
-            return Ok(());
+        Err(Unloadable::Unreadable(run, why)) if run.status.is_at_work() => {
+            // The run's own look takes the question back; until then there is nothing to do here.
+            gate.next_at = Some(now.plus(LOOK_AGAIN));
+            gates::update(tx, &gate).await?;
+            return unreadable::end(tx, *run, &why, now).await;
         }
+        Err(Unloadable::Unreadable(run, why)) => return unreadable::end(tx, *run, &why, now).await,
     };
     let by = Actor { kind: ActorKind::System, id: Some("automation_gate_expiry".to_owned()) };
     let (acts, next_at) = gate::due(&open(&gate), now);
@@ -500,6 +581,11 @@ async fn act(
         if gate.status == GateStatus::Expired {
             let reason = format!("nobody decided at {node} in time; retry it to ask again");
             cancel(tx, &mut it, StopKind::Cancelled, &reason, draws, now).await?;
+            // One that ends for another reason already is ended by that.
+            if it.run.stop_reason.as_deref() == Some(reason.as_str()) {
+                let item = inbox::of_expired(&it.run, &it.automation.name, &gate, mint(now, draws.draw()));
+                store::inbox::open(tx, &item).await?;
+            }
         }
     }
     gates::update(tx, &gate).await?;

@@ -63,6 +63,7 @@ pub(super) async fn resume(tx: &mut Tx<'_>, it: &mut Loaded, now: Moment) -> Res
     let was = it.run.stop_kind;
     it.run.resumes += i64::from(was == Some(StopKind::StaleReaped));
     requeue(&mut it.run, now);
+    it.renew_patience(tx).await?;
     let action = match was {
         Some(StopKind::StaleReaped) => "automation.internal_sweep.auto_resumed_stale_reaped_run",
         _ => "automation.internal_sweep.auto_resumed_guardrail_stopped_run",

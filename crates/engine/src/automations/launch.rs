@@ -171,6 +171,7 @@ pub(crate) async fn launch(tx: &mut Tx<'_>, ask: Launch, now: Moment) -> Result<
         // Agents may have gone since it was saved.
         super::definitions::inspect(tx, &automation.company_id, &definition).await?;
     }
+    let agent_ids = super::definitions::meant(tx, (&automation.company_id, None), &definition).await?;
     let mut run = AutomationRun {
         id: ask.run_id,
         company_id: automation.company_id.clone(),
@@ -220,6 +221,7 @@ pub(crate) async fn launch(tx: &mut Tx<'_>, ask: Launch, now: Moment) -> Result<
         told_seq: 0,
         files_before: None,
         admitted_at: None,
+        agent_ids: Some(agent_ids),
     };
     if !runs::insert(tx, &run).await? {
         // The automation is locked: a key that is taken was found above.

@@ -7,7 +7,7 @@ use domain::automation::advance::{Clock, Live, NodeView, Spent, Stop, View, cloc
 use domain::automation::definition::{Definition, Limits, Node};
 use domain::automation::operation::Reset;
 use domain::automation::scope::Bounds;
-use domain::automation::{AttemptState, NodeState, Output};
+use domain::automation::{AttemptState, AutomationRunStatus, NodeState, Output};
 use domain::ids::AutomationRunId;
 use domain::moment::Moment;
 use domain::permission;
@@ -20,9 +20,9 @@ use store::automations::gates::{self, GateRow};
 use store::automations::nodes::{self, Attempt, NodeRow};
 use store::automations::runs::{self, AutomationRun};
 use store::runs::Run;
-use store::{StoreError, Tx};
+use store::{StoreError, Tx, inbox};
 
-use super::definitions::agents_called;
+use super::definitions::agents_meant;
 use super::launch;
 use super::telling::{self, Note};
 use crate::permissions;
@@ -115,7 +115,14 @@ impl Loaded {
                     waited: Duration::ZERO,
                 });
             }
-            NodeView { id: node.node_id.clone(), state: node.state, retry_at: node.retry_at, live, leaves }
+            NodeView {
+                id: node.node_id.clone(),
+                state: node.state,
+                retry_at: node.retry_at,
+                live,
+                leaves,
+                began: node.since.is_some(),
+            }
         };
         self.nodes.iter().map(view).collect()
     }
@@ -189,7 +196,13 @@ impl Loaded {
             let output =
                 node.output.clone().unwrap_or_else(|| json!({ "text": "", "json": null, "files": [] }));
             let mut output = output;
-            for (key, blank) in [("json", Json::Null), ("files", json!([])), ("text", json!(""))] {
+            for (key, blank) in [
+                ("json", Json::Null),
+                ("files", json!([])),
+                ("text", json!("")),
+                ("status", json!(node.state)),
+                ("textIsCut", json!(false)),
+            ] {
                 if output.get(key).is_none() {
                     output[key] = blank;
                 }
@@ -208,12 +221,81 @@ impl Loaded {
     }
 
     /// The files that its steps are to leave; none when one of them has begun, for nobody knows who wrote what is there.
-    pub(super) fn files_to_come(&self) -> BTreeSet<String> {
+    fn files_to_come(&self) -> BTreeSet<String> {
         if self.nodes.iter().any(|node| node.attempt > 0) {
             return BTreeSet::new();
         }
-        let contracts = self.definition.nodes.iter().filter_map(|node| node.output.as_ref());
-        contracts.flat_map(|contract| contract.files.iter().cloned()).collect()
+        self.files_of(|_| true).collect()
+    }
+
+    /// The files that some of its steps are to leave.
+    fn files_of(&self, meant: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
+        let nodes = self.definition.nodes.iter().filter(move |node| meant(&node.id));
+        nodes.filter_map(|node| node.output.as_ref()).flat_map(|contract| contract.files.iter().cloned())
+    }
+
+    /// The files that are to be looked at before anything begins: what lies there now is no work of what begins then.
+    /// `None`: nobody has to look.
+    pub(super) fn unstamped(&self) -> Option<BTreeSet<String>> {
+        if !self.run.status.is_at_work() {
+            return None;
+        }
+        let Some(before) = &self.run.files_before else { return Some(self.files_to_come()) };
+        let forgotten = before.as_object().into_iter().flatten().filter(|(_, stamp)| stamp.is_null());
+        let mut paths: BTreeSet<String> = forgotten.map(|(path, _)| path.clone()).collect();
+        if !paths.is_empty() {
+            // Somebody may still write them.
+            let is_busy = |id: &str| self.live.iter().any(|it| it.attempt.node_id == id && !it.is_over());
+            for path in self.files_of(is_busy) {
+                paths.remove(&path);
+            }
+        }
+        (!paths.is_empty()).then_some(paths)
+    }
+
+    /// Keeps what was found of files that were to be looked at.
+    pub(super) fn stamp(&mut self, paths: &BTreeSet<String>, found: &Json) {
+        let before = self.run.files_before.get_or_insert_with(|| json!({}));
+        let Some(before) = before.as_object_mut() else { return };
+        for path in paths {
+            match found.get(path) {
+                Some(stamp) => drop(before.insert(path.clone(), stamp.clone())),
+                None => drop(before.remove(path)),
+            }
+        }
+    }
+
+    /// What these nodes left in the workspace is an output no more, unless it is written again.
+    fn forget_files(&mut self, of: &BTreeSet<String>) {
+        let paths: Vec<String> = self.files_of(|id| of.contains(id)).collect();
+        if let Some(Json::Object(before)) = &mut self.run.files_before {
+            before.extend(paths.into_iter().map(|path| (path, Json::Null)));
+        }
+    }
+
+    /// A person has looked at the work: reviewers may send it back as often as at first. What gates sent back stays counted.
+    pub(super) async fn forgive_rejections(
+        &mut self,
+        tx: &mut Tx<'_>,
+        reset: &Reset,
+    ) -> Result<(), StoreError> {
+        for row in self.nodes.iter_mut().filter(|row| row.reworks > 0 && reset.nodes.contains(&row.node_id)) {
+            if self.definition.node(&row.node_id).is_some_and(|node| !node.is_gate()) {
+                row.reworks = 0;
+                nodes::update(tx, row).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The time that a run was paused is nobody's time for retries: what waits to be tried again gets all of it anew.
+    pub(super) async fn renew_patience(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let waits = |node: &&mut NodeRow| node.state == NodeState::Pending && node.since.is_some();
+        for node in self.nodes.iter_mut().filter(waits) {
+            node.since = None;
+            nodes::update(tx, node).await?;
+        }
+        Ok(())
     }
 
     /// The person who started it, or the first of the runs that led to it.
@@ -264,7 +346,8 @@ impl Loaded {
         count_work(&mut self.run, now);
     }
 
-    /// Has nodes made again: their outputs and what was tried is forgotten, and attempts under way no longer count.
+    /// Has nodes made again: their outputs, their files and what was tried are forgotten, and attempts under way no longer
+    /// count.
     pub(super) async fn reset(
         &mut self,
         tx: &mut Tx<'_>,
@@ -272,6 +355,10 @@ impl Loaded {
         feedback: Option<&str>,
         now: Moment,
     ) -> Result<(), StoreError> {
+        if self.run.status == AutomationRunStatus::Cancelled {
+            // Where nobody had decided in time, somebody acts now.
+            inbox::resolve_of(tx, self.run.id.as_str(), None, "work_goes_on", now).await?;
+        }
         for under in self.live.iter_mut().filter(|under| reset.nodes.contains(&under.attempt.node_id)) {
             under.attempt.counts = false;
             match under.attempt.state {
@@ -297,6 +384,7 @@ impl Loaded {
             };
             nodes::update(tx, node).await?;
         }
+        self.forget_files(&reset.nodes);
         Ok(())
     }
 
@@ -343,7 +431,8 @@ impl Loaded {
             self.definition.nodes.iter().filter_map(|node| node.agent.as_ref()).collect();
         let mut agents = BTreeMap::new();
         for name in names {
-            let found = agents_called(tx, &self.run.company_id, name).await?;
+            let of = (&self.run.company_id, self.run.agent_ids.as_ref());
+            let found = agents_meant(tx, of, name).await?;
             agents.insert(name.clone(), found.into_iter().next());
         }
         Ok(agents)

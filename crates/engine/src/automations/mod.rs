@@ -49,12 +49,12 @@ use crate::Inner;
 pub use definitions::{Applied, AutomationView, MOST_AUTOMATIONS};
 pub use domain::automation::difference::Change;
 pub use figures::Admissions;
-pub(crate) use gates::views_of_pending;
-pub use gates::{GateDecision, GateView, MOST_GATES};
+pub use gates::{GateDecision, GateView, MOST_GATES, StepOf};
+pub(crate) use gates::{step_of, views_of_pending};
 pub use launch::LaunchDraft;
 pub use operations::{Asked, Preview};
 pub use telling::kind as event_type;
-pub use views::{MOST_RUNS, RunView};
+pub use views::{MOST_RUNS, RunView, StepWait};
 
 pub(crate) use launch::{Launch, launch};
 

@@ -1,9 +1,10 @@
 //! What people do to runs: pause, resume, cancel, and make nodes again.
 
-use domain::automation::definition::{Limits, Node};
+use domain::automation::definition::Limits;
 use domain::automation::operation::{Lost, Nothing, Operation, allowed, reset};
+use domain::automation::repair::patched;
 use domain::automation::transition::{StopAt, Stopping};
-use domain::automation::{AutomationRunStatus, Guardrail, StopKind};
+use domain::automation::{AutomationRunStatus, Guardrail, Problem, StopKind};
 use domain::ids::AutomationRunId;
 use domain::issue::refusal::Kind;
 use domain::moment::Moment;
@@ -12,14 +13,14 @@ use store::Tx;
 use store::automations::runs::AutomationRun;
 use store::automations::{nodes, runs};
 
-use super::definitions::inspect;
+use super::definitions::{meant, problems};
 use super::draws::Draws;
 use super::going_on::{requeue, stops_at_once};
-use super::launch::{invalid, read};
+use super::launch::invalid;
 use super::loaded::{Loaded, Unloadable};
 use super::stopping::{self, Order};
 use super::telling::{self, Note};
-use super::{gates, unreadable};
+use super::{gates, questions, unreadable};
 use crate::activity::Author;
 use crate::{Engine, EngineError};
 
@@ -72,13 +73,18 @@ impl Engine {
         Ok(run)
     }
 
-    /// Says what an operation would make again, and does nothing.
+    /// Says what an operation would make again, and does nothing. One that makes nothing again is refused.
     pub async fn preview_operation(
         &self,
         id: &AutomationRunId,
         operation: Operation,
         node: Option<String>,
     ) -> Result<Preview, EngineError> {
+        if matches!(operation, Operation::Pause | Operation::Resume | Operation::Cancel) {
+            let problem =
+                Problem::new("operation", "makes nothing again", "recover, repair, retry or continue");
+            return Err(invalid(vec![problem]));
+        }
         let context = (id.clone(), node);
         let loaded = self.inner.read(context, move |tx, (id, node)| {
             Box::pin(async move {
@@ -110,13 +116,21 @@ pub(super) fn unloadable(why: Unloadable) -> EngineError {
 }
 
 fn refused(nothing: &Nothing, it: &Loaded) -> EngineError {
+    let of_broken = |words: &str| format!("No node failed and none is blocked; {words}");
     let (kind, words) = match nothing {
-        Nothing::NoSuchNode => (Kind::NotFound, "There is no such node"),
+        Nothing::NoSuchNode => (Kind::NotFound, "There is no such node".to_owned()),
         Nothing::NotBroken if it.run.status == AutomationRunStatus::Paused => {
-            (Kind::Conflict, "No node failed and none is blocked; resume it, or retry a node")
+            (Kind::Conflict, of_broken("resume it, or retry a node"))
         }
-        Nothing::NotBroken => (Kind::Conflict, "No node failed and none is blocked; retry a node"),
-        Nothing::NotBlocked => (Kind::Conflict, "Only a blocked node is continued; retry it instead"),
+        Nothing::NotBroken => (Kind::Conflict, of_broken("retry a node")),
+        Nothing::NotBlocked => {
+            (Kind::Conflict, "Only a blocked node is continued; retry it instead".to_owned())
+        }
+        Nothing::Behind(other) => {
+            let words =
+                format!("It cannot begin before {other}, which did not succeed; retry that, or recover");
+            (Kind::Conflict, words)
+        }
     };
     EngineError::refused_with(kind, words, state(it))
 }
@@ -151,7 +165,15 @@ async fn operate(
         // Whoever asks again gets what there is.
         return Ok(it.run);
     }
-    if !allowed(it.run.status, it.is_broken(), cancels).contains(&asked.operation) {
+    let is_draining = it.run.status == AutomationRunStatus::Pausing && it.run.stop_drains;
+    let hastens = asked.operation == Operation::Pause && is_draining && !asked.drain;
+    if hastens {
+        // What was to end by itself is stopped after all.
+        it.run.stop_drains = false;
+        it.run.look_at = Some(now);
+        let note = Note::run("run_pause_requested").because(asked.reason.clone());
+        telling::tell(tx, &mut it.run, note, now).await?;
+    } else if !allowed(it.run.status, it.is_broken(), cancels).contains(&asked.operation) {
         let words = match asked.operation {
             Operation::Recover if !it.is_broken() => return Err(refused(&Nothing::NotBroken, &it)),
             Operation::Continue if !it.is_broken() => return Err(refused(&Nothing::NotBlocked, &it)),
@@ -160,6 +182,7 @@ async fn operate(
         return Err(EngineError::refused_with(Kind::Conflict, words, state(&it)));
     }
     match asked.operation {
+        Operation::Pause if hastens => {}
         Operation::Pause => pause(tx, &mut it, asked, now).await?,
         Operation::Resume => resume(tx, &mut it, asked, now).await?,
         Operation::Cancel => {
@@ -188,14 +211,25 @@ async fn end_unreadable(
     by: &Author,
     now: Moment,
 ) -> Result<AutomationRun, EngineError> {
+    if run.status.is_final() || run.stop_to == Some(AutomationRunStatus::Cancelled) {
+        // Whoever asks again gets what there is.
+        return Ok(run);
+    }
+    let details = json!({ "operation": "cancel", "unreadable": why });
+    telling::audit(tx, &run, &by.actor(), "automation.run_cancel", details, now).await?;
     if run.status.is_at_work() {
         // Its next look blocks it and has its work stopped.
-        runs::look_by(tx, &run.id, now).await?;
+        let mut run = run;
+        run.stop_to = Some(AutomationRunStatus::Cancelled);
+        run.stop_asked_at = run.stop_asked_at.or(Some(now));
+        run.look_at = Some(now);
+        run.updated_at = now;
+        let note = Note::run("run_cancel_requested").because(Some("cancelled by a person".to_owned()));
+        telling::tell(tx, &mut run, note, now).await?;
+        runs::update(tx, &run).await?;
         return Ok(run);
     }
     let id = run.id.clone();
-    telling::audit(tx, &run, &by.actor(), "automation.run_cancel", json!({ "operation": "cancel" }), now)
-        .await?;
     unreadable::block(tx, run, why, now).await?;
     runs::get(tx, &id).await?.ok_or(EngineError::NotFound("Automation run"))
 }
@@ -230,6 +264,7 @@ async fn resume(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) ->
     }
     it.run.resumes = 0;
     requeue(&mut it.run, now);
+    it.renew_patience(tx).await?;
     Ok(telling::tell(tx, &mut it.run, Note::run("run_resumed").because(asked.reason.clone()), now).await?)
 }
 
@@ -240,12 +275,15 @@ async fn again(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> 
     }
     let needs_node = asked.operation != Operation::Recover;
     if needs_node && asked.node.is_none() {
-        let problem = domain::automation::Problem::new("nodeId", "is missing", "name the node");
+        let problem = Problem::new("nodeId", "is missing", "name the node");
         return Err(invalid(vec![problem]));
     }
     let reset = reset(&it.definition, &it.node_views(), asked.operation, asked.node.as_deref());
     let reset = reset.map_err(|nothing| refused(&nothing, it))?;
     it.reset(tx, &reset, asked.reason.as_deref(), now).await?;
+    if asked.operation == Operation::Repair {
+        questions::put_anew(tx, it, now).await?;
+    }
     // A person has looked: reviewers may send this work back as often as at first.
     for node in it.nodes.iter_mut().filter(|node| node.reworks > 0 && reset.nodes.contains(&node.node_id)) {
         node.reworks = 0;
@@ -273,37 +311,21 @@ async fn repair(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked) -> Result<(), E
     let id = asked.node.as_deref().unwrap_or_default();
     let at = it.definition.nodes.iter().position(|node| node.id == id);
     let at = at.ok_or_else(|| refused(&Nothing::NoSuchNode, it))?;
-    let Some(Json::Object(patch)) = &asked.patch else { return Ok(()) };
-    let mut data = serde_json::to_value(&it.definition).unwrap_or_default();
-    for (key, value) in patch {
-        if matches!(key.as_str(), "id" | "dependsOn") {
-            let message = "cannot be changed in a run: the graph stays as it is";
-            let hint = "change the automation and start a new run";
-            return Err(invalid(vec![domain::automation::Problem::new(
-                format!("patch.{key}"),
-                message,
-                hint,
-            )]));
-        }
-        match value {
-            Json::Null => {
-                if let Some(node) = data["nodes"][at].as_object_mut() {
-                    node.remove(key);
-                }
-            }
-            value => data["nodes"][at][key.as_str()] = value.clone(),
-        }
+    let Some(Json::Object(patch)) = &asked.patch else {
+        let hint = "name the fields of the node that are to be other ones, or retry it as it is";
+        return Err(invalid(vec![Problem::new("patch", "is missing", hint)]));
+    };
+    let (changed, data) = patched(&it.definition, at, patch).map_err(|problem| invalid(vec![problem]))?;
+    let kept = (&it.run.company_id, it.run.agent_ids.as_ref());
+    // What was wrong with it before is another repair's.
+    let before = problems(tx, kept.0, &it.definition, kept.1).await?;
+    let mut found = problems(tx, kept.0, &changed, kept.1).await?;
+    let of_node = format!("nodes[{at}]");
+    found.retain(|problem| problem.path.starts_with(&of_node) || !before.contains(problem));
+    if !found.is_empty() {
+        return Err(invalid(found));
     }
-    let changed = read(&data)?;
-    if changed.nodes.get(at).map(Node::is_gate) != it.definition.nodes.get(at).map(Node::is_gate) {
-        let message = "cannot make a gate of a step, or a step of a gate";
-        return Err(invalid(vec![domain::automation::Problem::new(
-            "patch",
-            message,
-            "change the automation",
-        )]));
-    }
-    inspect(tx, &it.run.company_id, &changed).await?;
+    it.run.agent_ids = Some(meant(tx, kept, &changed).await?);
     it.run.own_definition = Some(data);
     it.definition = changed;
     Ok(())

@@ -3,7 +3,7 @@
 use domain::automation::definition::{Decision, Gate};
 use domain::automation::gate::{self as rule, GateStatus};
 use domain::automation::graph::Graph;
-use domain::automation::{FailureClass, NodeState, template};
+use domain::automation::{FailureClass, NodeState, feedback, template};
 use domain::ids::GateId;
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
@@ -53,7 +53,7 @@ pub(super) async fn ask_for_agent(
     const LONGEST_TITLE: usize = 300;
     let of = Gate { decisions: vec![Decision::Approve, Decision::Cancel], ..Gate::default() };
     let line = question.lines().next().unwrap_or_default();
-    let title = format!("{id} asks: {}", &line[..line.floor_char_boundary(LONGEST_TITLE)]);
+    let title = format!("{}{}", feedback::asks(id), &line[..line.floor_char_boundary(LONGEST_TITLE)]);
     let instructions = match words.contains(question) {
         true => words.to_owned(),
         false => format!("{question}\n\n{words}"),
@@ -107,7 +107,6 @@ async fn open(
     gates::insert(tx, &row).await?;
     if let Some(node) = it.node(id) {
         node.state = NodeState::AwaitingApproval;
-        node.since = node.since.or(Some(now));
         node.started_at = node.started_at.or(Some(now));
         nodes::update(tx, node).await?;
     }
@@ -128,10 +127,34 @@ pub(super) fn shown(it: &Loaded, node: &str, title: &str, instructions: Option<&
             json!({ "nodeId": id, "status": output.status, "text": output.text, "json": output.json, "files": output.files })
         })
         .collect();
-    json!({
+    let mut shown = json!({
         "automation": it.automation.name, "version": it.run.version, "automationRunId": it.run.id, "nodeId": node,
         "title": title, "instructions": instructions, "inputs": it.run.inputs, "upstream": upstream,
-    })
+    });
+    if let Some(own) = own_definition(it) {
+        shown["definition"] = json!(own);
+    }
+    shown
+}
+
+/// What an approval lets happen is the version of the automation, or what a repair made of it in this run: its digest.
+fn own_definition(it: &Loaded) -> Option<String> {
+    it.run.own_definition.as_ref().map(|own| digest::sha256(rule::canonical(own)))
+}
+
+/// A repair has changed what an approval would let happen: open questions are put anew, and who looked before has to look
+/// again.
+pub(super) async fn put_anew(tx: &mut Tx<'_>, it: &mut Loaded, now: Moment) -> Result<(), StoreError> {
+    for mut gate in it.open_gates(tx).await? {
+        gate.shown["definition"] = json!(own_definition(it));
+        gate.hash = bind(&gate.id, &gate.shown);
+        gates::show_anew(tx, &gate).await?;
+        let note = Note::node("gate_changed", &gate.node_id)
+            .because(Some("a repair has changed what comes after it".to_owned()))
+            .with(json!({ "gateId": gate.id }));
+        telling::tell(tx, &mut it.run, note, now).await?;
+    }
+    Ok(())
 }
 
 /// The digest that a decision names.

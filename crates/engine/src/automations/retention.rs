@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use domain::ids::{AutomationRunId, looks_like_id};
 use domain::moment::Moment;
-use store::StoreError;
 use store::automations::retention;
+use store::{StoreError, inbox};
 
 use super::status_file;
 use crate::Inner;
@@ -29,7 +29,7 @@ const SLACK: Duration = Duration::from_secs(3_600);
 
 /// Removes runs that were over before `before`; `keys` = idempotency keys that are younger are kept. Returns how many.
 pub(crate) async fn forget(engine: &Arc<Inner>, before: Moment, keys: Moment) -> Result<u64, StoreError> {
-    let mut removed = 0;
+    let (mut removed, now) = (0, engine.clock.now());
     for _ in 0..BATCHES {
         let old = engine
             .read((), move |tx, ()| {
@@ -42,7 +42,15 @@ pub(crate) async fn forget(engine: &Arc<Inner>, before: Moment, keys: Moment) ->
             break;
         }
         removed += engine
-            .write(gone, move |tx, gone| Box::pin(async move { retention::remove(tx, &gone, before).await }))
+            .write(gone, move |tx, gone| {
+                Box::pin(async move {
+                    // Nobody can have it go on any more.
+                    for run in &gone {
+                        inbox::resolve_of(tx, run.as_str(), None, "run_removed", now).await?;
+                    }
+                    retention::remove(tx, &gone, before).await
+                })
+            })
             .await?;
         if is_last || engine.closing.is_cancelled() {
             break;

@@ -127,8 +127,8 @@ struct Seen {
     found: FoundBy,
     /// It is no folder any more.
     is_homeless: bool,
-    /// What lay there before the run began, where nobody had looked at that.
-    before: Option<Json>,
+    /// What lay of these files there before the run began, or before steps were made again, where nobody had looked at that.
+    before: Option<(BTreeSet<String>, Json)>,
     /// What lies there that steps may not remove, by the step that may begin.
     names: BTreeMap<String, Json>,
 }
@@ -243,7 +243,10 @@ impl Unseen {
             found.insert(key, found::Found { outside: outside.unwrap_or_default(), ..looked });
         }
         let root = self.root.as_deref();
-        let before = self.unstamped.map(|paths| found::before(root, &paths));
+        let before = self.unstamped.map(|paths| {
+            let stamps = found::before(root, &paths);
+            (paths, stamps)
+        });
         let names = root.map(|root| {
             self.to_begin.iter().map(|(id, bounds)| (id.clone(), found::names(root, bounds))).collect()
         });
@@ -269,7 +272,7 @@ async fn unseen(tx: &mut Tx<'_>, id: &AutomationRunId) -> Result<Unseen, StoreEr
         });
     }
     let to_begin = if it.run.status.is_at_work() { it.scoped_to_begin() } else { Vec::new() };
-    let unstamped = (it.run.status.is_at_work() && it.run.files_before.is_none()).then(|| it.files_to_come());
+    let unstamped = it.unstamped();
     Ok(Unseen { root: it.run.root, over, before: it.run.files_before, unstamped, to_begin })
 }
 
@@ -313,17 +316,21 @@ async fn look(
         }
         return Ok(done);
     }
-    if it.run.status.is_at_work() && it.run.files_before.is_none() {
-        let Some(before) = &seen.before else {
-            // It came to work after it was looked at. Nothing begins there before somebody has.
+    if let Some(paths) = it.unstamped() {
+        let looked = seen.before.as_ref().filter(|(looked_at, _)| looked_at.is_superset(&paths));
+        let Some((_, stamps)) = looked else {
+            // It came to work, or was to be made again, after it was looked at. Nothing begins there before somebody has.
             done.again = true;
             runs::look_again(tx, &it.run.id, Some(now)).await?;
             return Ok(done);
         };
-        it.run.files_before = Some(before.clone());
+        it.stamp(&paths, stamps);
     }
     it.wind_clock(now);
     endings::collect(tx, &mut it, &seen.found, (chance, &mut *draws, &mut done), now).await?;
+    // A reviewer sent work back: what lies there is looked at before it begins again.
+    let is_unseen = it.unstamped().is_some();
+    done.again |= is_unseen;
     let mut turn = Turn {
         it: &mut it,
         done: &mut done,
@@ -335,7 +342,7 @@ async fn look(
     };
     // Some steps lead to the next one at once; each of them changes the run, so this ends. What is left comes next.
     let mut steps = 0;
-    while turn.step(tx).await? {
+    while !is_unseen && turn.step(tx).await? {
         steps += 1;
         if steps == MOST_STEPS {
             turn.look_at = Some(now);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::automation::advance::{LimitKind, NodeView, Step, advance, without_place};
+use domain::automation::graph::Graph;
 use domain::automation::sweep;
 use domain::automation::transition::{RunEvent, StopAt, next};
 use domain::automation::verdict::Stopped;
@@ -16,7 +17,7 @@ use serde_json::{Value as Json, json};
 use store::automations::nodes::{self, Attempt};
 use store::{StoreError, Tx};
 
-use super::definitions::agents_called;
+use super::definitions::agents_meant;
 use super::draws::Draws;
 use super::endings::{NO_SUCH_NODE, fail_node};
 use super::launch::no_folder;
@@ -151,7 +152,11 @@ impl Turn<'_> {
             Step::Start(node) => self.begin(tx, &node).await,
             Step::Ask(node) => self.ask(tx, &node).await,
             Step::Block { node, by } => {
-                let reason = format!("it depends on {by}, which did not succeed");
+                let is_before = Graph::of(&self.it.definition).ancestors(&node).contains(by.as_str());
+                let reason = match is_before {
+                    true => format!("it depends on {by}, which did not succeed"),
+                    false => format!("{by} did not succeed, and stops all others then (`pause_all`)"),
+                };
                 if let Some(row) = self.it.node(&node) {
                     row.state = NodeState::Blocked;
                     row.reason = Some(reason.clone());
@@ -214,7 +219,8 @@ impl Turn<'_> {
             return self.cannot_begin(tx, id, failure).await;
         };
         let name = node.agent.clone().unwrap_or_default();
-        let agents = agents_called(tx, &self.it.run.company_id, &name).await?;
+        let of = (&self.it.run.company_id, self.it.run.agent_ids.as_ref());
+        let agents = agents_meant(tx, of, &name).await?;
         let filled = template::fill(node.objective.as_deref().unwrap_or_default(), &self.it.template_data());
         let (agent, objective) = match (agents.as_slice(), filled) {
             ([agent], Ok(objective)) => (agent, objective),

@@ -14,6 +14,20 @@ use store::{StoreError, Tx};
 use super::loaded::{MOST_GATES_OF_RUN, count_work, end_attempt};
 use super::telling::{self, Note};
 
+/// Ends a run that cannot be read, or has its next look end it where agents may work for it: that one has them stopped.
+/// Its row is locked.
+pub(super) async fn end(
+    tx: &mut Tx<'_>,
+    run: AutomationRun,
+    why: &str,
+    now: Moment,
+) -> Result<(), StoreError> {
+    if run.status.is_at_work() {
+        return runs::look_by(tx, &run.id, now).await;
+    }
+    block(tx, run, why, now).await.map(drop)
+}
+
 /// Ends a run that cannot be read; its row is locked. Answers the agents' runs that worked for it: they are to be stopped.
 pub(super) async fn block(
     tx: &mut Tx<'_>,

@@ -1,6 +1,7 @@
 //! What people see of runs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use domain::automation::AutomationRunStatus;
 use domain::automation::definition::Definition;
@@ -8,15 +9,16 @@ use domain::automation::operation::{Operation, allowed};
 use domain::ids::{AutomationId, AutomationRunId, CompanyId};
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
+use store::automations::definitions;
 use store::automations::gates::{self, GateRow};
 use store::automations::history::{self, Entry};
 use store::automations::nodes::{self, Attempt, NodeRow};
 use store::automations::runs::{self, AutomationRun};
+use store::{StoreError, Tx};
 
-use super::loaded::{Loaded, MOST_GATES_OF_RUN};
-use super::operations::unloadable;
+use super::loaded::{Loaded, MOST_GATES_OF_RUN, Unloadable};
 use super::status_file;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, permissions};
 
 /// The longest list of runs.
 pub const MOST_RUNS: i64 = 1_000;
@@ -29,17 +31,30 @@ pub struct RunView {
     pub run: AutomationRun,
     /// The name of its automation.
     pub automation: String,
-    pub definition: Definition,
+    /// `None`: it cannot be read.
+    pub definition: Option<Definition>,
     pub nodes: Vec<NodeRow>,
     pub attempts: Vec<Attempt>,
     pub gates: Vec<GateRow>,
+    /// Steps at work whose agents wait for people.
+    pub waits: Vec<StepWait>,
     pub allowed: Vec<Operation>,
     /// Where scripts find how it stands.
     pub status_file: PathBuf,
     /// Time at work, tokens and micro-dollars up to now.
-    pub worked: std::time::Duration,
+    pub worked: Duration,
     pub tokens: u64,
     pub cost_micros: u64,
+}
+
+/// A step whose agent waits, in the midst of its work, for a permission of a person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepWait {
+    pub node_id: String,
+    /// What is decided.
+    pub gate: String,
+    pub title: String,
+    pub asked_at: Moment,
 }
 
 impl Engine {
@@ -94,33 +109,35 @@ impl Engine {
     /// A run with everything in it.
     pub async fn automation_run(&self, id: &AutomationRunId) -> Result<RunView, EngineError> {
         let now = self.now();
-        let loaded = self.inner.read(id.clone(), |tx, id| {
+        let context = (id.clone(), status_file::path(&self.inner.settings, id));
+        let found = self.inner.read(context, move |tx, (id, status_file)| {
             Box::pin(async move {
-                let loaded = match Loaded::load(tx, &id, false).await? {
-                    Ok(loaded) => loaded,
-                    Err(why) => return Ok(Err(why)),
+                let it = match Loaded::load(tx, &id, false).await? {
+                    Ok(it) => it,
+                    Err(Unloadable::Gone) => return Ok(None),
+                    Err(Unloadable::Unreadable(run, why)) => {
+                        return unread(tx, *run, &why, status_file).await.map(Some);
+                    }
                 };
-                let attempts = nodes::attempts(tx, &id, MOST_ATTEMPTS).await?;
-                let gates = gates::of_run(tx, &id, MOST_GATES_OF_RUN).await?;
-                Ok(Ok((loaded, attempts, gates)))
+                let cancels = it.run.stop_to == Some(AutomationRunStatus::Cancelled);
+                let spent = it.spent(now);
+                Ok(Some(RunView {
+                    attempts: nodes::attempts(tx, &id, MOST_ATTEMPTS).await?,
+                    gates: gates::of_run(tx, &id, MOST_GATES_OF_RUN).await?,
+                    waits: waits(tx, &it).await?,
+                    allowed: allowed(it.run.status, it.is_broken(), cancels),
+                    automation: it.automation.name,
+                    definition: Some(it.definition),
+                    nodes: it.nodes,
+                    worked: spent.worked,
+                    tokens: spent.tokens,
+                    cost_micros: spent.cost_micros,
+                    run: it.run,
+                    status_file,
+                }))
             })
         });
-        let (it, attempts, gates) = loaded.await?.map_err(unloadable)?;
-        let cancels = it.run.stop_to == Some(AutomationRunStatus::Cancelled);
-        let spent = it.spent(now);
-        Ok(RunView {
-            allowed: allowed(it.run.status, it.is_broken(), cancels),
-            status_file: status_file::path(&self.inner.settings, &it.run.id),
-            automation: it.automation.name,
-            definition: it.definition,
-            nodes: it.nodes,
-            worked: spent.worked,
-            tokens: spent.tokens,
-            cost_micros: spent.cost_micros,
-            run: it.run,
-            attempts,
-            gates,
-        })
+        found.await?.ok_or(EngineError::NotFound("Automation run"))
     }
 
     /// What happened to a run, behind a number, oldest first.
@@ -141,6 +158,54 @@ impl Engine {
         });
         listed.await?.ok_or(EngineError::NotFound("Automation run"))
     }
+}
+
+/// The steps at work whose agents wait for people, the longest first.
+async fn waits(tx: &mut Tx<'_>, it: &Loaded) -> Result<Vec<StepWait>, StoreError> {
+    let mut waits = Vec::new();
+    for under in it.live.iter().filter(|under| under.attempt.counts) {
+        let Some(run) = under.agent_run.as_ref().filter(|run| run.status.is_live()) else { continue };
+        for approval in permissions::open_of(tx, run).await? {
+            waits.push(StepWait {
+                node_id: under.attempt.node_id.clone(),
+                title: approval.payload["title"].as_str().unwrap_or("a permission").to_owned(),
+                asked_at: approval.created_at,
+                gate: approval.id,
+            });
+        }
+    }
+    waits.sort_by(|one, other| (one.asked_at, &one.gate).cmp(&(other.asked_at, &other.gate)));
+    Ok(waits)
+}
+
+/// What can be told of a run whose definition cannot be read: what is stored, and that it may be ended.
+async fn unread(
+    tx: &mut Tx<'_>,
+    mut run: AutomationRun,
+    why: &str,
+    status_file: PathBuf,
+) -> Result<RunView, StoreError> {
+    let automation = definitions::get(tx, &run.automation_id).await?;
+    let is_over = run.status.is_final();
+    if !is_over {
+        run.detail = Some(format!("its definition cannot be read: {why}"));
+    }
+    let cancels = run.stop_to == Some(AutomationRunStatus::Cancelled);
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    Ok(RunView {
+        automation: automation.map(|it| it.name).unwrap_or_default(),
+        definition: None,
+        nodes: nodes::of_run(tx, &run.id).await?,
+        attempts: nodes::attempts(tx, &run.id, MOST_ATTEMPTS).await?,
+        gates: gates::of_run(tx, &run.id, MOST_GATES_OF_RUN).await?,
+        waits: Vec::new(),
+        allowed: if is_over || cancels { Vec::new() } else { vec![Operation::Cancel] },
+        status_file,
+        worked: Duration::from_micros(count(run.worked_micros)),
+        tokens: count(run.tokens),
+        cost_micros: count(run.cost_micros),
+        run,
+    })
 }
 
 /// How a run stands, in one small object (spec/automations.md 8).

@@ -2,6 +2,7 @@
 //!
 //! What follows from an amount is `domain::budget`. The scope is locked first, then the policy, then its counter (D15).
 
+use adapters::redacted;
 use domain::agent::PauseReason;
 use domain::budget::policy::{self as rule, Draft, Lift, UpsertView, Upserted};
 use domain::budget::resolution::{self, Action, Resolution, ResolutionView};
@@ -21,8 +22,8 @@ use store::{StoreError, Tx, pauses};
 use super::accounts::{self, Found};
 use super::crossing;
 use crate::activity::{Author, Scribe};
-use crate::stops::record;
-use crate::{Engine, EngineError};
+use crate::stops::{record, record_with};
+use crate::{Engine, EngineError, gates};
 
 /// The longest list of policies or incidents.
 pub(super) const MOST_LISTED: i64 = 1_000;
@@ -140,7 +141,7 @@ impl Engine {
         Ok(shown)
     }
 
-    /// Sets the monthly money of a company or an agent (`budgetMonthlyCents`); 0 is no limit.
+    /// Sets the monthly money of a company or an agent (`budgetMonthlyCents`); 0 is no limit. It is told of the scope, too.
     pub async fn set_monthly_budget(
         &self,
         company: &CompanyId,
@@ -159,7 +160,24 @@ impl Engine {
             notify: None,
             is_active: None,
         };
-        self.set_budget(company, draft, by, is_proven).await
+        let context = (company.clone(), draft, self.inner.scribe(by));
+        let saved = self.inner.write_unless(context, move |tx, (company, draft, mut scribe)| {
+            Box::pin(async move {
+                let policy = save(tx, &company, &draft, scribe.clone(), is_proven).await?;
+                scribe.skip();
+                let action = match draft.scope.kind {
+                    ScopeKind::Company => "company.budget_updated",
+                    ScopeKind::Agent => "agent.budget_updated",
+                    // It shows no monthly amount.
+                    ScopeKind::Project => return Ok(policy),
+                };
+                let about = (draft.scope.kind.as_str(), draft.scope.id.as_str());
+                let details = json!({ "budgetMonthlyCents": cents });
+                scribe.tell(tx, &company, action, about, details).await?;
+                Ok(policy)
+            })
+        });
+        self.after_policy(company, saved.await?).await
     }
 
     /// All budgets of a company, with what is open.
@@ -413,6 +431,13 @@ async fn decide(
         resolution::Refusal::Decided(_) => EngineError::refused(Kind::Conflict, refusal.text()),
         _ => unprocessable(refusal.text()),
     })?;
+    let reason = note.clone();
+    // The request that came with the stop is decided with it.
+    let asked = match &stored.approval_id {
+        Some(approval) => approvals::get(tx, approval).await?,
+        None => None,
+    };
+    let asked = asked.map(|asked| json!({ "id": asked.id, "hash": gates::hash_of_approval(&asked) }));
     match resolved {
         Resolution::KeptPaused => {
             let verdict = Verdict { status: "rejected".to_owned(), note, by_user: scribe.by.user_id() };
@@ -429,9 +454,12 @@ async fn decide(
     let details = json!({
         "action": action, "amount": amount, "scopeType": scope.kind, "scopeId": scope.id,
     });
-    let words = details.to_string();
+    let mut kept = details.clone();
+    kept["words"] = json!(details.to_string());
+    kept["reason"] = json!(reason);
+    kept["approval"] = json!(asked);
     scribe.tell(tx, company, resolution::ACTIVITY, ("budget_incident", id), details).await?;
-    let kept = record(company, &scribe.by.actor(), resolution::ACTIVITY, id, &words, now);
+    let kept = record_with(company, &scribe.by.actor(), resolution::ACTIVITY, id, &redacted(kept), now);
     store::audit::append(tx, kept).await?;
     let stored = incidents::get(tx, id).await?.ok_or_else(missing)?;
     Ok(incident_summary(tx, stored).await?)

@@ -3,7 +3,7 @@
 //! A file is applied by a person, so that in a company that wants to decide on each agent the hire is approved at once.
 
 use domain::agent::{AgentStatus, Role};
-use domain::company_file::{Entry, Mistake, Section, key_of, without_nulls};
+use domain::company_file::{Entry, Mistake, Section, key_of, without_nulls, without_unset};
 use domain::ids::AgentId;
 use domain::instructions::{
     Bundle, ENTRY, ENTRY_KEY, FILE_KEY, LARGEST_BUNDLE, LARGEST_FILE, MODE_KEY, MOST_FILES, Mode, Place,
@@ -37,7 +37,7 @@ fn is_managed(agent: &Agent) -> bool {
 
 /// A configuration as a file says it: without what a file says elsewhere.
 fn config_to_file(config: &Json, is_managed: bool, there: &There) -> Json {
-    let mut config = without_nulls(config.clone());
+    let mut config = without_unset(config.clone());
     if let Some(fields) = config.as_object_mut() {
         fields.shift_remove(SKILLS_KEY);
         fields.shift_remove(DEVICE_KEY);
@@ -95,7 +95,7 @@ fn entry(agent: &Agent, files: &[InstructionFile], may_assign: bool, there: &The
         "skills": skill::desired(&agent.adapter_config),
         "adapterConfig": config_to_file(&agent.adapter_config, is_managed(agent), there),
         "runtimeConfig": runtime_to_file(&agent.runtime_config),
-        "metadata": agent.metadata.clone().map(without_nulls),
+        "metadata": agent.metadata,
         "instructions": instructions_to_file(agent, files),
     }));
     hidden(Entry::new(Section::Agents, Some(agent.id.0.clone()), fields))

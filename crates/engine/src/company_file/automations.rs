@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::automation::check::{Known, check};
 use domain::automation::definition::{self, Definition};
 use domain::automation::{AutomationStatus, Problem};
-use domain::company_file::{Entry, Mistake, Section, key_of, without_nulls};
+use domain::company_file::{Entry, Mistake, Section, key_of};
 use domain::ids::{AutomationId, looks_like_id};
 use serde_json::Value as Json;
 
@@ -28,7 +28,7 @@ fn entry(view: &AutomationView, there: &There) -> Entry {
         }
     }
     let id = Some(view.automation.id.0.clone());
-    let mut fields = object(without_nulls(definition));
+    let mut fields = object(definition::without_nulls(definition));
     fields.insert(STATUS.to_owned(), Json::from(view.automation.status.as_str()));
     Entry::new(Section::Automations, id, fields)
 }
@@ -42,7 +42,7 @@ fn said(entry: &Entry) -> Json {
 
 /// The definition that an entry is.
 fn definition_of(entry: &Entry) -> Result<Definition, Problem> {
-    definition::read(&said(entry))
+    definition::read(&definition::without_nulls(said(entry)))
 }
 
 /// What a stored automation names may be gone by now: that is no mistake of a file that leaves it as it is. What is still
@@ -81,7 +81,7 @@ impl Kind for Automations {
         // In the one form in which it is kept.
         let mut kept = entry.clone();
         if let Ok(fields @ Json::Object(_)) = serde_json::to_value(&definition) {
-            kept.fields = object(without_nulls(fields));
+            kept.fields = object(fields);
             kept.fields.extend(entry.fields.get(STATUS).map(|status| (STATUS.to_owned(), status.clone())));
         }
         let stored = bench.there.automations.iter().find(|view| view.automation.name == definition.name);
@@ -99,7 +99,15 @@ impl Kind for Automations {
             ambiguous: BTreeSet::new(),
             automations: others.filter(|name| is_there(Section::Automations, name)).collect(),
         };
-        found.extend(check(&definition, &known).into_iter().map(mistake));
+        // What was saved under other rules is no mistake of a file that leaves it as it is.
+        let all = Known {
+            agents: definition.nodes.iter().filter_map(|node| node.agent.as_deref()).collect(),
+            ambiguous: BTreeSet::new(),
+            automations: definition.after.iter().map(|after| after.automation.as_str()).collect(),
+        };
+        let of_old = if is_left { check(&definition, &all) } else { Vec::new() };
+        let problems = check(&definition, &known).into_iter().filter(|problem| !of_old.contains(problem));
+        found.extend(problems.map(mistake));
         kept
     }
 

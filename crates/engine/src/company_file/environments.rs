@@ -22,7 +22,7 @@ fn entry(row: &Environment, there: &There) -> Entry {
         "name": row.name, "driver": row.driver, "description": row.description,
         "archived": row.status == "archived",
         "config": without_nulls(settings_to_file(&row.config, &there.secrets)),
-        "metadata": row.metadata.clone().map(without_nulls),
+        "metadata": row.metadata,
     }));
     let id = Some(row.id.clone()).filter(|id| !id.is_empty());
     hidden(Entry::new(Section::Environments, id, fields))

@@ -71,13 +71,26 @@ impl Engine {
         let there = self.there(company).await?;
         company_file::write(&document_of(&there)).map_err(|twice| {
             let thing = twice.section.thing();
+            let way = match twice.section {
+                Section::Goals => "as with PATCH /api/goals/ID {\"title\": \"...\"}",
+                Section::Environments => "as with PATCH /api/environments/ID {\"name\": \"...\"}",
+                Section::Company
+                | Section::Labels
+                | Section::Skills
+                | Section::Agents
+                | Section::Projects
+                | Section::Budgets
+                | Section::Automations
+                | Section::Webhooks => "each with its own command",
+            };
             EngineError::Conflict {
                 message: format!(
-                    "The company has several {thing}s called `{}`: a file could not tell them apart. Give them \
-                     different names first",
-                    twice.name
+                    "The company has several {thing}s called `{}` ({}): a file could not tell them apart. Give them \
+                     different names first, {way}",
+                    twice.name,
+                    twice.ids.join(", ")
                 ),
-                details: Some(json!({ "section": twice.section, "name": twice.name })),
+                details: Some(json!({ "section": twice.section, "name": twice.name, "ids": twice.ids })),
             }
         })
     }

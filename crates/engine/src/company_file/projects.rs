@@ -54,7 +54,7 @@ fn workspace_entry(row: &Workspace) -> Json {
         "setupCommand": row.setup_command, "cleanupCommand": row.cleanup_command,
         "remoteProvider": row.remote_provider, "remoteWorkspaceRef": row.remote_workspace_ref,
         "sharedWorkspaceKey": row.shared_workspace_key,
-        "metadata": row.metadata.clone().map(without_nulls),
+        "metadata": row.metadata,
         "runtimeConfig": row.runtime_config.clone().map(without_nulls),
     })
 }

@@ -1,6 +1,6 @@
 //! Skills in a company file, by their key. What the top of a text says of it need not be said beside it.
 
-use domain::company_file::{Entry, Mistake, Section, without_nulls};
+use domain::company_file::{Entry, Mistake, Section};
 use domain::skill::{self, front};
 use serde_json::json;
 use store::skills::Skill;
@@ -28,10 +28,9 @@ fn draft(entry: &Entry) -> SkillDraft {
 }
 
 fn entry(skill: &Skill) -> Entry {
-    let metadata = skill.metadata.clone().map(without_nulls);
     let fields = object(json!({
         "key": skill.key, "name": skill.name, "description": skill.description.as_deref().unwrap_or_default(),
-        "markdown": skill.markdown, "metadata": metadata,
+        "markdown": skill.markdown, "metadata": skill.metadata,
     }));
     hidden(Entry::new(Section::Skills, Some(skill.id.clone()), fields))
 }

@@ -360,7 +360,7 @@ impl Engine {
                             ..AgentPatch::default()
                         };
                         let who = (scribe.by.actor(), keyring, seed);
-                        (agent, _) = agents::change(tx, &mut scribe, &locks, &id, &patch, &who).await?;
+                        (agent, _, _) = agents::change(tx, &mut scribe, &locks, &id, &patch, &who).await?;
                     }
                     if details.is_null() {
                         let now = Bundle::read(&agent.adapter_config);

@@ -6,6 +6,7 @@
 mod payload;
 mod tasks;
 
+use domain::gate::Answer as Said;
 use domain::ids::{CommentId, CompanyId, IssueId, RunId};
 use domain::issue::notices::{self, ContinuationPolicy, InteractionStatus, Resolved};
 use domain::issue::refusal::{Kind, Refusal};
@@ -19,7 +20,7 @@ use store::{Tx, audit};
 
 use crate::activity::{Author, Scribe};
 use crate::issues::{Locks, Sheet, guard, send, standing};
-use crate::{Engine, EngineError, gates, stops};
+use crate::{Engine, EngineError, gates, stops, verdicts};
 
 /// The longest list of interactions.
 const MOST_INTERACTIONS: i64 = 500;
@@ -60,6 +61,17 @@ pub enum Reply {
         answers: Json,
         summary_markdown: Option<String>,
     },
+}
+
+impl Reply {
+    /// The same, as it is said to everything that waits for a person.
+    pub(crate) const fn answer(&self) -> Said {
+        match self {
+            Reply::Accept { .. } => Said::Approve,
+            Reply::Reject { .. } => Said::Reject,
+            Reply::Respond { .. } => Said::Respond,
+        }
+    }
 }
 
 impl Engine {
@@ -229,6 +241,7 @@ async fn resolve(
     if asked.status != "pending" {
         return Err(EngineError::refused(Kind::Conflict, "Interaction has already been resolved"));
     }
+    let said = reply.answer();
     let (status, result) = match (asked.kind.as_str(), reply) {
         ("suggest_tasks", Reply::Accept { selected }) => {
             let result = tasks::create(tx, scribe, issue, &asked, selected.as_deref()).await?;
@@ -291,7 +304,8 @@ async fn resolve(
     };
     tell(tx, scribe, &resolved, action).await?;
     let (actor, now) = (scribe.by.actor(), scribe.now);
-    audit::append(tx, stops::record(&issue.company_id, &actor, action, id, status.as_str(), now)).await?;
+    let kept = verdicts::of_question(&asked, said, &resolved);
+    audit::append(tx, stops::record_with(&issue.company_id, &actor, action, id, &kept, now)).await?;
     issues::touch(tx, &issue.id, now).await?;
     wake(tx, scribe, issue, &resolved, status).await?;
     Ok(resolved)

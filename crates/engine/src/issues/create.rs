@@ -287,24 +287,17 @@ pub(crate) async fn plan(
         None => None,
         Some(policy) => Policy::normalise(policy, || fresh_ids.id())?,
     };
-    let inherited =
-        match &draft.inherit_execution_workspace_from {
-            None => place.parent.clone(),
-            Some(from) => Some(of_company(tx, company, from).await?.ok_or_else(|| {
-                EngineError::refused(Kind::NotFound, "Workspace inheritance issue not found")
-            })?),
-        };
+    let inherited = match &draft.inherit_execution_workspace_from {
+        None => place.parent.clone(),
+        Some(from) => Some(inherited_from(tx, company, from).await?),
+    };
     let project_workspace_id = workspace_of(tx, &draft, project.as_ref(), inherited.as_ref()).await?;
     // Only where it was asked for: children that work beside each other have places of their own.
     let inherits = draft.inherit_execution_workspace_from.is_some()
         && draft.execution_workspace_id.is_none()
         && draft.execution_workspace_settings.is_none();
-    let inherited_place = inherited.as_ref().filter(|_| inherits);
-    let inherited_place = match inherited_place.and_then(|it| it.execution_workspace_id.as_deref()) {
-        // A closed one is no place to work in.
-        Some(place) => {
-            execution_workspaces::get(tx, place).await?.filter(|row| !row.is_closed()).map(|row| row.id)
-        }
+    let inherited_place = match inherited.as_ref().filter(|_| inherits) {
+        Some(from) => open_place_of(tx, from).await?,
         None => None,
     };
     let id = IssueId(fresh_ids.id());
@@ -453,6 +446,22 @@ pub(super) async fn goal_of(
         }
     }
     Ok(goals::default_of(tx, company).await?.map(|goal| goal.id))
+}
+
+/// The issue that another one takes its place of work from.
+pub(super) async fn inherited_from(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    from: &IssueId,
+) -> Result<Issue, EngineError> {
+    let missing = || EngineError::refused(Kind::NotFound, "Workspace inheritance issue not found");
+    of_company(tx, company, from).await?.ok_or_else(missing)
+}
+
+/// Where an issue is worked on; a closed workspace is no place to work in.
+pub(super) async fn open_place_of(tx: &mut Tx<'_>, issue: &Issue) -> Result<Option<String>, EngineError> {
+    let Some(place) = issue.execution_workspace_id.as_deref() else { return Ok(None) };
+    Ok(execution_workspaces::get(tx, place).await?.filter(|row| !row.is_closed()).map(|row| row.id))
 }
 
 /// The project workspace: the one given, which must be of the project; else that of the issue it inherits from; else the

@@ -104,7 +104,8 @@ pub struct LiteItem {
 }
 
 impl Engine {
-    /// Lists the issues of a company that a filter lets through, in the order of lists.
+    /// Lists the issues of a company that a filter lets through, in the order of lists; one more than the most there
+    /// is when there is a next page.
     pub async fn issues(
         &self,
         company: &CompanyId,
@@ -118,7 +119,8 @@ impl Engine {
                 if companies::get(tx, &company).await?.is_none() {
                     return Ok(None);
                 }
-                let found = issues::list(tx, &company, &filter, limit.clamp(1, issues::MOST_LISTED)).await?;
+                let limit = limit.clamp(1, issues::MOST_LISTED + 1);
+                let found = issues::list(tx, &company, &filter, limit).await?;
                 dress(tx, found, &include).await.map(Some)
             })
         });

@@ -4,6 +4,9 @@
 //! The transaction names the first slot that it saw undone, so that of two servers one deals with it, and a crash leaves
 //! either all of it or nothing (spec/automations.md W8). It makes one run at most: what the rules refuse undoes that run
 //! alone, and the slot is then written down as refused.
+//!
+//! One slot is one row: one that has a row was dealt with, and is passed over. It comes a second time when the clock is set
+//! back, or when a new definition plans it anew.
 
 use domain::automation::calendar::due::{self, Fate, Page, Place, View};
 use domain::automation::calendar::{Overlap, ScheduleSpec, SkipReason, SlotState};
@@ -16,7 +19,7 @@ use store::Tx;
 use store::automations::definitions::{self as automations, Automation};
 use store::schedules::{self, Due, Schedule, Slot};
 
-use super::read;
+use super::{read, trouble};
 use crate::automations::{Launch, launch};
 use crate::{EngineError, Inner, body_hash};
 
@@ -76,7 +79,7 @@ impl Inner {
 }
 
 /// What the rules said, in words; nothing when it was not the rules that kept it from being done.
-fn refusal(error: Option<&EngineError>) -> Option<String> {
+pub(crate) fn refusal(error: Option<&EngineError>) -> Option<String> {
     match error? {
         EngineError::Store(_) | EngineError::Closing | EngineError::Process(_) => None,
         EngineError::Invalid(problems) => {
@@ -112,20 +115,25 @@ async fn page(tx: &mut Tx<'_>, attempt: Attempt<Due>) -> Result<Dealt, EngineErr
         PAGE,
     );
     let mut dealt = Dealt::default();
-    let (mut next, mut last) = (next, None);
+    let (mut next, mut last) = (next, schedule.last_slot);
     for (place, (slot, fate)) in slots.iter().enumerate() {
+        last = last.max(Some(*slot));
+        if schedules::has_slot(tx, &schedule.id, *slot).await? {
+            continue;
+        }
         let row = row_of(tx, &attempt, (&automation, &schedule, &spec), *slot, *fate).await?;
         schedules::add_slot(tx, &row).await?;
-        last = Some(*slot);
         let is_tried = row.state == SlotState::Fired || row.reason == Some(SkipReason::Refused);
-        dealt.run = row.automation_run_id;
         if is_tried {
+            trouble::follow(tx, (&automation, &schedule), &row, &attempt.run_id).await?;
+            dealt.run = row.automation_run_id;
             // One run in a transaction: the next slot is looked at in the next one.
             next = slots.get(place + 1).map(|(slot, _)| *slot).or(next);
             break;
         }
     }
     schedules::advance(tx, &schedule.id, due.next_at, next, last).await?;
+    trouble::is_moving(tx, &schedule.id, *now).await?;
     dealt.is_more = next.is_some_and(|next| next <= *now);
     Ok(dealt)
 }
@@ -240,5 +248,6 @@ async fn first(tx: &mut Tx<'_>, attempt: Attempt<(ScheduleId, AutomationId)>) ->
     let row = blank(&schedule.id, *slot, attempt.now);
     let row = start(tx, &attempt, (&automation, &schedule, &spec), row).await?;
     schedules::settle(tx, &row).await?;
+    trouble::follow(tx, (&automation, &schedule), &row, &attempt.run_id).await?;
     Ok(Dealt { is_more: row.automation_run_id.is_none() && waiting.len() > 1, run: row.automation_run_id })
 }

@@ -1,11 +1,13 @@
 //! Schedules: what starts automations by themselves.
 //!
 //! When they do is `domain::automation::calendar`'s to say. Here what is due is dealt with, each slot in the transaction
-//! that makes its run ([`firing`]); people look at schedules and hold them ([`people`]); and the rows follow the definition
-//! ([`align`]), in the transaction that gives an automation a new version.
+//! that makes its run ([`firing`]); people look at schedules and hold them ([`people`]), and are told when one starts
+//! nothing any more ([`trouble`]); and the rows follow the definition ([`align`]), in the transaction that gives an
+//! automation a new version.
 
 pub(crate) mod firing;
 mod people;
+pub(crate) mod trouble;
 
 use domain::automation::Problem;
 use domain::automation::calendar::planning::{self, Plan};
@@ -34,6 +36,7 @@ pub(crate) async fn align(
     for gone in there.iter().filter(|row| !wanted.iter().any(|spec| spec.name == row.name)) {
         let removed = Schedule { next_at: None, removed_at: Some(now), updated_at: now, ..gone.clone() };
         schedules::withdraw(tx, &gone.id, SkipReason::Withdrawn, now).await?;
+        trouble::is_over(tx, &gone.id, "removed", now).await?;
         schedules::save(tx, &removed).await?;
         is_changed = true;
     }
@@ -43,7 +46,8 @@ pub(crate) async fn align(
         let known = row.and_then(|row| Some((read_spec(row).ok()?, row)));
         let before =
             known.as_ref().map(|(old, row)| (old, Plan { anchor: row.anchor_at, next: row.next_at }));
-        let plan = planning::plan(before, spec, now).map_err(invalid)?;
+        let last = row.and_then(|row| row.last_slot);
+        let plan = planning::plan(before, last, spec, now).map_err(invalid)?;
         if known.as_ref().is_some_and(|(old, row)| old == spec && row.next_at == plan.next) {
             continue;
         }
@@ -52,6 +56,7 @@ pub(crate) async fn align(
             Some(row) => {
                 if !spec.is_enabled() {
                     schedules::withdraw(tx, &row.id, SkipReason::Withdrawn, now).await?;
+                    trouble::is_over(tx, &row.id, "switched_off", now).await?;
                 }
                 schedules::save(tx, &planned(row.clone(), spec, plan, scribe)).await?;
             }

@@ -1,7 +1,8 @@
 //! What people see of schedules, and what they do with them: run one now, hold it, let it go on.
 
 use domain::access::Refusal;
-use domain::automation::calendar::ScheduleSpec;
+use domain::automation::calendar::cron::shown_in;
+use domain::automation::calendar::{ScheduleSpec, planning};
 use domain::automation::{AutomationStatus, TriggerType};
 use domain::ids::{AutomationRunId, CompanyId, ScheduleId};
 use domain::moment::Moment;
@@ -9,9 +10,9 @@ use serde_json::json;
 use store::automations::definitions::{self as automations, Automation};
 use store::automations::runs::AutomationRun;
 use store::schedules::{self, Schedule, Slot};
-use store::{StoreError, Tx, audit};
+use store::{StoreError, Tx, audit, inbox};
 
-use super::{read, read_spec};
+use super::{read, read_spec, trouble};
 use crate::activity::{Author, Scribe};
 use crate::automations::{Launch, launch};
 use crate::issues::Locks;
@@ -25,6 +26,8 @@ pub const MOST_SLOTS: i64 = 500;
 pub const MOST_PREVIEW: usize = 100;
 /// Firings that are shown with a schedule.
 const UPCOMING: usize = 5;
+/// Slots ahead that are looked at for those.
+const LOOKED_AT: usize = 20;
 
 /// A schedule as people see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +42,8 @@ pub struct ScheduleView {
     pub waiting: i64,
     /// The slot that was dealt with last.
     pub newest: Option<Slot>,
+    /// Why it starts nothing, though nobody holds it.
+    pub trouble: Option<String>,
 }
 
 impl Engine {
@@ -203,6 +208,8 @@ async fn views(tx: &mut Tx<'_>, rows: Vec<Schedule>, now: Moment) -> Result<Vec<
     let ids: Vec<ScheduleId> = rows.iter().map(|row| row.id.clone()).collect();
     let newest = schedules::newest(tx, &ids).await?;
     let waiting = schedules::count_waiting(tx, &ids).await?;
+    let names: Vec<String> = ids.iter().map(|id| id.0.clone()).collect();
+    let told = inbox::open_about(tx, trouble::KIND.as_str(), &names).await?;
     let mut all = Vec::with_capacity(rows.len());
     let mut automation: Option<Automation> = None;
     for schedule in rows {
@@ -211,8 +218,12 @@ async fn views(tx: &mut Tx<'_>, rows: Vec<Schedule>, now: Moment) -> Result<Vec<
             automation = automations::get(tx, &schedule.automation_id).await?;
         }
         let Some(automation) = &automation else { continue };
+        let told = told.iter().find(|item| item.entity_id == schedule.id.0);
+        let told = told.and_then(|item| item.details["reason"].as_str().map(str::to_owned));
+        let trouble = told.or_else(|| set_back(&schedule, now)).filter(|_| !rests(automation, &schedule));
         all.push(ScheduleView {
-            upcoming: upcoming(automation, &schedule, now),
+            upcoming: upcoming(tx, automation, &schedule, now).await?,
+            trouble,
             spec: read_spec(&schedule).unwrap_or_else(|_| ScheduleSpec {
                 name: schedule.name.clone(),
                 enabled: Some(false),
@@ -228,10 +239,43 @@ async fn views(tx: &mut Tx<'_>, rows: Vec<Schedule>, now: Moment) -> Result<Vec<
     Ok(all)
 }
 
-fn upcoming(automation: &Automation, schedule: &Schedule, now: Moment) -> Vec<Moment> {
-    let rests = automation.status != AutomationStatus::Active || schedule.paused_at.is_some();
-    match read(schedule) {
-        Ok((_, timing)) if !rests && schedule.next_at.is_some() => timing.upcoming(now, UPCOMING),
-        Ok(_) | Err(_) => Vec::new(),
+fn rests(automation: &Automation, schedule: &Schedule) -> bool {
+    automation.status != AutomationStatus::Active || schedule.paused_at.is_some()
+}
+
+async fn upcoming(
+    tx: &mut Tx<'_>,
+    automation: &Automation,
+    schedule: &Schedule,
+    now: Moment,
+) -> Result<Vec<Moment>, StoreError> {
+    let Some(next) = schedule.next_at.filter(|_| !rests(automation, schedule)) else { return Ok(Vec::new()) };
+    let Ok((_, timing)) = read(schedule) else { return Ok(Vec::new()) };
+    if schedule.last_slot.is_none_or(|last| last < next) {
+        return Ok(planning::upcoming(&timing, next, now, UPCOMING));
     }
+    // It plans anew, and the clock was ahead before: what was dealt with is passed over.
+    let mut free = Vec::new();
+    for slot in planning::upcoming(&timing, next, now, LOOKED_AT) {
+        if free.len() < UPCOMING && !schedules::has_slot(tx, &schedule.id, slot).await? {
+            free.push(slot);
+        }
+    }
+    if free.is_empty() {
+        free = timing.upcoming(schedule.last_slot.unwrap_or(next), UPCOMING);
+    }
+    Ok(free)
+}
+
+/// In words that it waits for a clock that was set back.
+fn set_back(schedule: &Schedule, now: Moment) -> Option<String> {
+    let (spec, timing) = read(schedule).ok()?;
+    let last = schedule.last_slot?;
+    planning::was_set_back(&timing, (Some(last), schedule.next_at), now).then(|| {
+        let shown = shown_in(spec.timezone(), last).unwrap_or_else(|| last.iso());
+        format!(
+            "the clock was set back: its slots until {shown} were dealt with and do not come again; to start it before that, \
+             give it another timing (bugle automation apply) or use bugle schedule run-now"
+        )
+    })
 }

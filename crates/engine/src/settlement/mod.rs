@@ -417,6 +417,7 @@ fn result(task: &Tending<'_>, settlement: &Settlement, exit: Option<&ExitFacts>)
     put("retryNotBefore", json!(settlement.not_before));
     put("transientRetryNotBefore", json!(settlement.not_before));
     put("warnings", if settlement.warnings.is_empty() { Json::Null } else { json!(settlement.warnings) });
+    put("stdoutIsCut", if task.account.stdout_tail.is_cut() { json!(true) } else { Json::Null });
     put("planOnly", if settlement.plan_only { json!(true) } else { Json::Null });
     if let Some(exit) = exit {
         put("endedBy", json!(exit.by));

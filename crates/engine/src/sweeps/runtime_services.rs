@@ -317,6 +317,7 @@ fn command_of(plan: &Json) -> Result<adapters::Command, String> {
         grace: GRACE,
         wall: None,
         notes: Vec::new(),
+        in_files: Vec::new(),
     })
 }
 

@@ -29,7 +29,7 @@ use crate::issues::{Locks, Sheet};
 use crate::secrets::SecretValue;
 use crate::{Engine, EngineError, Inner, stops};
 
-pub use receiving::{Doorway, Incoming, Knock, MOST_RECEIPTS, Reception};
+pub use receiving::{Doorway, Incoming, Knock, MOST_RECEIPTS, Received, Reception};
 pub(crate) use triggers::refused_by;
 pub use triggers::{MOST_TRIGGERS, MadeTrigger, TriggerDraft, TriggerPatch, TriggerView};
 

@@ -5,7 +5,7 @@
 //! sender and recognised by its id. What was sent reaches a run as data, in one input; nobody executes any of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,9 +14,10 @@ use domain::automation::{AutomationStatus, TriggerType};
 use domain::ids::AutomationRunId;
 use domain::moment::Moment;
 use domain::wake::Actor;
+use domain::webhook::form;
 use domain::webhook::proof::{self, Rejection};
 use domain::webhook::rate::Allowance;
-use domain::webhook::receipt::{Decision, Earlier, ReceiptStatus, ReceiptView, Target, decide};
+use domain::webhook::receipt::{Decision, Earlier, KnownBy, ReceiptStatus, ReceiptView, Target, decide};
 use serde_json::{Map, Value as Json, json};
 use store::webhooks::receipts::{self, Receipt};
 use store::webhooks::secrets;
@@ -34,11 +35,17 @@ pub const MOST_RECEIPTS: i64 = 500;
 /// The longest type of content that is kept.
 const CONTENT_TYPE: usize = 200;
 const CONTENT_TYPE_HEADER: &str = "content-type";
+/// Requests to one trigger that are on their way in at the same time: their bodies are held before it is known who sent
+/// them.
+const AT_ONCE: usize = 128;
+/// When those may come again that found as many others.
+const CROWDED: Duration = Duration::from_secs(1);
 
 /// A trigger that a token named, and how large a body it takes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Doorway {
     trigger: WebhookTrigger,
+    _guest: Arc<()>,
 }
 
 impl Doorway {
@@ -48,10 +55,10 @@ impl Doorway {
 }
 
 /// Whether somebody may come in.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Knock {
     Open(Box<Doorway>),
-    /// Too many came before.
+    /// Too many others come at the same time.
     Wait(Duration),
 }
 
@@ -70,15 +77,51 @@ pub struct Reception {
     pub refusal: Option<String>,
 }
 
+/// What a request hears.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Received {
+    Noted(Box<Reception>),
+    /// Too many of its kind came before. Nothing of it is kept.
+    Wait(Duration),
+}
+
 /// What is left for each trigger, on this node.
 #[derive(Debug, Default)]
-pub(crate) struct Allowances(Mutex<BTreeMap<String, Allowance>>);
+pub(crate) struct Allowances(Mutex<BTreeMap<String, Allowed>>);
+
+/// What is left for one trigger. Whoever proves nothing uses up nothing of what is there for those who do.
+#[derive(Debug)]
+struct Allowed {
+    proven: Allowance,
+    unproven: Allowance,
+    guests: Arc<()>,
+}
 
 impl Allowances {
-    fn take(&self, trigger: &WebhookTrigger, now: Moment) -> Result<(), Duration> {
+    fn with<T>(&self, trigger: &WebhookTrigger, now: Moment, then: impl FnOnce(&mut Allowed, u32) -> T) -> T {
         let rate = u32::try_from(trigger.rate_per_minute).unwrap_or(u32::MAX);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(trigger.id.clone()).or_insert_with(|| Allowance::full(rate, now)).take(rate, now)
+        let allowed = all.entry(trigger.id.clone()).or_insert_with(|| Allowed {
+            proven: Allowance::full(rate, now),
+            unproven: Allowance::full(rate, now),
+            guests: Arc::default(),
+        });
+        then(allowed, rate)
+    }
+
+    /// Lets one more in, unless there are many.
+    fn enter(&self, trigger: &WebhookTrigger, now: Moment) -> Option<Arc<()>> {
+        self.with(trigger, now, |allowed, _| {
+            // One of them is its own.
+            (Arc::strong_count(&allowed.guests) <= AT_ONCE).then(|| Arc::clone(&allowed.guests))
+        })
+    }
+
+    fn take(&self, trigger: &WebhookTrigger, is_proven: bool, now: Moment) -> Result<(), Duration> {
+        self.with(trigger, now, |allowed, rate| {
+            let left = if is_proven { &mut allowed.proven } else { &mut allowed.unproven };
+            left.take(rate, now)
+        })
     }
 }
 
@@ -92,36 +135,55 @@ impl Engine {
             .read(hash, |tx, hash| Box::pin(async move { triggers::by_token(tx, &hash).await }))
             .await?;
         let trigger = found.ok_or(EngineError::NotFound("Webhook"))?;
-        match self.inner.allowances.take(&trigger, self.now()) {
-            Ok(()) => Ok(Knock::Open(Box::new(Doorway { trigger }))),
-            Err(wait) => Ok(Knock::Wait(wait)),
-        }
+        Ok(match self.inner.allowances.enter(&trigger, self.now()) {
+            Some(guest) => Knock::Open(Box::new(Doorway { trigger, _guest: guest })),
+            None => Knock::Wait(CROWDED),
+        })
     }
 
-    /// Notes a request whose body could not be taken.
+    /// Notes a request whose body could not be taken; no more of them than of others that prove nothing.
     pub async fn reject(&self, at: &Doorway, why: Rejection) -> Result<(), EngineError> {
+        if self.inner.allowances.take(&at.trigger, false, self.now()).is_err() {
+            return Ok(());
+        }
         let receipt = self.inner.blank(&at.trigger, String::new(), 0, None);
         self.inner.keep_rejected(receipt, ReceiptStatus::Rejected, why).await?;
         Ok(())
     }
 
     /// Takes a request: checks who sent it, and starts a run unless it came before.
-    pub async fn receive(&self, at: Doorway, incoming: Incoming) -> Result<Reception, EngineError> {
-        let trigger = at.trigger;
+    pub async fn receive(&self, at: Doorway, incoming: Incoming) -> Result<Received, EngineError> {
+        let trigger = &at.trigger;
         let header = |name: &str| incoming.headers.get(name).cloned();
         let digest = digest::sha256(&incoming.body);
         let size = i64::try_from(incoming.body.len()).unwrap_or(i64::MAX);
         let kind = header(CONTENT_TYPE_HEADER).map(|text| text.chars().take(CONTENT_TYPE).collect());
-        let mut receipt = self.inner.blank(&trigger, digest, size, kind);
+        let receipt = self.inner.blank(trigger, digest, size, kind);
         let now = receipt.received_at;
-        let proven = self.inner.prove(&trigger, &header, &incoming.body, now).await?;
-        let event = match proven.and_then(|()| proof::event_id(trigger.scheme, &header)) {
-            Ok(event) => event,
-            Err(why) => return self.inner.keep_rejected(receipt, ReceiptStatus::Rejected, why).await,
+        let proven = self.inner.prove(trigger, &header, &incoming.body, now).await?;
+        if let Err(wait) = self.inner.allowances.take(trigger, proven.is_ok(), now) {
+            return Ok(Received::Wait(wait));
+        }
+        let reception = match proven.and_then(|()| proof::event_id(trigger.scheme, &header)) {
+            Ok(event) => {
+                let is_ping = proof::is_ping(trigger.scheme, &header);
+                let receipt = Receipt { event_id: event, ..receipt };
+                self.take_in(trigger, receipt, incoming, is_ping).await?
+            }
+            Err(why) => self.inner.keep_rejected(receipt, ReceiptStatus::Rejected, why).await?,
         };
-        receipt.event_id = event;
-        let ask = self.inner.ask(&trigger, &receipt, &incoming);
-        let is_ping = proof::is_ping(trigger.scheme, &header);
+        Ok(Received::Noted(Box::new(reception)))
+    }
+
+    /// Takes a request whose proof was right.
+    async fn take_in(
+        &self,
+        trigger: &WebhookTrigger,
+        receipt: Receipt,
+        incoming: Incoming,
+        is_ping: bool,
+    ) -> Result<Reception, EngineError> {
+        let ask = self.inner.ask(trigger, &receipt, &incoming);
         let context = (receipt.clone(), ask, incoming.body);
         let taken = self.inner.write_unless(context, move |tx, (receipt, ask, body)| {
             Box::pin(async move { take(tx, receipt, ask, &body, is_ping).await })
@@ -228,8 +290,10 @@ impl Inner {
         let headers = incoming.headers.iter().filter(|(name, _)| named.contains(name));
         let headers: Map<String, Json> =
             headers.map(|(name, value)| (name.clone(), json!(without_nul(value.clone())))).collect();
+        let kind = incoming.headers.get(CONTENT_TYPE_HEADER).map(String::as_str);
+        let unwrapped = form::unwrapped(trigger.scheme, kind, &incoming.body);
         let mut sent = json!({
-            "body": content(&incoming.body),
+            "body": content(unwrapped.as_deref().unwrap_or(&incoming.body)),
             "headers": headers,
             "eventId": receipt.event_id,
             "receiptId": receipt.id,
@@ -292,9 +356,16 @@ async fn take(
     // Behind this lock the second of two that came together sees the first.
     let trigger = triggers::lock(tx, &receipt.trigger_id).await?;
     let trigger = trigger.ok_or(EngineError::NotFound("Webhook"))?;
-    let before = match &receipt.event_id {
+    let by_id = match &receipt.event_id {
         Some(event) => receipts::of_event(tx, &trigger.id, event).await?,
-        None => receipts::of_digest(tx, &trigger.id, &receipt.digest).await?,
+        None => None,
+    };
+    let known_by = KnownBy::of(trigger.scheme, receipt.event_id.is_some());
+    let by_body = match known_by {
+        KnownBy::Id => None,
+        KnownBy::BodyForAWhile | KnownBy::IdAndBody => {
+            receipts::of_digest(tx, &trigger.id, &receipt.digest).await?
+        }
     };
     let target = match started_by(tx, &trigger).await? {
         None => Target::Removed,
@@ -304,15 +375,11 @@ async fn take(
             if automation.status == AutomationStatus::Active { Target::Open } else { Target::Closed }
         }
     };
-    let earlier = before.as_ref().map(|it| Earlier {
-        id: it.id.clone(),
-        digest: it.digest.clone(),
-        at: it.received_at,
-    });
     let decision = decide(&ReceiptView {
-        has_id: receipt.event_id.is_some(),
+        known_by,
         digest: &receipt.digest,
-        earlier: earlier.as_ref(),
+        by_id: by_id.as_ref().map(earlier),
+        by_body: by_body.as_ref().map(earlier),
         is_ping,
         is_enabled: trigger.is_enabled,
         target,
@@ -334,8 +401,9 @@ async fn take(
         }
         Decision::Duplicate { of } => {
             receipt.status = ReceiptStatus::Duplicate;
+            let first = by_id.into_iter().chain(by_body).find(|it| it.id == of);
+            receipt.automation_run_id = first.and_then(|it| it.automation_run_id);
             receipt.duplicate_of = Some(of);
-            receipt.automation_run_id = before.and_then(|it| it.automation_run_id);
             None
         }
         Decision::Conflict { of } => {
@@ -359,6 +427,10 @@ async fn take(
     receipt.reason = reason.map(|why| why.as_str().to_owned());
     receipts::insert(tx, &receipt, kept).await?;
     Ok(receipt)
+}
+
+fn earlier(receipt: &Receipt) -> Earlier<'_> {
+    Earlier { id: &receipt.id, digest: &receipt.digest, at: receipt.received_at }
 }
 
 /// A body as a run reads it: JSON where it is JSON, else text; null where it is neither.

@@ -3,22 +3,23 @@
 //! Each endpoint has a cursor. What lies behind it and is heard becomes deliveries in the transaction that moves the
 //! cursor, so that an event is taken up once, whatever dies. A delivery is sent under a lease, and what became of it is
 //! written afterwards: dying in between sends it again, under the same id. Nothing that is sent here makes an event by
-//! itself, or endpoints would tell each other about each other for ever.
+//! itself, or endpoints would tell each other about each other for ever. Whose turn it is, is a rule of the domain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapters::{Answered, Parcel, Unanswered};
 use domain::moment::Moment;
 use domain::webhook::delivery::{DeliveryStatus, Tried, Verdict, judge};
+use domain::webhook::turn::{self, InLine, Taken};
 use domain::webhook::{event, proof};
 use serde_json::json;
 use store::webhooks::deliveries::{self, Delivery, Outcome};
 use store::webhooks::endpoints::{self, Endpoint};
 use store::webhooks::secrets::{self, SealedSecret};
 use store::{StoreError, events};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use super::{keys, waiting};
 use crate::activity::Author;
@@ -26,10 +27,6 @@ use crate::processes::beside;
 use crate::secrets::{Hidden, SecretValue};
 use crate::{EngineError, Inner};
 
-/// Endpoints that are sent to side by side. One of them that is slow keeps a place, and no other waits for it.
-const WIDTH: usize = 16;
-/// Deliveries to one endpoint before others get its place.
-const BURST: usize = 32;
 /// Endpoints per page.
 const PAGE: i64 = 100;
 /// Events that are taken up in one transaction.
@@ -59,7 +56,9 @@ pub(crate) async fn run(engine: Arc<Inner>) {
             biased;
             // What is under way is dropped: its leases run out, and it is sent again.
             () = engine.closing.cancelled() => return,
-            Some(ended) = under_way.tasks.join_next(), if !under_way.tasks.is_empty() => under_way.ended(ended),
+            Some(ended) = under_way.tasks.join_next_with_id(), if !under_way.tasks.is_empty() => {
+                under_way.ended(ended);
+            }
             () = engine.webhooks.notified() => {}
             () = engine.feed.told(), if look.is_listening => tokio::time::sleep(GATHER).await,
             () = tokio::time::sleep(look.wait) => {}
@@ -67,24 +66,75 @@ pub(crate) async fn run(engine: Arc<Inner>) {
     }
 }
 
-/// The endpoints that are being sent to here.
+/// The endpoints that are being sent to here, and how their last turns went.
 #[derive(Debug, Default)]
 struct UnderWay {
-    endpoints: BTreeSet<String>,
-    tasks: JoinSet<String>,
+    tasks: JoinSet<Pace>,
+    places: BTreeMap<task::Id, Place>,
+    past: BTreeMap<String, Turn>,
+    /// Turns that are over.
+    turns: u64,
+}
+
+/// A place that is taken.
+#[derive(Debug)]
+struct Place {
+    endpoint: String,
+    /// It was slow when its turn began.
+    is_slow: bool,
+}
+
+/// A turn that is over.
+#[derive(Debug)]
+struct Turn {
+    number: u64,
+    pace: Pace,
+}
+
+/// How fast an endpoint was in its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Fast,
+    Slow,
 }
 
 impl UnderWay {
-    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
-        match ended {
-            Ok(endpoint) => drop(self.endpoints.remove(&endpoint)),
-            Err(error) => {
-                tracing::error!(%error, "sending to an endpoint failed");
-                // Whose it was is not known any more. Two at one endpoint do no harm: each has leases of its own.
-                if self.tasks.is_empty() {
-                    self.endpoints.clear();
-                }
-            }
+    fn ended(&mut self, ended: Result<(task::Id, Pace), task::JoinError>) {
+        let (id, pace) = ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "sending to an endpoint failed");
+            (error.id(), Pace::Slow)
+        });
+        let Some(place) = self.places.remove(&id) else { return };
+        self.turns += 1;
+        self.past.insert(place.endpoint, Turn { number: self.turns, pace });
+    }
+
+    fn has(&self, endpoint: &str) -> bool {
+        self.places.values().any(|place| place.endpoint == endpoint)
+    }
+
+    fn taken(&self) -> Taken {
+        let slow = self.places.values().filter(|place| place.is_slow).count();
+        Taken { all: self.places.len(), slow }
+    }
+
+    /// An endpoint as it stands in line. What it failed since is on record, for servers that have just started, too.
+    fn in_line<'a>(&self, endpoint: &'a Endpoint) -> InLine<'a> {
+        let past = self.past.get(&endpoint.id);
+        InLine {
+            id: &endpoint.id,
+            last: past.map_or(0, |turn| turn.number),
+            is_slow: endpoint.failing_since.is_some() || past.is_some_and(|turn| turn.pace == Pace::Slow),
+        }
+    }
+
+    /// Begins to send to those whose turn it is. The others are looked at again when one of these ends.
+    fn begin(&mut self, engine: &Arc<Inner>, due: &[Endpoint]) {
+        let line: Vec<InLine<'_>> = due.iter().map(|endpoint| self.in_line(endpoint)).collect();
+        for one in turn::next(&line, self.taken()) {
+            let endpoint = one.id.to_owned();
+            let begun = self.tasks.spawn(serve(Arc::clone(engine), endpoint.clone()));
+            self.places.insert(begun.id(), Place { endpoint, is_slow: one.is_slow });
         }
     }
 }
@@ -100,51 +150,57 @@ struct Look {
 /// Takes up new events for every endpoint, and begins to send what is due.
 async fn look(engine: &Arc<Inner>, under_way: &mut UnderWay) -> Result<Look, StoreError> {
     let mut after = String::new();
+    let (mut due, mut seen) = (Vec::new(), BTreeSet::new());
     let mut look = Look { is_listening: false, wait: LONGEST };
     loop {
         let page = engine
             .read(after, |tx, after| Box::pin(async move { endpoints::enabled(tx, &after, PAGE).await }));
         let page = page.await?;
-        for endpoint in &page {
+        let last = page.last().filter(|_| page.len() as i64 == PAGE).map(|endpoint| endpoint.id.clone());
+        for endpoint in page {
             look = Look { is_listening: true, wait: look.wait.min(PERIOD) };
+            seen.insert(endpoint.id.clone());
             // One endpoint's trouble is not another's.
-            match attend(engine, endpoint, under_way).await {
-                Ok(wait) => look.wait = look.wait.min(wait),
+            match attend(engine, &endpoint).await {
+                Ok(Next::Due) if under_way.has(&endpoint.id) => {}
+                Ok(Next::Due) => due.push(endpoint),
+                Ok(Next::In(wait)) => look.wait = look.wait.min(wait),
                 Err(error) => {
                     tracing::warn!(endpoint = %endpoint.id, %error, "cannot look after the endpoint");
                     look.wait = look.wait.min(engine.settings.period);
                 }
             }
         }
-        match page.last() {
-            Some(last) if page.len() as i64 == PAGE => after = last.id.clone(),
-            Some(_) | None => return Ok(look),
+        match last {
+            Some(last) => after = last,
+            None => break,
         }
     }
+    under_way.past.retain(|endpoint, _| seen.contains(endpoint));
+    under_way.begin(engine, &due);
+    Ok(look)
 }
 
-/// Looks after one endpoint; returns how long there is nothing to do.
-async fn attend(
-    engine: &Arc<Inner>,
-    endpoint: &Endpoint,
-    under_way: &mut UnderWay,
-) -> Result<Duration, StoreError> {
+/// What is next for an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Something is to be sent.
+    Due,
+    /// Nothing is to be done for so long.
+    In(Duration),
+}
+
+/// Takes up what is new for one endpoint, and says what is next.
+async fn attend(engine: &Arc<Inner>, endpoint: &Endpoint) -> Result<Next, StoreError> {
     let has_more = take_up(engine, endpoint).await?;
     let id = endpoint.id.clone();
-    let due = engine
-        .read(id.clone(), |tx, id| Box::pin(async move { deliveries::next_due(tx, &id).await }))
-        .await?;
+    let due = engine.read(id, |tx, id| Box::pin(async move { deliveries::next_due(tx, &id).await })).await?;
     let wait = due.map_or(LONGEST, |at| at.since(engine.clock.now()));
-    if wait.is_zero() {
-        if under_way.endpoints.contains(&id) || under_way.tasks.len() >= WIDTH {
-            // Whoever is under way looks again when it ends.
-            return Ok(LONGEST);
-        }
-        under_way.endpoints.insert(id.clone());
-        under_way.tasks.spawn(serve(Arc::clone(engine), id));
-        return Ok(LONGEST);
-    }
-    Ok(if has_more { Duration::ZERO } else { wait.clamp(Duration::from_millis(10), LONGEST) })
+    Ok(match (wait.is_zero(), has_more) {
+        (true, _) => Next::Due,
+        (false, true) => Next::In(Duration::ZERO),
+        (false, false) => Next::In(wait.clamp(Duration::from_millis(10), LONGEST)),
+    })
 }
 
 /// Makes deliveries of what happened since the endpoint's cursor; true when there is more.
@@ -190,13 +246,15 @@ fn system() -> Author {
     Author::System { part: "webhooks" }
 }
 
-/// Sends what is due to an endpoint, one after the other, until one fails; returns whose it was.
-async fn serve(engine: Arc<Inner>, endpoint: String) -> String {
+/// Sends what is due to an endpoint, one after the other, until one fails or its turn is over; says how fast it was.
+async fn serve(engine: Arc<Inner>, endpoint: String) -> Pace {
     let mut hidden = None;
-    for _ in 0..BURST {
+    let began = Instant::now();
+    for deliveries in 1.. {
         match send_next(&engine, &endpoint, &mut hidden).await {
-            Ok(true) => {}
-            Ok(false) => break,
+            Ok(Some(sent)) if sent.took >= turn::SLOW => return Pace::Slow,
+            Ok(Some(sent)) if sent.is_taken && !turn::is_over(deliveries, began.elapsed(), sent.took) => {}
+            Ok(Some(_) | None) => break,
             Err(error) => {
                 // Its lease runs out.
                 tracing::warn!(%endpoint, %error, "cannot send to the endpoint");
@@ -204,7 +262,14 @@ async fn serve(engine: Arc<Inner>, endpoint: String) -> String {
             }
         }
     }
-    endpoint
+    Pace::Fast
+}
+
+/// A delivery that was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    is_taken: bool,
+    took: Duration,
 }
 
 /// A delivery under a lease, with all that is needed to send it.
@@ -215,12 +280,12 @@ struct Claimed {
     sealed: Vec<SealedSecret>,
 }
 
-/// Sends the next delivery that is due; true when it was taken and there may be more.
+/// Sends the next delivery that is due; `None`: there is none.
 async fn send_next(
     engine: &Arc<Inner>,
     endpoint: &str,
     hidden: &mut Option<Arc<Hidden>>,
-) -> Result<bool, EngineError> {
+) -> Result<Option<Sent>, EngineError> {
     let now = engine.clock.now();
     let lease = domain::ids::mint(now, engine.dice.bytes());
     let until = now.plus(engine.settings.webhook_limit + LEASE);
@@ -237,7 +302,7 @@ async fn send_next(
             Ok(Some(Claimed { endpoint, delivery, sealed }))
         })
     });
-    let Some(claimed) = claimed.await? else { return Ok(false) };
+    let Some(claimed) = claimed.await? else { return Ok(None) };
     let secrets = keys::opened(&engine.vault, &claimed.sealed)?;
     let hidden = match hidden {
         Some(known) => Arc::clone(known),
@@ -252,7 +317,8 @@ async fn send_next(
     let answered = beside(&engine.processes, move || adapters::deliver(&parcel, sent_at)).await;
     let answered = answered.unwrap_or_else(|error| Err(Unanswered(error.to_string())));
     let took = started.elapsed();
-    settle(engine, claimed, lease, answered, (sent_at, took), &hidden).await
+    let is_taken = settle(engine, claimed, lease, answered, (sent_at, took), &hidden).await?;
+    Ok(Some(Sent { is_taken, took }))
 }
 
 /// What is sent: the event as a message of the standard convention, without what nobody is to read.

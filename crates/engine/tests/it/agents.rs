@@ -266,7 +266,7 @@ both_stores! {
         // And a budget that is refused changes nothing else, of a company neither.
         board.change(&ada, costing(500), &person()).await.unwrap();
         let looser = AgentPatch { title: Some(Some("x".into())), ..costing(600) };
-        assert_eq!(refusal(board.change(&ada, looser, &person()).await).1, "Local board token required");
+        assert_eq!(refusal(board.change(&ada, looser, &person()).await).1, "Board access required: local board token");
         assert_eq!(world.agent_row(&ada.id).await.title, None);
         let of_company = |name: &str, cents| CompanyPatch {
             name: Some(name.to_owned()),
@@ -276,9 +276,41 @@ both_stores! {
         let (row, _) = board.engine.patch_company(&board.company, of_company("One", 500), &Board::person()).await.unwrap();
         assert_eq!((row.name.as_str(), row.budget_monthly_cents), ("One", 500));
         let looser = board.engine.patch_company(&board.company, of_company("Two", 600), &Board::person()).await;
-        assert_eq!(refusal(looser).1, "Local board token required");
+        assert_eq!(refusal(looser).1, "Board access required: local board token");
         assert_eq!(board.company_row(&board.company).await.expect("a company").name, "One");
         assert_eq!(board.engine.budgets(&board.company).await.unwrap().policies.len(), 2);
+    }
+
+    async fn what_is_done_with_an_agent_is_told_with_who_did_it(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let titled = AgentPatch { title: Some(Some("Dr".into())), ..AgentPatch::default() };
+        board.change(&ada, titled.clone(), &of(&ada)).await.unwrap();
+        board.change(&ada, titled, &of(&ada)).await.unwrap();
+        let to = |status| AgentPatch { status: Some(status), ..AgentPatch::default() };
+        assert_eq!(board.change(&ada, to(AgentStatus::Paused), &person()).await.unwrap().status, AgentStatus::Paused);
+        assert_eq!(board.change(&ada, to(AgentStatus::Active), &person()).await.unwrap().status, AgentStatus::Idle);
+        board.engine.forget_sessions(&ada.id, None, &person()).await.unwrap();
+        world.wake(&board.engine, &ada.id, "t").await;
+        board.engine.terminate_agent(&ada.id, &person()).await.unwrap();
+        let refused = AgentPatch { title: Some(Some("Prof".into())), ..to(AgentStatus::Idle) };
+        let refused = board.change(&ada, refused, &person()).await;
+        assert_eq!(refusal(refused).1, "Terminated agents cannot be resumed");
+        assert_eq!(world.agent_row(&ada.id).await.title.as_deref(), Some("Dr"));
+        let filter = engine::ActivityFilter::default();
+        let told = board.engine.activity(&board.company, filter, 100).await.unwrap();
+        let mut told: Vec<(&str, &str)> =
+            told.iter().map(|entry| (entry.action.as_str(), entry.actor_id.as_str())).collect();
+        // Everything happens at one moment here.
+        told.sort_unstable();
+        assert_eq!(told, [
+            ("agent.paused", "local-board"),
+            ("agent.resumed", "local-board"),
+            ("agent.runtime_session_reset", "local-board"),
+            ("agent.terminated", "local-board"),
+            ("agent.updated", ada.id.as_str()),
+            ("heartbeat.invoked", "local-board"),
+        ]);
     }
 
     async fn an_amount_that_is_patched_again_switches_its_budget_on(world) {
@@ -346,7 +378,7 @@ both_stores! {
             (false, false, Ok(false)),
             (true, false, Ok(true)),
             (true, false, Ok(true)),
-            (false, false, Err("Local board token required")),
+            (false, false, Err("Board access required: local board token")),
             (false, true, Ok(false)),
         ] {
             match (patch(asks(is_required, is_proven)).await, expected) {

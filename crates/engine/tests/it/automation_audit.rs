@@ -6,12 +6,16 @@ use domain::automation::definition::Decision;
 use domain::automation::operation::Operation;
 use domain::automation::{AutomationRunStatus, AutomationStatus};
 use domain::budget::ScopeKind;
-use engine::Asked;
+use domain::gate::{Answer, GateKind};
+use domain::issue::IssueStatus;
+use domain::moment::Moment;
+use engine::{ApprovalDraft, Asked, Author, GateAnswer, InteractionDraft};
 use serde_json::{Value as Json, json};
 use store::audit::{self, StoredAudit};
 use testkit::{World, both_stores};
 
-use crate::automations::{Line, gate, step};
+use crate::automations::{Line, asks_for_permission, gate, step};
+use crate::board::{Board, in_run};
 use crate::budgets::{cents, say};
 
 fn asking(expiry: Json) -> Json {
@@ -100,6 +104,78 @@ both_stores! {
         let decided: Json = serde_json::from_str(&of("automation.gate_decided")[0].details).unwrap();
         assert!(decided["hash"].as_str().is_some_and(|hash| hash.len() == 64), "it says what was decided about");
         line.engine.leave().await;
+    }
+
+    async fn what_people_say_to_agents_is_in_the_chain_with_what_it_was_about(world) {
+        let board = Board::new(&world).await;
+        let ada = board.agent("Ada").await;
+        let issue = board.quiet("work", IssueStatus::Todo, Some(&ada)).await;
+        let (run, process) = board.running(&ada, &issue).await;
+        world.model.say(&process, &asks_for_permission());
+        let question = InteractionDraft {
+            kind: "ask_user_questions".into(),
+            idempotency_key: None,
+            source_comment_id: None,
+            source_run_id: None,
+            title: None,
+            summary: None,
+            continuation_policy: None,
+            payload: json!({ "questions": [{
+                "id": "color", "prompt": "Which?", "selectionMode": "single", "required": true,
+                "options": [{ "id": "red", "label": "Red" }, { "id": "blue", "label": "Blue" }],
+            }] }),
+        };
+        board.engine.create_interaction(&issue.id, question, &in_run(&ada, &run.id)).await.unwrap();
+        let spend = ApprovalDraft {
+            kind: "request_board_approval".into(),
+            payload: json!({ "title": "May I?" }),
+            requested_by_agent_id: None,
+            issue_ids: Vec::new(),
+        };
+        board.engine.create_approval(&board.company, spend, &Author::agent(&ada.id, None)).await.unwrap();
+        let start = (Moment::from_micros(0), String::new());
+        let waiting = world.eventually("all three to be asked", || async {
+            let found = board.engine.pending_gates(&board.company, Vec::new(), start.clone(), 10).await.unwrap();
+            (found.len() == 3).then_some(found)
+        });
+        let waiting = waiting.await;
+        let blue = json!([{ "questionId": "color", "optionIds": ["blue"] }]);
+        let answer_to = |kind: GateKind| match kind {
+            GateKind::Permission => Answer::Approve,
+            GateKind::Question => Answer::Respond,
+            GateKind::Approval | GateKind::Node => Answer::Reject,
+        };
+        for gate in &waiting {
+            let said = GateAnswer {
+                answer: answer_to(gate.kind()),
+                hash: gate.hash(),
+                reason: Some(format!("to the {}", gate.kind())),
+                targets: Vec::new(),
+                answers: (gate.kind() == GateKind::Question).then(|| blue.clone()),
+                selected: None,
+            };
+            board.engine.answer_gate(gate.id(), said, &Board::person()).await.unwrap();
+        }
+        let chain = records(&world).await;
+        for gate in &waiting {
+            let kind = gate.kind();
+            let record = chain.iter().find(|it| it.subject == gate.id()).unwrap();
+            assert!(record.actor.starts_with("user:"), "{record:?}");
+            let told: Json = serde_json::from_str(&record.details).unwrap();
+            assert_eq!(told["kind"], json!(kind), "{told}");
+            assert_eq!(told["decision"], json!(answer_to(kind)), "{told}");
+            assert_eq!(told["hash"], json!(gate.hash()), "{told}");
+            assert_eq!(told["reason"], json!(format!("to the {kind}")), "{told}");
+            assert_eq!(told["requestedByAgentId"], json!(ada.id), "{told}");
+            let (of_run, more) = match kind {
+                GateKind::Permission => (json!(run.id), (told["tool"].clone(), json!("Bash"))),
+                GateKind::Question => (json!(run.id), (told["answers"].clone(), blue.clone())),
+                GateKind::Approval | GateKind::Node => (Json::Null, (told["type"].clone(), json!("request_board_approval"))),
+            };
+            assert_eq!(told["runId"], of_run, "{told}");
+            assert_eq!(more.0, more.1, "{told}");
+        }
+        board.engine.leave().await;
     }
 
     async fn what_budgets_limits_and_a_shutdown_do_to_runs_is_in_the_chain(world) {

@@ -129,6 +129,34 @@ both_stores! {
         line.engine.leave().await;
     }
 
+    async fn what_is_handed_over_keeps_its_type(world) {
+        let line = Line::new(world).await;
+        let build = line.apply(json!({ "name": "build", "nodes": [step("a-b", &[])] })).await;
+        let value = |field: &str| format!("{{{{ nodes['a-b'].json.{field} }}}}");
+        let deploy = line.apply(json!({
+            "name": "deploy", "nodes": [gate("go", &[])],
+            "inputs": {
+                "sure": { "type": "boolean" }, "count": { "type": "number" }, "list": { "type": "array" },
+                "table": { "type": "object" }, "text": { "type": "string" }, "any": {}, "none": { "required": false },
+            },
+            "after": [{ "automation": "build", "inputs": {
+                "sure": value("list[0]"), "count": value("n"), "list": value("list"), "table": value("table"),
+                "text": format!("it is {} of {}", value("list[0]"), value("table")), "any": value("n"), "none": value("list[1]"),
+            } }],
+        })).await;
+        let run = line.launch(&build).await;
+        line.says(&run, "a-b", 1, "{\"list\": [true, null, 1.5], \"n\": 3, \"table\": {\"k\": false}}").await;
+        line.until_status(&run, AutomationRunStatus::Completed).await;
+        let runs = line.engine.automation_runs(&line.company, Some(&deploy), None, 10).await.unwrap();
+        let inputs: Vec<_> = runs.into_iter().map(|run| json!(run.inputs)).collect();
+        let expected = json!({
+            "sure": true, "count": 3, "list": [true, null, 1.5], "table": { "k": false },
+            "text": "it is true of {\"k\":false}", "any": 3, "none": null,
+        });
+        assert_eq!(inputs, [expected]);
+        line.engine.leave().await;
+    }
+
     async fn what_was_cancelled_is_cancelled_whatever_a_restart_asks_for(world) {
         let line = Line::new(world.clone()).await;
         let policy = json!({ "onRestart": "fail" });

@@ -418,11 +418,15 @@ both_stores! {
         let ada = ada(&line).await;
         line.engine.pause_agent(&ada, PauseReason::Manual, &Actor::local_board()).await.unwrap();
         let automation = line.apply(json!({
-            "name": "line", "nodes": [step("a", &[])], "limits": { "maxRuntimeSec": 600 },
+            "name": "line", "limits": { "maxRuntimeSec": 600 },
+            "nodes": [step("a", &[]), { "id": "z", "agent": "Bob", "objective": "do z" }],
         })).await;
         let run = line.launch(&automation).await;
+        line.says(&run, "z", 1, "done").await;
         line.until(&run, "held", |view| {
-            view.attempts.first().is_some_and(|it| it.held_reason == Some(domain::hold::HeldReason::Paused))
+            let mut attempts = view.attempts.iter();
+            state(view, "z") == NodeState::Completed
+                && attempts.any(|it| it.held_reason == Some(domain::hold::HeldReason::Paused))
         }).await;
         for _ in 0..3 {
             line.world.clock.advance(HOUR);

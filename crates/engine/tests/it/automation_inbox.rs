@@ -1,4 +1,7 @@
-//! Runs of automations in the inbox: there as long as they stand, and nobody opens or closes them.
+//! Runs of automations in the inbox: there as long as they stand, and nobody opens or closes them; and those that were
+//! cancelled because nobody decided.
+
+use std::time::Duration;
 
 use domain::automation::AutomationRunStatus;
 use domain::automation::operation::Operation;
@@ -7,7 +10,7 @@ use serde_json::json;
 use store::automations::runs::AutomationRun;
 use testkit::both_stores;
 
-use crate::automations::{Line, step};
+use crate::automations::{Line, gate, step};
 use crate::budgets::say;
 
 both_stores! {
@@ -87,6 +90,50 @@ both_stores! {
         line.operate(&run, Operation::Cancel).await.unwrap();
         line.until_status(&run, AutomationRunStatus::Cancelled).await;
         assert!(line.engine.inbox(&line.company, None, 10).await.unwrap().items.is_empty());
+        line.engine.leave().await;
+    }
+
+    async fn a_run_that_nobody_decided_in_time_is_in_the_inbox_until_somebody_asks_again(world) {
+        let line = Line::new(world).await;
+        let inbox = async || line.engine.inbox(&line.company, None, 10).await.unwrap();
+        let mut asks = gate("ok", &[]);
+        asks["gate"]["expiry"] = json!({ "expiresAfterSec": 3600 });
+        let run = line.started(json!([asks])).await;
+        let retry = async || {
+            let retry = Asked { node: Some("ok".to_owned()), ..Asked::new(Operation::Retry) };
+            line.engine.operate(&run, retry, &Line::board()).await.unwrap();
+        };
+        let expire = async || {
+            line.gate(&run, "ok").await;
+            line.world.clock.advance(Duration::from_secs(3_700));
+            line.engine.nudge();
+            line.until_status(&run, AutomationRunStatus::Cancelled).await;
+        };
+        expire().await;
+        let told = inbox().await;
+        let [item] = told.items.as_slice() else { panic!("{:?}", told.items) };
+        assert_eq!((item.kind.as_str(), item.cause.as_str()), ("automation_run", "gate_expired"));
+        assert_eq!((item.entity_id.as_str(), told.open.0), (run.as_str(), 1));
+        assert_eq!((&item.details["nodeId"], &item.details["status"]), (&json!("ok"), &json!("cancelled")));
+        assert!(item.title.contains("nobody decided at ok in time"), "{}", item.title);
+
+        retry().await;
+        line.gate(&run, "ok").await;
+        assert_eq!((inbox().await.items.len(), inbox().await.open.0), (0, 0), "somebody asked again");
+        // Who ends a run knows of it.
+        line.operate(&run, Operation::Cancel).await.unwrap();
+        line.until_status(&run, AutomationRunStatus::Cancelled).await;
+        assert_eq!(inbox().await.items, []);
+
+        retry().await;
+        expire().await;
+        let item = inbox().await.items.remove(0);
+        for _ in 0..2 {
+            let aside = line.engine.resolve_inbox_item(&item.id, &Line::board()).await.unwrap();
+            assert_eq!(aside.resolution.as_deref(), Some("dismissed"));
+        }
+        assert_eq!(inbox().await.items, []);
+        assert_eq!(line.view(&run).await.run.status, AutomationRunStatus::Cancelled);
         line.engine.leave().await;
     }
 }

@@ -44,11 +44,15 @@ async fn attempts(line: &Line, run: &AutomationRunId) -> Vec<Attempt> {
     read.await
 }
 
-/// A run of one step whose agent is paused, so that nobody could be woken yet.
+/// A run at work of which one step, `a`, is left, whose agent is paused: nobody could be woken for it yet.
 async fn kept(line: &Line) -> AutomationRunId {
     let reason = PauseReason::Manual;
     line.engine.pause_agent(&agent(line, "Ada").await, reason, &Actor::local_board()).await.unwrap();
-    let run = line.started(json!([step("a", &[])])).await;
+    // Where all that comes first is of agents that are paused, the run would not even begin.
+    let other = json!({ "id": "z", "agent": "Bob", "objective": "do z" });
+    let run = line.started(json!([step("a", &[]), other])).await;
+    line.says(&run, "z", 1, "done").await;
+    line.until(&run, "done with the other step", |view| state(view, "z") == NodeState::Completed).await;
     let held = line.world.eventually("a step that waits for its agent", || async {
         attempts(line, &run).await.into_iter().find(|it| it.held_reason == Some(HeldReason::Paused))
     });
@@ -102,7 +106,8 @@ both_stores! {
         line.world.clock.advance(Duration::from_secs(31));
         line.engine.nudge();
         let ended = line.world.eventually("the end of the attempt", || async {
-            attempts(&line, &run).await.into_iter().find(|it| it.state == AttemptState::Ended)
+            let is_it = |it: &Attempt| it.node_id == "a" && it.state == AttemptState::Ended;
+            attempts(&line, &run).await.into_iter().find(is_it)
         });
         let record = ended.await.record.unwrap();
         assert!(record["reason"].as_str().unwrap().contains("cannot be read"), "{record}");
@@ -120,7 +125,8 @@ both_stores! {
         line.world.clock.advance(Duration::from_secs(31));
         line.engine.nudge();
         let ended = line.world.eventually("the end of the attempt", || async {
-            attempts(&line, &run).await.into_iter().find(|it| it.state == AttemptState::Ended)
+            let is_it = |it: &Attempt| it.node_id == "a" && it.state == AttemptState::Ended;
+            attempts(&line, &run).await.into_iter().find(is_it)
         });
         let record = ended.await.record.unwrap();
         assert_eq!((&record["outcome"], &record["reason"]), (&json!("withdrawn"), &json!("its run is failed")));
@@ -152,7 +158,8 @@ both_stores! {
         line.engine.nudge();
         let view = line.until_status(&run, AutomationRunStatus::Failed).await;
         let reason = view.nodes[0].reason.as_deref().unwrap_or_default();
-        assert_eq!((reason, view.attempts[0].state), ("its definition has no such node", AttemptState::Ended));
+        let attempt = view.attempts.iter().find(|it| it.node_id == "a").unwrap();
+        assert_eq!((reason, attempt.state), ("its definition has no such node", AttemptState::Ended));
         line.engine.leave().await;
     }
 

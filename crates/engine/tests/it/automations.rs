@@ -352,7 +352,7 @@ both_stores! {
         line.says(&run, "a", 3, "{\"version\": 1}").await;
         line.says(&run, "b", 1, "done").await;
         let view = line.until_status(&run, AutomationRunStatus::Completed).await;
-        assert!(view.definition.nodes[0].objective.as_deref().unwrap().starts_with("say"));
+        assert!(view.definition.as_ref().unwrap().nodes[0].objective.as_deref().unwrap().starts_with("say"));
         let kept = line.engine.automation(&line.company, "line").await.unwrap();
         assert_eq!(kept.version.definition["nodes"][0]["objective"], "do a", "the automation is what it was");
         line.engine.leave().await;

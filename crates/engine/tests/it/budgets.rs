@@ -19,6 +19,7 @@ use store::costs::CostEvent;
 use store::runs::Run;
 use testkit::{World, both_stores};
 
+use crate::automation_audit::records;
 use crate::costs::report;
 
 /// $0.02
@@ -459,6 +460,11 @@ both_stores! {
         assert_eq!((dismissed.status, dismissed.approval_status.as_deref()), (IncidentStatus::Dismissed, Some("rejected")));
         let again = engine.resolve_budget_incident(&company, &kept.id, Action::KeepPaused, None, None, &board()).await;
         assert!(matches!(again, Err(EngineError::Refused { .. })), "the first decision stands: {again:?}");
+        let chain = records(&world).await;
+        let record = chain.iter().find(|it| it.subject == kept.id).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&record.details).unwrap();
+        assert_eq!([&told["action"], &told["reason"]], [&json!(Action::KeepPaused), &json!("no")], "{told}");
+        assert!(told["approval"]["hash"].as_str().is_some_and(|hash| hash.len() == 64), "{told}");
         world.clock.set(Moment::parse("2026-02-01T00:00:01Z").unwrap());
         engine.nudge();
         let (free, run) = &agents[0];

@@ -10,6 +10,7 @@ use engine::{
     AgentDraft, AppliedFile, ApplyAsk, CompanyPatch, EngineError, SecretDraft, SecretValue, SkillDraft,
 };
 use serde_json::{Value as Json, json};
+use store::automations::definitions::{self, Automation, Version};
 use testkit::{World, both_stores};
 
 use crate::board::Board;
@@ -691,14 +692,68 @@ both_stores! {
 
     async fn things_that_a_file_could_not_tell_apart_are_said_and_not_written(world) {
         let file = File::new(&world).await;
+        let mut ids = Vec::new();
         for _ in 0..2 {
             let draft = engine::GoalDraft { title: "Grow".to_owned(), ..engine::GoalDraft::default() };
-            file.0.engine.create_goal(&file.0.company, draft, &Board::person()).await.unwrap();
+            ids.push(file.0.engine.create_goal(&file.0.company, draft, &Board::person()).await.unwrap().id);
         }
         let refused = file.0.engine.export_company(&file.0.company).await.unwrap_err();
         assert!(refused.to_string().starts_with("The company has several goals called `Grow`"), "{refused}");
+        assert!(ids.iter().all(|id| refused.to_string().contains(id.as_str())), "{refused}");
+        assert!(refused.to_string().contains("PATCH /api/goals/ID"), "{refused}");
         let found = file.wrong(json!({"version": 1, "goals": [{"title": "Grow"}]})).await;
         assert_eq!(found, [("goals[0]".to_owned(), "the company has several goals called `Grow`".to_owned())]);
+    }
+
+    async fn what_is_null_in_what_people_keep_stays_so(world) {
+        let file = File::new(&world).await;
+        let (engine, company, by) = (&file.0.engine, &file.0.company, Board::person());
+        let kept = json!({"a": [null, 1], "b": null, "c": {"d": null}});
+        let agent = AgentDraft {
+            name: "Ada".to_owned(), adapter_type: "process".to_owned(), metadata: Some(kept.clone()),
+            adapter_config: json!({"command": "true", "unset": null, "extra": kept}), ..AgentDraft::default()
+        };
+        engine.create_agent(company, agent, &Actor::local_board()).await.unwrap();
+        let definition = json!({
+            "name": "nightly", "inputs": {"deep": {"default": {"a": null, "b": 1}}, "to": {"required": false}},
+            "nodes": [{"id": "look", "agent": "Ada", "objective": "Look.",
+                       "output": {"schema": {"properties": {"k": {"enum": ["a", null]}, "n": {"const": null}}}}}],
+            "schedules": [{"name": "often", "every": "15m", "inputs": {"to": null}}],
+        });
+        engine.apply_automation(company, &definition, false, &by).await.unwrap();
+        let mut exported = file.export().await;
+        assert_eq!(exported["agents"][0]["metadata"], kept);
+        assert_eq!(exported["agents"][0]["adapterConfig"]["extra"], kept);
+        assert_eq!(exported["agents"][0]["adapterConfig"].get("unset"), None);
+        file.is_settled("with nulls").await;
+        exported["automations"][0]["description"] = json!("Each night");
+        assert_eq!(told(&file.apply(&exported).await), ["change automation nightly: description"]);
+        let stored = engine.automation(company, "nightly").await.unwrap().version.definition;
+        for field in ["inputs", "nodes"] {
+            assert_eq!(stored[field], definition[field], "{field}");
+        }
+        assert_eq!(stored["schedules"][0]["inputs"], json!({"to": null}));
+        exported["agents"][0]["metadata"]["b"] = json!(1);
+        assert_eq!(told(&file.apply(&exported).await), ["change agent Ada: metadata.b"]);
+    }
+
+    async fn what_was_saved_under_other_rules_is_no_mistake_of_a_file_that_leaves_it(world) {
+        let file = File::new(&world).await;
+        let (engine, company) = (&file.0.engine, &file.0.company);
+        let node = json!([{"id": "look", "agent": "Ada", "objective": "Look."}]);
+        file.apply(&json!({"version": 1, "automations": [{"name": "old", "nodes": node}],
+            "agents": [{"name": "Ada", "adapterType": "process", "adapterConfig": {"command": "true"}}]})).await;
+        let view = engine.automation(company, "old").await.unwrap();
+        let definition = json!({"name": "old", "nodes": [{"id": "look", "agent": "Ada", "objective": "{{ inputs['gone'] }}", "timeout": {"idleSec": i64::MAX}}]});
+        let automation = Automation { version: 2, ..view.automation };
+        let version = Version { version: 2, hash: "of old".to_owned(), definition, ..view.version };
+        file.0.world.store.write(move |tx| { let (automation, version) = (automation.clone(), version.clone()); Box::pin(async move {
+            definitions::add_version(tx, &version).await?; definitions::update(tx, &automation).await }) }).await.unwrap();
+        let mut edited = file.export().await;
+        file.is_settled("with what nobody may save any more").await;
+        edited["automations"][0]["description"] = json!("Of old");
+        let places: Vec<String> = file.wrong(edited).await.into_iter().map(|(path, _)| path).collect();
+        assert_eq!(places, ["automations[0].nodes[0].timeout.idleSec", "automations[0].nodes[0].objective"]);
     }
 
     async fn agents_of_other_letters_are_hired_once(world) {

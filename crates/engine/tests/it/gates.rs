@@ -1,19 +1,36 @@
 //! What waits for a person is one list, whoever asks, and each is decided once, about exactly what was shown.
 
 use domain::automation::AutomationRunStatus;
+use domain::automation::definition::Decision;
+use domain::automation::gate::GateStatus;
+use domain::automation::operation::Operation;
+use domain::budget::ScopeKind;
 use domain::gate::{Answer, GateKind};
 use domain::issue::IssueStatus;
 use domain::moment::Moment;
-use engine::{AnyGate, ApprovalDraft, Author, EngineError, GateAnswer, InteractionDraft};
+use engine::{AnyGate, ApprovalDraft, Author, EngineError, GateAnswer, GateDecision, InteractionDraft};
 use serde_json::{Value as Json, json};
 use store::agents::Agent;
 use testkit::{World, both_stores};
 
-use crate::automations::{Line, asks_for_permission, code, gate};
+use crate::automation_audit::{count, records};
+use crate::automations::{Line, asks_for_permission, code, gate, step};
 use crate::board::Board;
+use crate::budgets::{cents, say};
 
 fn said(answer: Answer, of: &AnyGate) -> GateAnswer {
     GateAnswer { answer, hash: of.hash(), reason: None, targets: Vec::new(), answers: None, selected: None }
+}
+
+/// The only gate of a kind that waits, as soon as it does.
+async fn waiting(line: &Line, kind: GateKind) -> AnyGate {
+    let found = line.world.eventually("somebody to be asked", || async {
+        let start = (Moment::from_micros(0), String::new());
+        let found = line.engine.pending_gates(&line.company, vec![kind], start, 10).await.unwrap();
+        assert!(found.len() < 2, "{found:?}");
+        found.into_iter().next()
+    });
+    found.await
 }
 
 /// A company in which everything that can wait for a person does, oldest first: a gate of an automation, a hire, a
@@ -174,5 +191,139 @@ both_stores! {
         assert_eq!(anew.id(), seen.id());
         desk.answer(&anew, said(Answer::Approve, &anew)).await.unwrap();
         desk.line.engine.leave().await;
+    }
+
+    async fn what_a_budget_stopped_is_not_approved_and_a_no_keeps_it_paused(world) {
+        let line = Line::new(world).await;
+        let company = line.company.clone();
+        let budget = cents(ScopeKind::Company, company.as_str(), 5);
+        line.engine.set_budget(&company, budget, &Line::board(), true).await.unwrap();
+        let run = line.started(json!([step("a", &[])])).await;
+        let process = line.process(&run, "a", 1).await;
+        say(&line.world, &process, Some(50_000), 10);
+        line.until_status(&run, AutomationRunStatus::Paused).await;
+        let gate = waiting(&line, GateKind::Approval).await;
+        assert_eq!(gate.answers(), [Answer::Reject]);
+        let open = async || line.engine.budgets(&company).await.unwrap().incidents.len();
+        let answer = async |answer: Answer, by: &Author| line.engine.answer_gate(gate.id(), said(answer, &gate), by).await;
+        for wrong in [Answer::Approve, Answer::Rework] {
+            let refused = answer(wrong, &Line::board()).await.unwrap_err();
+            assert_eq!(code(&refused), "gate_invalid_decision", "{wrong}");
+            assert!(refused.to_string().contains("raise it on its incident"), "{refused}");
+        }
+        let agent = Author::agent(&line.view(&run).await.attempts[0].agent_id, None);
+        let asked = answer(Answer::Reject, &agent).await;
+        assert!(asked.is_err(), "an agent decides nothing");
+        assert_eq!(open().await, 1, "nothing was settled");
+        let decided = answer(Answer::Reject, &Line::board()).await.unwrap();
+        assert_eq!((decided.decision(), open().await), (Some(Answer::Reject), 0));
+        let again = answer(Answer::Reject, &Line::board()).await.unwrap_err();
+        assert_eq!(code(&again), "gate_already_decided");
+        assert_eq!(line.view(&run).await.run.status, AutomationRunStatus::Paused);
+
+        // What an agent asks for is another thing: it comes with no stop.
+        let draft = ApprovalDraft {
+            kind: "budget_override_required".into(),
+            payload: json!({ "title": "More?" }),
+            requested_by_agent_id: None,
+            issue_ids: Vec::new(),
+        };
+        line.engine.create_approval(&company, draft, &agent).await.unwrap();
+        let gate = waiting(&line, GateKind::Approval).await;
+        assert_eq!(gate.answers(), [Answer::Approve, Answer::Reject, Answer::Rework]);
+        line.engine.leave().await;
+    }
+
+    async fn an_agent_that_asks_gets_no_answer_that_nobody_said(world) {
+        let line = Line::new(world).await;
+        let run = line.started(json!([step("a", &[]), gate("ok", &["a"])])).await;
+        line.says(&run, "a", 1, "{\"status\": \"ask\", \"question\": \"Which one?\"}").await;
+        let asked = line.gate(&run, "a").await;
+        assert!(line.engine.gate(&asked.id).await.unwrap().wants_answer);
+        let decide = async |words: Option<&str>| {
+            let ask = GateDecision {
+                decision: Decision::Approve,
+                hash: asked.hash.clone(),
+                reason: words.map(str::to_owned),
+                targets: Vec::new(),
+            };
+            line.engine.decide_gate(&asked.id, ask, &Line::board()).await
+        };
+        for silent in [None, Some(""), Some(" \n")] {
+            let refused = decide(silent).await.unwrap_err();
+            assert_eq!(code(&refused), "gate_answer_missing", "{silent:?}");
+            assert!(refused.to_string().contains("reason"), "it names the field: {refused}");
+        }
+        decide(Some("the blue one")).await.unwrap();
+        let process = line.process(&run, "a", 2).await;
+        let told = line.world.run(&process.run).await.context["bugleAutomation"]["feedback"].clone();
+        assert!(told.as_str().unwrap().contains("the blue one"), "{told}");
+        line.says(&run, "a", 2, "done").await;
+        // A gate is approved without a word.
+        let ok = line.gate(&run, "ok").await;
+        assert!(!line.engine.gate(&ok.id).await.unwrap().wants_answer);
+        line.decide(&ok, Decision::Approve).await.unwrap();
+        line.until_status(&run, AutomationRunStatus::Completed).await;
+        line.engine.leave().await;
+    }
+
+    async fn a_step_whose_agent_asks_for_a_permission_names_what_it_waits_for(world) {
+        let line = Line::new(world).await;
+        let run = line.started(json!([step("a", &[]), step("b", &[])])).await;
+        line.process(&run, "b", 1).await;
+        let process = line.process(&run, "a", 1).await;
+        assert_eq!(line.view(&run).await.waits, []);
+        line.world.model.say(&process, &asks_for_permission());
+        let asked = waiting(&line, GateKind::Permission).await;
+        let AnyGate::Permission(_, Some(step)) = &asked else { panic!("{asked:?}") };
+        assert_eq!((&step.run_id, step.node_id.as_str()), (&run, "a"));
+        assert_eq!((step.automation.as_str(), step.run_number), ("line", 1));
+        let view = line.view(&run).await;
+        let [wait] = view.waits.as_slice() else { panic!("{:?}", view.waits) };
+        assert_eq!((wait.node_id.as_str(), wait.gate.as_str()), ("a", asked.id()));
+        line.engine.answer_gate(asked.id(), said(Answer::Approve, &asked), &Line::board()).await.unwrap();
+        assert_eq!(line.view(&run).await.waits, []);
+        line.engine.leave().await;
+    }
+
+    async fn a_gate_of_a_run_that_cannot_be_read_blocks_it_and_says_so(world) {
+        let line = Line::new(world).await;
+        let run = line.started(json!([gate("ok", &[])])).await;
+        let asked = line.gate(&run, "ok").await;
+        line.until_status(&run, AutomationRunStatus::AwaitingApproval).await;
+        line.meddle(&run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
+        let seen = line.view(&run).await;
+        assert!(seen.definition.is_none() && seen.run.detail.unwrap().contains("cannot be read"));
+        assert_eq!((seen.allowed, seen.nodes.len(), seen.gates.len()), (vec![Operation::Cancel], 1, 1));
+        let by = Author::agent(&"somebody".into(), None);
+        let refused = line.decide_by(&asked, Decision::Approve, &by).await.unwrap_err();
+        assert_eq!(code(&refused), "gate_requires_human");
+        assert_eq!(line.row(&run).await.status, AutomationRunStatus::AwaitingApproval, "an agent ends nothing");
+        let refused = line.decide(&asked, Decision::Approve).await.unwrap_err();
+        assert_eq!(code(&refused), "gate_withdrawn");
+        assert!(refused.to_string().contains("cannot be read"), "{refused}");
+        let seen = line.view(&run).await;
+        assert_eq!((seen.run.status, seen.allowed), (AutomationRunStatus::Blocked, Vec::new()));
+        assert_eq!(seen.gates[0].status, GateStatus::Withdrawn);
+        line.engine.leave().await;
+    }
+
+    async fn who_cancels_a_run_that_cannot_be_read_is_on_record_once(world) {
+        let line = Line::new(world).await;
+        let run = line.started(json!([step("a", &[])])).await;
+        line.process(&run, "a", 1).await;
+        line.meddle(&run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
+        for _ in 0..2 {
+            line.operate(&run, Operation::Cancel).await.unwrap();
+        }
+        line.world
+            .eventually("a blocked run", || async {
+                (line.row(&run).await.status == AutomationRunStatus::Blocked).then_some(())
+            })
+            .await;
+        let ended = line.operate(&run, Operation::Cancel).await.unwrap();
+        assert_eq!(ended.status, AutomationRunStatus::Blocked);
+        assert_eq!(count(&records(&line.world).await, "automation.run_cancel", "user:"), 1);
+        line.engine.leave().await;
     }
 }

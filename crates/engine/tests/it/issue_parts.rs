@@ -217,10 +217,19 @@ both_stores! {
             Box::pin(async move { store::agents::named(tx, &company, "Newcomer", "newcomer").await })
         }).await;
         assert_eq!(found.iter().map(|it| it.status).collect::<Vec<_>>(), [AgentStatus::Idle]);
-        let bad = board.engine.create_approval(&board.company, ask(json!({})), &person).await.unwrap();
+        // What nobody could approve is not asked for, not again either.
+        let refused = board.engine.create_approval(&board.company, ask(json!({})), &person).await;
+        assert!(wrong_fields(refused).contains(&"payload.name".to_owned()));
+        let lost = json!({"name": "Lost", "adapterType": "scripted", "adapterConfig": {"script": "hang"},
+            "reportsTo": "0192f7a0-0000-4000-8000-00000000000a"});
+        let bad = board.engine.create_approval(&board.company, ask(lost), &person).await.unwrap();
         let outcome = board.engine.decide_approval(&bad.id, ApprovalVerdict::Approve, None, &person).await;
-        assert!(matches!(outcome, Err(EngineError::Invalid(_))), "{outcome:?}");
+        assert!(matches!(outcome, Err(EngineError::NotFound("Manager"))), "{outcome:?}");
         assert_eq!(board.engine.approval(&bad.id).await.unwrap().status, "pending", "nothing was decided");
+        board.engine.decide_approval(&bad.id, ApprovalVerdict::RequestRevision, None, &person).await.unwrap();
+        let unknown = json!({"name": "Lost", "adapterType": "telepathy"});
+        let refused = board.engine.resubmit_approval(&bad.id, Some(unknown), &person).await;
+        assert_eq!(wrong_fields(refused), ["payload.adapterType"]);
     }
 
     async fn of_twenty_agents_one_gets_the_issue(world) {

@@ -9,6 +9,7 @@ use engine::issues::{ChildDraft, CommentDraft, DocumentDraft, IssueDraft, IssueP
 use engine::{Author, EngineError};
 use serde_json::json;
 use store::comments::Order;
+use store::execution_workspaces::ExecutionWorkspace;
 use testkit::both_stores;
 
 use crate::board::{Board, in_run, refusal, wrong_fields};
@@ -17,6 +18,49 @@ use IssueStatus::{Backlog, Blocked, Cancelled, Done, InProgress, InReview, Todo}
 
 fn comment(body: &str) -> CommentDraft {
     CommentDraft { body: body.to_owned(), ..CommentDraft::default() }
+}
+
+/// A workspace of a project that runs go on in.
+async fn open_place(board: &Board, project: &str) -> String {
+    let (id, now) = (board.engine.new_id(), board.engine.now());
+    let row = ExecutionWorkspace {
+        id: id.clone(),
+        company_id: board.company.clone(),
+        project_id: project.to_owned(),
+        project_workspace_id: None,
+        source_issue_id: None,
+        mode: "isolated_workspace".to_owned(),
+        strategy_type: "git_worktree".to_owned(),
+        name: "ACM-1".to_owned(),
+        status: "idle".to_owned(),
+        cwd: None,
+        repo_url: None,
+        base_ref: None,
+        branch_name: None,
+        provider_type: "git_worktree".to_owned(),
+        provider_ref: None,
+        derived_from: None,
+        last_used_at: now,
+        opened_at: now,
+        closed_at: None,
+        cleanup_eligible_at: None,
+        cleanup_reason: None,
+        metadata: None,
+        node_id: "n".to_owned(),
+        scope_key: "issue:x".to_owned(),
+        repo_dir: None,
+        base_commit: None,
+        closing_at: None,
+        look_at: None,
+        created_at: now,
+        updated_at: now,
+    };
+    let added = board.world.store.write(move |tx| {
+        let row = row.clone();
+        Box::pin(async move { store::execution_workspaces::insert(tx, &row).await })
+    });
+    assert!(added.await.unwrap());
+    id
 }
 
 both_stores! {
@@ -436,7 +480,16 @@ both_stores! {
         let policy = json!({"stages": [{"type": "review", "participants": [{"type": "agent", "agentId": bob.id}]}]});
         let issue = board.quiet("work", Todo, Some(&ada)).await;
         let set = IssuePatch { execution_policy: Some(Some(policy)), ..IssuePatch::default() };
+        board.patch(&issue.id, set.clone(), &Board::person()).await.unwrap();
         board.patch(&issue.id, set, &Board::person()).await.unwrap();
+        let told = board.told(&issue.id).await;
+        let told: Vec<_> = told.iter().filter(|entry| entry.action == "issue.reviewers_updated").collect();
+        let who = json!([{"type": "agent", "agentId": bob.id, "userId": null}]);
+        assert_eq!(told.len(), 1, "once, when they changed");
+        assert_eq!(told[0].details, Some(json!({
+            "identifier": issue.identifier, "participants": who, "addedParticipants": who, "removedParticipants": [],
+        })));
+        assert!(!board.actions(&issue.id).await.contains(&"issue.approvers_updated".to_owned()));
         let done = IssuePatch { status: Some(Done), ..IssuePatch::default() };
         let asked = board.patch(&issue.id, done.clone(), &Author::agent(&ada.id, None)).await.unwrap();
         assert_eq!((asked.status, asked.assignee_agent_id), (InReview, Some(bob.id.clone())));
@@ -448,6 +501,34 @@ both_stores! {
         let approved = board.patch(&issue.id, say, &by_bob).await.unwrap();
         assert_eq!(approved.status, Done);
         assert!(board.actions(&issue.id).await.contains(&"issue.execution_decision_recorded".to_owned()));
+    }
+
+    async fn an_issue_goes_on_where_another_one_is_worked_on(world) {
+        let board = Board::new(&world).await;
+        let person = Board::person();
+        let project = engine::ProjectDraft { name: "Site".to_owned(), ..engine::ProjectDraft::default() };
+        let project = board.engine.create_project(&board.company, project, &person).await.unwrap().project.id;
+        let place = open_place(&board, &project).await;
+        let of_project = |title: &str| IssueDraft { project_id: Some(project.clone()), ..board.draft(title, None) };
+        let at = IssueDraft { execution_workspace_id: Some(place.clone()), ..of_project("first") };
+        let (first, second) = (board.issue_like(at).await, board.issue_like(of_project("second")).await);
+        assert_eq!(second.execution_workspace_id, None);
+        let like = |issue: &IssueId| IssuePatch {
+            inherit_execution_workspace_from: Some(issue.clone()),
+            ..IssuePatch::default()
+        };
+        let moved = board.patch(&second.id, like(&first.id), &person).await.unwrap();
+        assert_eq!(
+            (moved.execution_workspace_id.as_deref(), moved.execution_workspace_preference.as_deref()),
+            (Some(place.as_str()), Some("reuse_existing"))
+        );
+        // What is said beside it counts more.
+        let elsewhere = IssuePatch { execution_workspace_id: Some(None), ..like(&first.id) };
+        let moved = board.patch(&second.id, elsewhere, &person).await.unwrap();
+        assert_eq!(moved.execution_workspace_id, None);
+        let foreign = board.neighbour().await.issue("theirs", Todo, None).await;
+        let refused = refusal(board.patch(&second.id, like(&foreign.id), &person).await);
+        assert_eq!((refused.0.as_str(), refused.1.as_str()), ("NotFound", "Workspace inheritance issue not found"));
     }
 
     async fn a_document_is_never_written_over_unseen(world) {

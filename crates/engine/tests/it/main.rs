@@ -5,12 +5,15 @@
 
 mod agents;
 mod approvals;
+mod automation_agents;
 mod automation_audit;
 mod automation_edges;
 mod automation_goes_on;
 mod automation_inbox;
+mod automation_repairs;
 mod automation_retention;
 mod automation_upkeep;
+mod automation_words;
 mod automations;
 mod board;
 mod briefing;
@@ -59,6 +62,7 @@ mod secrets;
 mod silence;
 mod simulation;
 mod skills;
+mod status_files;
 mod stopping;
 mod timers;
 mod transcripts;

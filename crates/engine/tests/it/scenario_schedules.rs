@@ -70,13 +70,13 @@ both_stores! {
         office.world.clock.advance(Duration::from_secs(105));
         let office = Office { engine: office.world.engine().await, ..office };
         office.settled().await;
-        // Seven have come: two were missed, five are in time. One starts and three may wait.
+        // Seven have come: the last is in time, and of the six before it three are made up for. One starts, three wait.
         let states = |slots: &[Slot]| slots.iter().map(|slot| (slot.state, slot.reason)).collect::<Vec<_>>();
-        let full = (SlotState::Skipped, Some(SkipReason::QueueFull));
+        let missed = (SlotState::Skipped, Some(SkipReason::Misfire));
         let waits = (SlotState::Waiting, None);
         let fires = (SlotState::Fired, None);
         let slots = office.slots("often").await;
-        assert_eq!(states(&slots), [full, full, full, fires, waits, waits, waits]);
+        assert_eq!(states(&slots), [missed, missed, missed, fires, waits, waits, waits]);
         for turn in 2..=4 {
             office.end_runs(&notes).await;
             office.world.eventually("the next in turn", || async {
@@ -84,6 +84,33 @@ both_stores! {
             }).await;
         }
         assert_eq!(states(&office.slots("often").await)[3..], [fires; 4]);
+    }
+
+    async fn after_a_short_outage_one_slot_fires_and_it_is_the_newest(world) {
+        let office = Office::new(world).await;
+        let often = |name: &str, rest: serde_json::Value| {
+            let mut schedule = rest;
+            schedule["name"] = name.into();
+            json!([schedule])
+        };
+        let rules = [
+            ("one", often("one", json!({ "cron": "* * * * *", "misfire": "one" }))),
+            ("beside", often("beside", json!({ "cron": "* * * * *", "misfire": "one", "overlap": "allow" }))),
+            ("tens", often("tens", json!({ "every": "10s", "misfire": "skip", "overlap": "allow" }))),
+        ];
+        for (name, rule) in &rules {
+            office.apply(name, rule.clone()).await;
+        }
+        office.engine.leave().await;
+        office.world.clock.advance(4 * MINUTE + Duration::from_secs(20));
+        let office = Office { engine: office.world.engine().await, ..office };
+        office.settled().await;
+        for (name, count) in [("one", 4), ("beside", 4), ("tens", 26)] {
+            let slots = office.slots(name).await;
+            assert_eq!((slots.len(), fired(&slots)), (count, 1), "{name}");
+            assert_eq!(skipped(&slots, SkipReason::Misfire), count - 1, "{name}");
+            assert_eq!(slots.last().map(|slot| slot.state), Some(SlotState::Fired), "{name}: the newest");
+        }
     }
 
     async fn a_pause_of_an_automation_makes_up_for_nothing(world) {

@@ -10,7 +10,8 @@ use domain::moment::Moment;
 use engine::{Asked, Author, Engine, EngineError, ScheduleView, Settings};
 use serde_json::{Value as Json, json};
 use store::automations::runs::{self, AutomationRun};
-use store::schedules::Slot;
+use store::inbox::InboxItem;
+use store::schedules::{Schedule, Slot};
 use testkit::{NOON, World, both_stores};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -75,6 +76,11 @@ impl Office {
         }
         all.reverse();
         all
+    }
+
+    /// What is in the inbox.
+    async fn items(&self) -> Vec<InboxItem> {
+        self.engine.inbox(&self.company, None, 100).await.unwrap().items
     }
 
     /// All runs of an automation, oldest first.
@@ -333,9 +339,120 @@ both_stores! {
         assert_eq!((slots.len(), slots[0].reason), (1, Some(SkipReason::Refused)));
         assert!(slots[0].detail.as_deref().is_some_and(|words| words.starts_with("workspace: ")), "{slots:?}");
         assert!(office.runs(&notes).await.is_empty());
+        // People are told once, however long it goes on.
+        office.pass(10 * MINUTE).await;
+        assert_eq!(skipped(&office.slots("often").await, SkipReason::Refused), 2);
+        let items = office.items().await;
+        let [item] = items.as_slice() else { panic!("{items:?}") };
+        assert_eq!((item.kind.as_str(), item.cause.as_str(), item.entity_id.as_str()), ("schedule_stuck", "refused", office.id("often").await.as_str()));
+        assert!(item.title.starts_with("the schedule notes/often starts nothing: workspace: "), "{}", item.title);
+        let trouble = office.schedule("often").await.trouble;
+        assert!(trouble.as_deref().is_some_and(|words| words.starts_with("workspace: ")), "{trouble:?}");
         std::fs::create_dir(&place).unwrap();
         office.pass(10 * MINUTE).await;
         assert_eq!((fired(&office.slots("often").await), office.runs(&notes).await.len()), (1, 1));
+        assert_eq!((office.items().await.len(), office.schedule("often").await.trouble), (0, None));
+    }
+
+    async fn what_a_removed_schedule_was_refused_needs_nobody_any_more(world) {
+        let office = Office::new(world).await;
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("site");
+        std::fs::create_dir(&place).unwrap();
+        let definition = |schedules: Json| json!({
+            "name": "notes", "nodes": [{ "id": "ok", "gate": {} }], "workspace": place, "schedules": schedules,
+        });
+        office.apply_whole(&definition(json!([{ "name": "often", "every": "10m" }]))).await.unwrap();
+        std::fs::remove_dir(&place).unwrap();
+        office.pass(10 * MINUTE).await;
+        assert_eq!(office.items().await.len(), 1);
+        std::fs::create_dir(&place).unwrap();
+        office.apply_whole(&definition(json!([]))).await.unwrap();
+        assert!(office.items().await.is_empty());
+    }
+
+    async fn a_clock_that_was_ahead_and_is_set_right_fires_no_slot_twice_and_stops_none(world) {
+        let office = Office::new(world).await;
+        let rule = |is_enabled: bool| {
+            json!([{ "name": "often", "every": "10m", "overlap": "allow", "enabled": is_enabled }])
+        };
+        let notes = office.apply("notes", rule(true)).await;
+        for _ in 0..3 {
+            office.pass(10 * MINUTE).await;
+        }
+        office.world.clock.set(after_noon(5 * MINUTE));
+        office.apply("notes", rule(false)).await;
+        office.apply("notes", rule(true)).await;
+        // It waits for the first slot that was not dealt with, and says so.
+        let schedule = office.schedule("often").await;
+        let next = after_noon(40 * MINUTE);
+        assert_eq!((schedule.schedule.next_at, schedule.upcoming.first()), (Some(next), Some(&next)));
+        assert!(schedule.trouble.is_some_and(|words| words.contains("the clock was set back")));
+        office.pass(15 * MINUTE).await;
+        assert_eq!(office.runs(&notes).await.len(), 3);
+        office.pass(20 * MINUTE).await;
+        let slots = office.slots("often").await;
+        let moments: Vec<Moment> = slots.iter().map(|slot| slot.slot).collect();
+        assert_eq!(moments, (1..=4).map(|n| after_noon(10 * MINUTE * n)).collect::<Vec<_>>());
+        assert_eq!((fired(&slots), office.runs(&notes).await.len()), (4, 4));
+        assert_eq!(office.schedule("often").await.trouble, None);
+    }
+
+    async fn a_slot_that_was_dealt_with_is_passed_over_when_another_timing_plans_it_anew(world) {
+        let office = Office::new(world).await;
+        let rule = |cron: &str| json!([{ "name": "often", "cron": cron, "overlap": "allow" }]);
+        let notes = office.apply("notes", rule("*/10 * * * *")).await;
+        for _ in 0..3 {
+            office.pass(10 * MINUTE).await;
+        }
+        let before = office.slots("often").await;
+        office.world.clock.set(after_noon(5 * MINUTE));
+        office.apply("notes", rule("*/5 * * * *")).await;
+        let schedule = office.schedule("often").await;
+        let ahead: Vec<Moment> = [15, 25, 35, 40, 45].map(|minute| after_noon(MINUTE * minute)).to_vec();
+        assert_eq!((schedule.upcoming, schedule.trouble), (ahead, None));
+        for _ in 0..7 {
+            office.pass(5 * MINUTE).await;
+        }
+        let slots = office.slots("often").await;
+        let moments: Vec<Moment> = slots.iter().map(|slot| slot.slot).collect();
+        let expected: Vec<Moment> =
+            [10, 15, 20, 25, 30, 35, 40].map(|minute| after_noon(MINUTE * minute)).to_vec();
+        assert_eq!((moments, fired(&slots), office.runs(&notes).await.len()), (expected, 7, 7));
+        assert!(before.iter().all(|slot| slots.contains(slot)), "what was dealt with stays as it was");
+        // Nor does it go back behind what was dealt with last.
+        assert_eq!(office.schedule("often").await.schedule.last_slot, Some(after_noon(40 * MINUTE)));
+    }
+
+    async fn a_schedule_that_cannot_be_dealt_with_is_told_of_and_slows_no_other(world) {
+        let office = Office::new(world).await;
+        office.apply("one", json!([{ "name": "bad", "every": "10m" }])).await;
+        office.apply("two", json!([{ "name": "good", "every": "11m" }])).await;
+        // As an older program may have left it.
+        let bad = office.schedule("bad").await.schedule;
+        let broken = Schedule { spec: json!({ "name": "bad", "cron": "61 * * * *" }), ..bad };
+        let broke = office.world.store.write(move |tx| {
+            let broken = broken.clone();
+            Box::pin(async move { store::schedules::save(tx, &broken).await })
+        });
+        broke.await.unwrap();
+        let a_moment = Duration::from_millis(200);
+        office.world.clock.advance(11 * MINUTE - a_moment);
+        office.engine.nudge();
+        let words = office.world.eventually("word of it", || async { office.schedule("bad").await.trouble }).await;
+        assert!(words.contains("61 * * * *"), "{words}");
+        let items = office.items().await;
+        assert_eq!((items.len(), items[0].kind.as_str(), items[0].cause.as_str()), (1, "schedule_stuck", "stuck"));
+        // Nobody rings: the sweep comes in time for the other one.
+        office.world.clock.advance(a_moment);
+        office.world.eventually("the other one", || async {
+            (fired(&office.slots("good").await) == 1).then_some(())
+        }).await;
+        office.apply("one", json!([{ "name": "bad", "every": "20m" }])).await;
+        let next = office.schedule("bad").await.schedule.next_at.unwrap();
+        office.pass(next.since(office.engine.now())).await;
+        assert_eq!(fired(&office.slots("bad").await), 1);
+        assert_eq!((office.items().await.len(), office.schedule("bad").await.trouble), (0, None));
     }
 
     async fn a_run_by_hand_uses_up_no_slot_and_its_key_stands_for_one_run(world) {

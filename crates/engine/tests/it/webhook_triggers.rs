@@ -10,7 +10,7 @@ use domain::ids::{AutomationId, AutomationRunId, CompanyId};
 use domain::webhook::proof::{Rejection, Scheme};
 use domain::webhook::receipt::ReceiptStatus;
 use engine::{
-    Author, Engine, EngineError, Incoming, Knock, MadeTrigger, Reception, SecretValue, Settings,
+    Author, Engine, EngineError, Incoming, Knock, MadeTrigger, Received, Reception, SecretValue, Settings,
     TriggerDraft, TriggerPatch,
 };
 use ring::hmac;
@@ -63,11 +63,18 @@ impl Scene {
         Scene { company, automation, made }
     }
 
-    async fn send(&self, engine: &Engine, headers: BTreeMap<String, String>, body: &[u8]) -> Reception {
+    async fn come(&self, engine: &Engine, headers: BTreeMap<String, String>, body: &[u8]) -> Received {
         let Knock::Open(at) = engine.knock(self.made.reveal_token()).await.unwrap() else {
-            panic!("too many came before")
+            panic!("too many come at the same time")
         };
         engine.receive(*at, Incoming { headers, body: body.to_vec() }).await.unwrap()
+    }
+
+    async fn send(&self, engine: &Engine, headers: BTreeMap<String, String>, body: &[u8]) -> Reception {
+        match self.come(engine, headers, body).await {
+            Received::Noted(reception) => *reception,
+            Received::Wait(_) => panic!("too many came before"),
+        }
     }
 
     /// Headers as a sender of the standard convention makes them.
@@ -245,6 +252,13 @@ both_stores! {
         assert_eq!(sent(SECRET, b"x=2").await, ReceiptStatus::Accepted);
         world.clock.advance(Duration::from_secs(301));
         assert_eq!(sent(SECRET, b"x=1").await, ReceiptStatus::Accepted, "the window is over: it is another event");
+        // Whoever knows the secret says which event it is.
+        for (id, status) in [
+            ("k1", ReceiptStatus::Accepted), ("k2", ReceiptStatus::Accepted), ("k2", ReceiptStatus::Duplicate),
+        ] {
+            let named = headers(&[("x-gitlab-token", SECRET), ("idempotency-key", id)]);
+            assert_eq!(scene.send(&engine, named, b"{}").await.receipt.status, status, "{id}");
+        }
         engine.leave().await;
     }
 
@@ -333,9 +347,10 @@ both_stores! {
         for id in ["a", "b"] {
             scene.send(&engine, scene.signed(id, NOON, b"{}"), b"{}").await;
         }
-        let knocked = engine.knock(scene.made.reveal_token()).await.unwrap();
-        let Knock::Wait(wait) = knocked else { panic!("a third came through") };
+        let third = scene.come(&engine, scene.signed("c", NOON, b"{}"), b"{}").await;
+        let Received::Wait(wait) = third else { panic!("a third came through") };
         assert!(wait > Duration::from_secs(29) && wait <= Duration::from_secs(30), "{wait:?}");
+        assert_eq!(scene.receipts(&engine).await.len(), 2);
         let first = engine.webhook_receipts(scene.id(), None, 9).await.unwrap().remove(1);
         assert!(engine.webhook_body(&first.id).await.is_ok());
         world.clock.advance(Duration::from_secs(31 * 86_400));
@@ -345,6 +360,79 @@ both_stores! {
         world.clock.advance(Duration::from_secs(365 * 86_400));
         engine.nudge();
         world.eventually("the receipt is gone", || async { engine.webhook_receipt(&first.id).await.err() }).await;
+        engine.leave().await;
+    }
+
+    async fn who_proves_nothing_takes_nothing_from_the_sender(world) {
+        let engine = world.engine().await;
+        let few = TriggerDraft { rate_per_minute: Some(2), ..draft(Scheme::Standard, None) };
+        let scene = Scene::new(&world, &engine, few).await;
+        let foreign = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let mut waits = 0;
+        for number in 0..9 {
+            let wrong = signed_with(foreign, &format!("w{number}"), NOON, b"{}");
+            match scene.come(&engine, wrong, b"{}").await {
+                Received::Noted(noted) => assert_eq!(noted.receipt.status, ReceiptStatus::Rejected),
+                Received::Wait(_) => waits += 1,
+            }
+        }
+        assert_eq!(waits, 7, "no more of them are noted than the trigger takes");
+        for id in ["a", "b"] {
+            let taken = scene.send(&engine, scene.signed(id, NOON, b"{}"), b"{}").await;
+            assert_eq!(taken.receipt.status, ReceiptStatus::Accepted);
+        }
+        let third = scene.come(&engine, scene.signed("c", NOON, b"{}"), b"{}").await;
+        assert!(matches!(third, Received::Wait(_)), "{third:?}");
+        // Nor are bodies noted that do not come whole, beyond that.
+        let token = scene.made.reveal_token();
+        let Knock::Open(at) = engine.knock(token).await.unwrap() else { panic!("nobody else is there") };
+        engine.reject(&at, Rejection::BodyLost).await.unwrap();
+        assert_eq!(scene.receipts(&engine).await.len(), 4);
+        let mut inside = vec![at];
+        let wait = loop {
+            match engine.knock(token).await.unwrap() {
+                Knock::Open(at) => inside.push(at),
+                Knock::Wait(wait) => break wait,
+            }
+        };
+        assert_eq!((inside.len(), wait), (128, Duration::from_secs(1)));
+        inside.pop();
+        assert!(matches!(engine.knock(token).await.unwrap(), Knock::Open(_)));
+        engine.leave().await;
+    }
+
+    async fn a_recorded_request_of_github_starts_nothing_under_another_id(world) {
+        let engine = world.engine().await;
+        let scene = Scene::new(&world, &engine, draft(Scheme::Github, Some(SECRET))).await;
+        let body = br#"{"ref": "main"}"#;
+        let first = scene.send(&engine, github(body, "d1", "push"), body).await.receipt;
+        assert_eq!(first.status, ReceiptStatus::Accepted);
+        world.clock.advance(Duration::from_secs(40 * 86_400));
+        let mut nameless = github(body, "d1", "push");
+        nameless.remove("x-github-delivery");
+        for headers in [github(body, "d2", "push"), nameless] {
+            let again = scene.send(&engine, headers, body).await.receipt;
+            assert_eq!(
+                (again.status, again.duplicate_of.as_ref(), &again.automation_run_id),
+                (ReceiptStatus::Duplicate, Some(&first.id), &first.automation_run_id)
+            );
+        }
+        let other = scene.send(&engine, github(b"[2]", "d1", "push"), b"[2]").await.receipt;
+        assert_eq!(other.reason.as_deref(), Some(Rejection::IdReused.as_str()));
+        assert_eq!(runs(&world).await, 1);
+        engine.leave().await;
+    }
+
+    async fn a_form_of_github_reaches_the_run_as_the_json_in_it(world) {
+        let engine = world.engine().await;
+        let scene = Scene::new(&world, &engine, draft(Scheme::Github, Some(SECRET))).await;
+        let body = b"payload=%7B%22ref%22%3A+%22refs%2Fheads%2Fmain%22%7D";
+        let mut headers = github(body, "d1", "push");
+        headers.insert("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned());
+        let taken = scene.send(&engine, headers, body).await.receipt;
+        assert_eq!(taken.status, ReceiptStatus::Accepted);
+        assert_eq!(inputs(&world).await["webhook"]["body"], json!({ "ref": "refs/heads/main" }));
+        assert_eq!(engine.webhook_body(&taken.id).await.unwrap(), body, "kept as it came");
         engine.leave().await;
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use domain::ids::CompanyId;
 use domain::webhook::delivery::{DeliveryStatus, DisabledReason};
 use domain::webhook::place::Reach;
+use domain::webhook::turn;
 use engine::{Author, EndpointDraft, EndpointPatch, Engine, EngineError, SecretDraft, SecretValue, Settings};
+use futures_util::{StreamExt, stream};
 use ring::hmac;
 use serde_json::{Value as Json, json};
 use store::webhooks::deliveries::Delivery;
@@ -63,6 +65,8 @@ enum Reply {
     Status(u16),
     With(u16, &'static str, String),
     Text(u16, String),
+    /// And then never an end.
+    Begun(u16, &'static str),
     /// Never.
     Silence,
 }
@@ -120,6 +124,10 @@ async fn take(State(shelf): State<Shelf>, uri: Uri, headers: HeaderMap, body: By
         Reply::Status(status) => of(status).into_response(),
         Reply::With(status, name, value) => (of(status), [(name, value)]).into_response(),
         Reply::Text(status, text) => (of(status), text).into_response(),
+        Reply::Begun(status, text) => {
+            let begun = stream::iter([Ok::<_, std::io::Error>(text)]).chain(stream::pending());
+            (of(status), Body::from_stream(begun)).into_response()
+        }
         Reply::Silence => std::future::pending().await,
     }
 }
@@ -334,6 +342,52 @@ both_stores! {
         engine.leave().await;
     }
 
+    async fn an_answer_counts_as_soon_as_its_status_is_there(world) {
+        let settings = Settings { webhook_limit: Duration::from_secs(600), ..nearby(&world) };
+        let engine = world.engine_with(settings).await;
+        let mut receiver = Receiver::start().await;
+        let company = world.company(&engine).await;
+        let (id, _) = endpoint(&engine, &company, &receiver.url).await;
+        receiver.answers([Reply::Begun(200, "well, ")]);
+        happens(&world, &company, KIND, json!({})).await;
+        engine.nudge();
+        receiver.next().await;
+        let done = tried(&world, &id, 1).await;
+        assert_eq!((done.status, done.answer_status), (DeliveryStatus::Delivered, Some(200)));
+        assert_eq!(done.answer.as_deref(), Some("well, "), "as far as it came");
+        engine.leave().await;
+    }
+
+    async fn as_many_endpoints_as_hang_another_one_gets_its_turn(world) {
+        const BACKLOG: usize = 5;
+        let settings = Settings { webhook_limit: Duration::from_secs(2), ..nearby(&world) };
+        let engine = world.engine_with(settings).await;
+        let mut hanging = Receiver::start().await;
+        let company = world.company(&engine).await;
+        hanging.answers((0..turn::PLACES * BACKLOG).map(|_| Reply::Silence));
+        for _ in 0..turn::PLACES {
+            endpoint(&engine, &company, &hanging.url).await;
+        }
+        for number in 0..BACKLOG {
+            happens(&world, &company, KIND, json!({ "number": number })).await;
+        }
+        engine.nudge();
+        for _ in 0..turn::PLACES {
+            hanging.next().await;
+        }
+        // The last one by its id, too.
+        world.clock.advance(Duration::from_secs(1));
+        let mut good = Receiver::start().await;
+        let rival = world.company(&engine).await;
+        endpoint(&engine, &rival, &good.url).await;
+        happens(&world, &rival, KIND, json!({ "for": "the rival" })).await;
+        engine.nudge();
+        assert_eq!(good.next().await.json()["data"], json!({ "for": "the rival" }));
+        let came = hanging.rest();
+        assert!(came <= 2 * turn::PLACES, "{came} others were tried again first");
+        engine.leave().await;
+    }
+
     async fn machines_nearby_are_not_reached_whatever_their_name(world) {
         let engine = world.engine_with(world.settings()).await;
         let mut receiver = Receiver::start().await;
@@ -456,6 +510,9 @@ both_stores! {
         for (wrong, path) in [
             (draft("ftp://example.com", &["*"]), "url"),
             (draft("https://user:pass@example.com", &["*"]), "url"),
+            (draft("http://169.254.169.254/latest", &["*"]), "url"),
+            (draft("http://[fe80::1]/", &["*"]), "url"),
+            (draft("http://0/", &["*"]), "url"),
             (draft("https://example.com", &[]), "events"),
             (draft("https://example.com", &["*", "Run.*"]), "events.1"),
             (draft("https://example.com", &["automation.*", "bogus.event"]), "events.1"),

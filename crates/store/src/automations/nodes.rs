@@ -22,7 +22,7 @@ pub struct NodeRow {
     pub repairs: i64,
     pub lost: i64,
     pub reworks: i64,
-    /// When its first attempt began.
+    /// When its first attempt began since it was made again, paused or answered by a person.
     pub since: Option<Moment>,
     pub retry_at: Option<Moment>,
     pub output: Option<Json>,

@@ -75,6 +75,9 @@ pub struct AutomationRun {
     pub files_before: Option<Json>,
     /// When it came to work last; `working_since` is when its time began to count.
     pub admitted_at: Option<Moment>,
+    /// Who each name of an agent in its definition stood for when it was made: an id by name, null where it was not one
+    /// agent alone. `None`: a run of before this was kept.
+    pub agent_ids: Option<Json>,
 }
 from_row!(AutomationRun {
     id,
@@ -123,18 +126,19 @@ from_row!(AutomationRun {
     look_at,
     told_seq,
     files_before,
-    admitted_at
+    admitted_at,
+    agent_ids
 });
 
 macro_rules! columns {
     () => {
-        "id, company_id, automation_id, version, own_definition, number, status, trigger_type, trigger_detail, inputs, idempotency_key, body_hash, priority, actor_kind, actor_id, created_at, updated_at, queued_at, started_at, finished_at, epoch, server_node, root, held_reason, held_resource, held_until, not_before, stop_to, stop_asked_at, stop_drains, stop_kind, stop_reason, guardrail, stopped_at, worked_micros, working_since, tokens, cost_micros, limits, last_failure, detail, resumes, history_seq, look_at, told_seq, files_before, admitted_at"
+        "id, company_id, automation_id, version, own_definition, number, status, trigger_type, trigger_detail, inputs, idempotency_key, body_hash, priority, actor_kind, actor_id, created_at, updated_at, queued_at, started_at, finished_at, epoch, server_node, root, held_reason, held_resource, held_until, not_before, stop_to, stop_asked_at, stop_drains, stop_kind, stop_reason, guardrail, stopped_at, worked_micros, working_since, tokens, cost_micros, limits, last_failure, detail, resumes, history_seq, look_at, told_seq, files_before, admitted_at, agent_ids"
     };
 }
 
 /// Adds a run; false when one of its automation has its idempotency key.
 pub async fn insert(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<bool, StoreError> {
-    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ", after_run_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq, &run.files_before, run.admitted_at, &after(run)]).await?;
+    let added = tx.exec(sql!(concat!("INSERT INTO automation_runs (", columns!(), ", after_run_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49) ON CONFLICT DO NOTHING")), p![&run.id, &run.company_id, &run.automation_id, run.version, &run.own_definition, run.number, run.status, run.trigger_type, &run.trigger_detail, &run.inputs, &run.idempotency_key, &run.body_hash, run.priority, run.actor_kind, &run.actor_id, run.created_at, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.history_seq, run.look_at, run.told_seq, &run.files_before, run.admitted_at, &run.agent_ids, &after(run)]).await?;
     Ok(added == 1)
 }
 
@@ -147,7 +151,7 @@ fn after(run: &AutomationRun) -> Option<AutomationRunId> {
 /// Writes what changes of a run; its row is locked. With its status ends what a person said of it
 /// ([`super::standing::put_aside`]).
 pub async fn update(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<(), StoreError> {
-    tx.run(sql!("UPDATE automation_runs SET aside_at = CASE WHEN status = $3 THEN aside_at END, own_definition = $2, status = $3, priority = $4, updated_at = $5, queued_at = $6, started_at = $7, finished_at = $8, epoch = $9, server_node = $10, root = $11, held_reason = $12, held_resource = $13, held_until = $14, not_before = $15, stop_to = $16, stop_asked_at = $17, stop_drains = $18, stop_kind = $19, stop_reason = $20, guardrail = $21, stopped_at = $22, worked_micros = $23, working_since = $24, tokens = $25, cost_micros = $26, limits = $27, last_failure = $28, detail = $29, resumes = $30, look_at = $31, history_seq = $32, files_before = $33, admitted_at = $34 WHERE id = $1"), p![&run.id, &run.own_definition, run.status, run.priority, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.look_at, run.history_seq, &run.files_before, run.admitted_at]).await
+    tx.run(sql!("UPDATE automation_runs SET aside_at = CASE WHEN status = $3 THEN aside_at END, own_definition = $2, status = $3, priority = $4, updated_at = $5, queued_at = $6, started_at = $7, finished_at = $8, epoch = $9, server_node = $10, root = $11, held_reason = $12, held_resource = $13, held_until = $14, not_before = $15, stop_to = $16, stop_asked_at = $17, stop_drains = $18, stop_kind = $19, stop_reason = $20, guardrail = $21, stopped_at = $22, worked_micros = $23, working_since = $24, tokens = $25, cost_micros = $26, limits = $27, last_failure = $28, detail = $29, resumes = $30, look_at = $31, history_seq = $32, files_before = $33, admitted_at = $34, agent_ids = $35 WHERE id = $1"), p![&run.id, &run.own_definition, run.status, run.priority, run.updated_at, run.queued_at, run.started_at, run.finished_at, run.epoch, &run.server_node, &run.root, run.held_reason, &run.held_resource, run.held_until, run.not_before, run.stop_to, run.stop_asked_at, run.stop_drains, run.stop_kind, &run.stop_reason, run.guardrail, run.stopped_at, run.worked_micros, run.working_since, run.tokens, run.cost_micros, &run.limits, &run.last_failure, &run.detail, run.resumes, run.look_at, run.history_seq, &run.files_before, run.admitted_at, &run.agent_ids]).await
 }
 
 /// Returns a run.
@@ -286,6 +290,11 @@ pub struct QueuedRun {
     pub held_reason: Option<HeldReason>,
     pub held_resource: Option<String>,
     pub held_until: Option<Moment>,
+    /// As [`AutomationRun::agent_ids`].
+    pub agent_ids: Option<Json>,
+    pub version: i64,
+    /// It never began, and has no definition of its own: it differs in nothing but its inputs from others of its version.
+    pub is_fresh: bool,
 }
 
 from_row!(QueuedRun {
@@ -297,12 +306,15 @@ from_row!(QueuedRun {
     not_before,
     held_reason,
     held_resource,
-    held_until
+    held_until,
+    agent_ids,
+    version,
+    is_fresh
 });
 
 /// Returns runs that wait to begin, in their order, behind a place. Left out are those that are on record as held and
 /// cannot begin at `now`, whatever is free: of automations that are paused, and before their time
-/// ([`next_not_before`]).
+/// ([`next_not_before`]). Those that wait for an agent are `paused` as well, and name it: they are not left out.
 pub async fn queued(
     tx: &mut Tx<'_>,
     after: (i64, Moment, &str),
@@ -311,10 +323,11 @@ pub async fn queued(
 ) -> Result<Vec<QueuedRun>, StoreError> {
     tx.rows_as(
         sql!(
-            "SELECT id, automation_id, priority, queued_at, root, not_before, held_reason, held_resource, held_until \
+            "SELECT id, automation_id, priority, queued_at, root, not_before, held_reason, held_resource, held_until, agent_ids, \
+             version, (epoch = 0 AND own_definition IS NULL) AS is_fresh \
              FROM automation_runs WHERE status = 'queued' AND (priority, queued_at, id) > ($1, $2, $3) \
              AND NOT (COALESCE(held_reason, '') = 'retry_backoff' AND COALESCE(not_before, $4) > $4) \
-             AND NOT (COALESCE(held_reason, '') = 'paused' AND EXISTS (SELECT 1 FROM automations AS a \
+             AND NOT (COALESCE(held_reason, '') = 'paused' AND held_resource IS NULL AND EXISTS (SELECT 1 FROM automations AS a \
              WHERE a.id = automation_runs.automation_id AND a.status = 'paused')) \
              ORDER BY priority, queued_at, id LIMIT $5"
         ),

@@ -6,12 +6,41 @@
 
 use domain::ids::{AgentId, CompanyId, IssueId};
 use domain::issue::IssueStatus;
+use domain::moment::Moment;
 
 use super::{Issue, columns_of_i};
 use crate::{StoreError, Tx, p, sql};
 
-/// The longest list that anybody gets.
+/// The longest list that anybody gets. One more is read, which tells that there is a next page.
 pub const MOST_LISTED: i64 = 1000;
+
+/// A place in the order of lists: that of an issue as it was when it was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// 0 critical to 3 low.
+    pub rank: i64,
+    pub last_activity_at: Moment,
+    pub updated_at: Moment,
+    pub id: IssueId,
+}
+
+impl Place {
+    /// The place of an issue.
+    pub fn of(issue: &Issue) -> Place {
+        Place {
+            rank: issue.priority.rank().into(),
+            last_activity_at: issue.last_activity_at,
+            updated_at: issue.updated_at,
+            id: issue.id.clone(),
+        }
+    }
+
+    /// Before everything.
+    fn start() -> Place {
+        let zero = Moment::from_micros(0);
+        Place { rank: -1, last_activity_at: zero, updated_at: zero, id: IssueId::from("") }
+    }
+}
 
 /// What a list is to hold. An empty filter: everything that is not hidden.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -41,6 +70,8 @@ pub struct Filter {
     pub without_routine_executions: bool,
     /// Searched for in titles, identifiers, comments and descriptions, in capitals or not.
     pub search: Option<String>,
+    /// Only what stands behind this place. A search has an order of its own and pays no heed to it.
+    pub after: Option<Place>,
 }
 
 impl Filter {
@@ -124,6 +155,15 @@ macro_rules! filters {
     };
 }
 
+/// What stands behind a place; the rank of the start is below every rank. The plus keeps the ranks from being looked up
+/// one by one, which would lose the order of the index.
+macro_rules! behind {
+    () => {
+        " AND (+i.priority_rank > $19 OR (+i.priority_rank = $19 AND (i.last_activity_at < $20 \
+         OR (i.last_activity_at = $20 AND (i.updated_at < $21 OR (i.updated_at = $21 AND i.id > $22))))))"
+    };
+}
+
 macro_rules! order {
     () => {
         "i.priority_rank, i.last_activity_at DESC, i.updated_at DESC, i.id LIMIT $18"
@@ -163,6 +203,7 @@ macro_rules! both {
                 $by,
                 open!(),
                 filters!(),
+                behind!(),
                 " ORDER BY ",
                 order!()
             ))
@@ -173,6 +214,7 @@ macro_rules! both {
                 " FROM issues i WHERE ",
                 $by,
                 filters!(),
+                behind!(),
                 " ORDER BY ",
                 order!()
             ))
@@ -180,7 +222,7 @@ macro_rules! both {
     };
 }
 
-/// Returns the issues of a company that a filter lets through, at most [`MOST_LISTED`].
+/// Returns the issues of a company that a filter lets through, at most [`MOST_LISTED`] and one more.
 pub async fn list(
     tx: &mut Tx<'_>,
     company: &CompanyId,
@@ -205,9 +247,14 @@ pub async fn list(
         &filter.inbox_of_user_id,
         &filter.unread_for_user_id,
         &filter.descendant_of,
-        limit.clamp(0, MOST_LISTED)
+        limit.clamp(0, MOST_LISTED + 1)
     ];
     let open = filter.is_open_only();
+    if filter.pattern().is_none() {
+        let Place { rank, last_activity_at, updated_at, id } =
+            filter.after.clone().unwrap_or_else(Place::start);
+        params.0.extend(p![rank, last_activity_at, updated_at, id].0);
+    }
     // The company's own index is of no use beside a narrower one, so it is joined with nothing there.
     let sql = if let Some(pattern) = filter.pattern() {
         params.0.push(format!("%{pattern}%").into());
@@ -248,13 +295,15 @@ pub async fn list(
     tx.rows_as(sql, params).await
 }
 
-/// Returns what an agent is to work on: its own issues that are to do, under way or blocked, in the order of lists.
+/// Returns what an agent is to work on: its own issues that are to do, under way, in review or blocked, in the
+/// order of lists. Who reviews is assigned, so a reviewer that is woken without a task finds its work here (D20).
 pub async fn inbox_lite(tx: &mut Tx<'_>, agent: &AgentId, limit: i64) -> Result<Vec<Issue>, StoreError> {
     tx.rows_as(
         sql!(concat!(
             "SELECT ",
             columns_of_i!(),
-            " FROM issues i WHERE i.assignee_agent_id = $1 AND i.status IN ('todo', 'in_progress', 'blocked') \
+            " FROM issues i WHERE i.assignee_agent_id = $1 AND \
+             i.status IN ('todo', 'in_progress', 'in_review', 'blocked') \
              AND i.hidden_at IS NULL \
              ORDER BY i.priority_rank, i.last_activity_at DESC, i.updated_at DESC, i.id LIMIT $2"
         )),

@@ -15,7 +15,7 @@ use domain::moment::Moment;
 use domain::recovery::looks;
 use serde_json::Value as Json;
 
-pub use lists::{Filter, MOST_LISTED, inbox_lite, list};
+pub use lists::{Filter, MOST_LISTED, Place, inbox_lite, list};
 pub use sweeps::{
     bring_forward, check_all_of_agent, check_by, check_of_agent, maybe_left, next_check, orphans,
     set_check_at, stuck, to_check,

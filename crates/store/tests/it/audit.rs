@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use store::audit::{self, AuditHead, AuditRecord, AuditReport, Break, BrokenLink};
-use store::audit_file::{self, End, FileReport, LastLine, Line};
+use store::audit::{self, AuditHead, AuditRecord, AuditReport, Break, BrokenLink, Span};
+use store::audit_file::{self, End, FileReport, LastLine, Line, StoppedLine};
 use store::{Sql, Store, StoreError, p, sql};
 
 use crate::{both_engines, cost_the_same, median, postgres};
@@ -51,10 +51,25 @@ fn broken(checked: i64, seq: i64, why: Break) -> AuditReport {
     AuditReport { ok: false, checked, first_broken: Some(BrokenLink { seq, why }) }
 }
 
+async fn span(store: &Store, since: Option<i64>, until: Option<i64>) -> Result<Span, BrokenLink> {
+    store.read(move |tx| Box::pin(async move { audit::span(tx, since, until).await })).await.unwrap()
+}
+
+/// Where the head and the last record part.
+async fn ending(store: &Store) -> Option<(i64, Break)> {
+    let ending = store.read(|tx| Box::pin(async move { audit::ending(tx).await })).await.unwrap();
+    ending.err().map(|link| (link.seq, link.why))
+}
+
+/// The numbers of the records that can be read from the first on, and whether something follows that cannot.
+async fn readable(store: &Store) -> (Vec<i64>, bool) {
+    let read = store.read(|tx| Box::pin(async move { audit::readable(tx, 0, 100).await })).await.unwrap();
+    (read.records.iter().map(|record| record.seq).collect(), read.is_cut)
+}
+
 /// A part of the chain as lines of a file.
 async fn lines(store: &Store, since: Option<i64>, until: Option<i64>) -> Vec<String> {
-    let span =
-        store.read(move |tx| Box::pin(async move { audit::span(tx, since, until).await })).await.unwrap();
+    let span = span(store, since, until).await.unwrap();
     let (behind, most) = (span.behind, span.last - span.behind);
     let records = store.read(move |tx| Box::pin(audit::page(tx, behind, most))).await.unwrap();
     let (mut previous, mut seq) = (span.previous, span.behind);
@@ -146,6 +161,71 @@ both_engines! {
         let forged = lines(&store, None, None).await;
         assert_eq!(place(&forged), None);
         assert_eq!(check(&forged, Some(&kept)).first_broken, Some(BrokenLink { seq: 5, why: Break::NotAsExported }));
+    }
+
+    async fn a_file_that_was_not_written_to_its_end_says_so(store: Store) {
+        append(&store, 1..=5).await;
+        let whole = lines(&store, None, None).await;
+        let stopped = |seq| {
+            serde_json::to_string(&StoppedLine::from(BrokenLink { seq, why: Break::Unreadable })).unwrap()
+        };
+        let cut: Vec<String> = whole[..2].iter().cloned().chain([stopped(3)]).collect();
+        assert_eq!((check(&cut, None).checked, place(&cut)), (2, Some((3, Break::Unreadable))));
+        assert_eq!(place(&[stopped(7)]), Some((7, Break::Unreadable)), "a part that begins there");
+    }
+
+    async fn a_row_before_the_first_record_is_named_and_is_in_no_file(store: Store) {
+        append(&store, 1..=3).await;
+        for (add, number) in [
+            (sql!("INSERT INTO audit (seq, at, actor, action, subject, details, hash) VALUES (0, 1, 'x', 'x', 'x', 'x', 'x')"), 0),
+            (sql!("INSERT INTO audit (seq, at, actor, action, subject, details, hash) VALUES (-5, 1, 'x', 'x', 'x', 'x', 'x')"), -5),
+        ] {
+            tamper(&store, &[add]).await;
+            assert_eq!(verify(&store, None).await, broken(0, number, Break::BeforeFirst));
+            for since in [None, Some(0)] {
+                let report = check(&lines(&store, since, None).await, None);
+                assert_eq!((report.first_broken, report.span), (None, Some((1, 3))), "{since:?}");
+            }
+            tamper(&store, &[sql!("DELETE FROM audit WHERE seq < 1")]).await;
+            assert!(verify(&store, None).await.ok);
+        }
+    }
+
+    async fn without_its_head_the_chain_takes_nothing_and_has_no_end(store: Store) {
+        append(&store, 1..=5).await;
+        let kept = head(&store).await;
+        tamper(&store, &[sql!("DELETE FROM audit_head")]).await;
+        assert_eq!(verify(&store, None).await, broken(5, 6, Break::NoHead));
+        assert_eq!(verify(&store, Some(AuditHead { seq: 7, ..kept })).await, broken(5, 6, Break::Truncated));
+        assert_eq!(ending(&store).await, Some((6, Break::NoHead)));
+        assert_eq!(span(&store, None, None).await, Err(BrokenLink { seq: 6, why: Break::NoHead }));
+        let asked = store.read(|tx| Box::pin(audit::head(tx))).await;
+        assert!(matches!(asked, Err(StoreError::NoAuditHead)), "{asked:?}");
+        let decided =
+            store.write(|tx| Box::pin(async move { audit::append(tx, record(6)).await })).await;
+        assert!(matches!(decided, Err(StoreError::NoAuditHead)), "{decided:?}");
+        assert!(decided.unwrap_err().to_string().contains("bugle audit verify"));
+        assert_eq!(readable(&store).await, ((1..=5).collect::<Vec<i64>>(), false));
+    }
+
+    async fn a_head_that_does_not_fit_the_last_record_is_named_without_a_walk(store: Store) {
+        assert_eq!(ending(&store).await, None, "an empty chain has its end");
+        append(&store, 1..=5).await;
+        assert_eq!(ending(&store).await, None);
+        tamper(&store, &[sql!("UPDATE audit_head SET hash = 'x'")]).await;
+        assert_eq!(ending(&store).await, Some((5, Break::Changed)));
+        tamper(&store, &[sql!("UPDATE audit_head SET seq = 3, hash = (SELECT hash FROM audit WHERE seq = 3)")]).await;
+        assert_eq!(ending(&store).await, Some((4, Break::BeyondHead)));
+        tamper(&store, &[sql!("DELETE FROM audit WHERE seq > 2")]).await;
+        assert_eq!(ending(&store).await, Some((3, Break::Truncated)));
+        assert_eq!(span(&store, None, None).await, Err(BrokenLink { seq: 3, why: Break::Truncated }));
+    }
+
+    async fn a_part_behind_a_removed_record_has_no_beginning(store: Store) {
+        append(&store, 1..=5).await;
+        tamper(&store, &[sql!("DELETE FROM audit WHERE seq = 2")]).await;
+        let missing = Err(BrokenLink { seq: 2, why: Break::Missing });
+        assert_eq!(span(&store, Some(crate::NOON + 3), None).await, missing);
     }
 
     async fn an_untouched_chain_holds(store: Store) {
@@ -254,6 +334,56 @@ both_engines! {
         }
         assert_eq!(verify(&store, None).await, AuditReport { ok: true, checked: 80, first_broken: None });
     }
+}
+
+/// Columns of PostgreSQL hold what their type says; those of SQLite hold anything.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_named_and_those_before_it_can_be_had() {
+    for damage in [
+        sql!("UPDATE audit SET details = X'7b7d' WHERE seq = 5 /*+only_sqlite*/"),
+        sql!("UPDATE audit SET details = CAST(X'ff' AS TEXT) WHERE seq = 5 /*+only_sqlite*/"),
+        sql!("UPDATE audit SET company_id = X'00' WHERE seq = 5 /*+only_sqlite*/"),
+        sql!("UPDATE audit SET at = 'noon' WHERE seq = 5 /*+only_sqlite*/"),
+        sql!("UPDATE audit SET seq = 4.5 WHERE seq = 5 /*+only_sqlite*/"),
+    ] {
+        let store = crate::memory().await;
+        append(&store, 1..=9).await;
+        tamper(&store, &[damage]).await;
+        assert_eq!(verify(&store, None).await, broken(4, 5, Break::Unreadable), "{}", damage.source());
+        assert_eq!(readable(&store).await, ((1..=4).collect::<Vec<i64>>(), true), "{}", damage.source());
+        let whole = Span { behind: 0, previous: audit::GENESIS.to_owned(), last: 9 };
+        assert_eq!(span(&store, None, None).await, Ok(whole), "{}", damage.source());
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn ends_and_beginnings_that_cannot_be_read_are_named() {
+    let store = crate::memory().await;
+    append(&store, 1..=9).await;
+    tamper(&store, &[sql!("UPDATE audit SET hash = X'00' WHERE seq = 9 /*+only_sqlite*/")]).await;
+    assert_eq!(verify(&store, None).await, broken(8, 9, Break::Unreadable));
+    assert_eq!(ending(&store).await, Some((9, Break::Unreadable)));
+    assert!(span(&store, None, None).await.is_ok(), "what is before it can be had");
+    tamper(&store, &[sql!("UPDATE audit_head SET hash = X'00' /*+only_sqlite*/")]).await;
+    assert_eq!(
+        ending(&store).await,
+        Some((1, Break::NoHead)),
+        "neither the head nor the last record can be read"
+    );
+    let decided = store.write(|tx| Box::pin(async move { audit::append(tx, record(10)).await })).await;
+    assert!(matches!(decided, Err(StoreError::NoAuditHead)), "{decided:?}");
+    store.close().await;
+
+    let store = crate::memory().await;
+    append(&store, 1..=3).await;
+    let nameless = sql!(
+        "INSERT INTO audit (seq, at, actor, action, subject, details, hash) \
+         VALUES (NULL, 1, 'x', 'x', 'x', 'x', 'x') /*+only_sqlite*/"
+    );
+    tamper(&store, &[nameless]).await;
+    assert_eq!(verify(&store, None).await, broken(0, 0, Break::BeforeFirst));
+    store.close().await;
 }
 
 /// A chain of this length.

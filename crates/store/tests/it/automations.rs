@@ -416,20 +416,24 @@ both_stores! {
         // On record only when it was looked at once: what it waits for is told to people.
         let unseen = AutomationRun { not_before: Some(at(80)), ..queued("unseen", 2) };
         let paused = AutomationRun { held_reason: Some(HeldReason::Paused), ..queued("paused", 3) };
-        with(&store, vec![backs_off("later", 70), backs_off("now", 60), unseen, paused, queued("free", 4)]).await;
+        // One that waits for an agent names it: the agent may be let work before its automation is.
+        let ada = AutomationRun {
+            held_reason: Some(HeldReason::Paused), held_resource: Some("agent Ada".into()), ..queued("ada", 5)
+        };
+        with(&store, vec![backs_off("later", 70), backs_off("now", 60), unseen, paused, queued("free", 4), ada]).await;
         let look = async || {
             let (found, next) = store.read(|tx| Box::pin(async move {
                 Ok((runs::queued(tx, (i64::MIN, START, ""), at(60), 9).await?, runs::next_not_before(tx, at(60)).await?))
             })).await.unwrap();
             (found.into_iter().map(|run| run.id.0).collect::<Vec<_>>().join(" "), next)
         };
-        assert_eq!(look().await, ("now unseen paused free".to_owned(), Some(at(70))));
+        assert_eq!(look().await, ("now unseen paused free ada".to_owned(), Some(at(70))));
         write(&store, |tx| Box::pin(async move {
             let mut notes = definitions::lock(tx, &"notes".into()).await?.expect("it is there");
             notes.status = AutomationStatus::Paused;
             definitions::update(tx, &notes).await
         })).await;
-        assert_eq!(look().await.0, "now unseen free", "it is on record why it waits, and stays so");
+        assert_eq!(look().await.0, "now unseen free ada", "it is on record why it waits, and stays so");
     }
 
     async fn what_waits_begins_by_priority_and_then_as_it_came(store: Store) {

@@ -2,7 +2,7 @@
 
 use domain::ids::AgentId;
 use domain::issue::{IssueStatus, Priority};
-use store::issues::{self, Filter, Issue, MOST_LISTED};
+use store::issues::{self, Filter, Issue, MOST_LISTED, Place};
 use store::labels::{self, Label};
 use store::{Store, reads};
 
@@ -176,7 +176,7 @@ both_stores! {
         assert_eq!(all[0].execution_policy, None);
         assert_eq!(ids(&list(&store, Filter::default(), 1).await), ["a"]);
         write(&store, |tx| Box::pin(async {
-            // One more than a list may hold.
+            // More than a list may hold.
             let text = store::sql!(
                 "INSERT INTO issues (id, company_id, title, status, priority, priority_rank, issue_number, identifier, \
                  origin_kind, origin_fingerprint, request_depth, last_activity_at, created_at, updated_at) \
@@ -187,7 +187,32 @@ both_stores! {
             }
             Ok(())
         })).await;
-        assert_eq!(list(&store, Filter::default(), i64::MAX).await.len() as i64, MOST_LISTED);
+        // And the one that tells of a next page.
+        assert_eq!(list(&store, Filter::default(), i64::MAX).await.len() as i64, MOST_LISTED + 1);
+    }
+
+    async fn a_list_goes_on_behind_any_of_its_issues(store: Store) {
+        set_up(&store).await;
+        let of = |id: &str, priority, activity, updated| Issue {
+            priority, last_activity_at: at(activity), updated_at: at(updated), assignee_agent_id: Some("ada".into()), ..issue(id)
+        };
+        add(&store, vec![
+            of("a", Priority::Critical, 9, 9),
+            of("b", Priority::High, 9, 9),
+            of("c", Priority::High, 9, 8),
+            of("d", Priority::High, 9, 8),
+            of("e", Priority::High, 1, 9),
+            of("f", Priority::Low, 9, 9),
+        ]).await;
+        let none = Filter::default;
+        for filter in [none(), statuses(&["todo"]), Filter { assignee_agent_id: Some("ada".into()), ..none() }] {
+            let all = list(&store, filter.clone(), 10).await;
+            assert_eq!(ids(&all), ["a", "b", "c", "d", "e", "f"]);
+            for (number, issue) in all.iter().enumerate() {
+                let rest = Filter { after: Some(Place::of(issue)), ..filter.clone() };
+                assert_eq!(ids(&list(&store, rest, 10).await), ids(&all[number + 1..]), "behind {}", issue.id);
+            }
+        }
     }
 
     async fn the_inbox_of_a_person_shows_what_was_not_put_away_or_moved_since(store: Store) {
@@ -255,7 +280,7 @@ both_stores! {
                 store.read(move |tx| Box::pin(async move { issues::inbox_lite(tx, &"ada".into(), limit).await })).await.unwrap()
             }
         };
-        assert_eq!(ids(&inbox(500).await), ["t", "p", "b"]);
-        assert_eq!(ids(&inbox(1).await), ["t"]);
+        assert_eq!(ids(&inbox(500).await), ["r", "t", "p", "b"]);
+        assert_eq!(ids(&inbox(1).await), ["r"]);
     }
 }

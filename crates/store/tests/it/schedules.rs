@@ -117,6 +117,7 @@ pub(crate) fn run(id: &str, automation: &str, status: AutomationRunStatus) -> Au
         told_seq: 0,
         files_before: None,
         admitted_at: None,
+        agent_ids: None,
     }
 }
 
@@ -197,6 +198,19 @@ both_stores! {
         })).await.unwrap();
         assert_eq!((found.next_at, found.last_slot), (Some(at(1800)), Some(at(900))));
         assert_eq!(slots, [skipped("s", 900)]);
+    }
+
+    async fn a_slot_is_known_by_its_row(store: Store) {
+        with(&store, vec![schedule("s", "notes", Some(900)), schedule("t", "notes", Some(900))]).await;
+        let known = write(&store, |tx| Box::pin(async move {
+            add(tx, &[skipped("s", 900), waiting("s", 1800)]).await?;
+            let mut known = Vec::new();
+            for (id, slot) in [("s", 900), ("s", 1800), ("s", 901), ("t", 900)] {
+                known.push(schedules::has_slot(tx, &id.into(), at(slot)).await?);
+            }
+            Ok(known)
+        })).await;
+        assert_eq!(known, [true, true, false, false]);
     }
 
     async fn what_is_due_is_found_in_its_order_and_by_pages(store: Store) {

@@ -11,11 +11,18 @@ pub(super) fn sections(setup: &Setup<'_>, common: &ProgramSettings<'_>, style: S
     if !style.env_note && !style.api_note {
         return Vec::new();
     }
-    let vars = env::for_run(setup, &common.env).vars;
+    let env::Environment { vars, in_files, .. } = env::for_run(setup, &common.env);
     let has = |name: &str| vars.get(name).is_some_and(|value| !value.trim().is_empty());
     let mut sections = Vec::new();
-    let names: Vec<&str> =
-        vars.keys().filter(|name| name.starts_with("PAPERCLIP_")).map(String::as_str).collect();
+    let of_files = in_files.iter().flat_map(|it| &it.variables);
+    let mut names: Vec<&str> = vars
+        .keys()
+        .chain(of_files)
+        .filter(|name| name.starts_with("PAPERCLIP_"))
+        .map(String::as_str)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
     if style.env_note && !names.is_empty() {
         sections.push(format!(
             "Runtime note:\nThese environment variables tell of this run: {}.\n\

@@ -48,6 +48,10 @@ pub(super) const TOOLS: &[Tool] = &[
             Box::pin(async move {
                 let mut inbox = desk.get("/agents/me/inbox-lite").await?;
                 let (company, me) = (desk.company().await?, desk.agent()?);
+                // The inbox holds these too; here they have a list of their own.
+                if let Some(items) = inbox["items"].as_array_mut() {
+                    items.retain(|item| item["status"] != "in_review");
+                }
                 let review = format!("/companies/{company}/issues?assigneeAgentId={me}&status=in_review");
                 inbox["inReview"] = desk.get(&review).await?["items"].take();
                 Ok(inbox.into())

@@ -57,7 +57,7 @@ pub(crate) struct IssueBody {
     /// `mode` and `stages`.
     #[schema(value_type = Option<Object>)]
     execution_policy: Option<Option<Map<String, Value>>>,
-    /// Of a new issue.
+    /// It is worked on where this issue is.
     inherit_execution_workspace_from_issue_id: Option<String>,
     /// The workspace that its runs go on in, with the preference `reuse_existing`.
     execution_workspace_id: Option<Option<String>>,
@@ -102,7 +102,14 @@ impl IssueBody {
             fields.mistake("custom", "untrusted", "only a new issue or a comment can be from outside");
         }
         let request_depth = fields.count("requestDepth");
-        IssueBody { title, assignee_agent_id: assignee, request_depth, ..IssueBody::common(fields) }
+        let inherits = fields.id("inheritExecutionWorkspaceFromIssueId");
+        IssueBody {
+            title,
+            assignee_agent_id: assignee,
+            request_depth,
+            inherit_execution_workspace_from_issue_id: inherits,
+            ..IssueBody::common(fields)
+        }
     }
 
     fn common(fields: &mut Fields) -> IssueBody {
@@ -288,6 +295,7 @@ impl IssuePatchBody {
             project_workspace_id: issue.project_workspace_id,
             goal_id: issue.goal_id,
             parent_id: issue.parent_id.map(|id| id.map(IssueId)),
+            inherit_execution_workspace_from: issue.inherit_execution_workspace_from_issue_id.map(IssueId),
             assignee_agent: issue.assignee_agent_id,
             assignee_user_id: issue.assignee_user_id,
             blocked_by: issue.blocked_by_issue_ids.map(issues),

@@ -4,12 +4,13 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use domain::access::Actor;
 use domain::ids::{AgentId, CompanyId, IssueId, looks_like_id};
-use engine::issues::Include;
-use store::issues::Filter;
+use domain::moment::Moment;
+use engine::issues::{Include, Listed};
+use store::issues::{Filter, Place};
 
 use crate::errors::{ApiError, ErrorBody};
 use crate::lookup::Named;
-use crate::paging::Asked;
+use crate::paging::{self, Asked};
 use crate::reach::Reach;
 use crate::shape::issue::{InboxLiteItem, ListedIssue};
 
@@ -18,7 +19,9 @@ const LIMIT: i64 = 500;
 /// What a person's inbox shows unless it is asked for other statuses.
 const OF_PERSON: &str = "backlog,todo,in_progress,in_review,blocked,done";
 
-/// The issues of a company: by match when searched, then by priority, then by what happened last.
+/// The issues of a company: by match when searched, then by priority, then by what happened last. The cursor of the
+/// next page travels in the `Bugle-Cursor` header; a search has one page. What moves to the front while pages are read is
+/// on none of those that follow.
 #[utoipa::path(get, path = "/companies/{company}/issues", tag = "issues",
     params(("company" = String, Path),
         ("status" = Option<String>, Query, description = "several with commas"),
@@ -34,7 +37,8 @@ const OF_PERSON: &str = "backlog,todo,in_progress,in_review,blocked,done";
         ("originId" = Option<String>, Query), ("excludeRoutineExecutions" = Option<bool>, Query),
         ("includeBlockedBy" = Option<bool>, Query),
         ("q" = Option<String>, Query, description = "in titles, identifiers, comments, descriptions"),
-        ("limit" = Option<i64>, Query, description = "500, at most 1000")),
+        ("limit" = Option<i64>, Query, description = "500, at most 1000"),
+        ("cursor" = Option<String>, Query, description = "not with `q`")),
     responses((status = 200, body = Vec<ListedIssue>), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn list(
     reach: Reach,
@@ -59,11 +63,48 @@ async fn answer(
     include: Include,
     limit: i64,
 ) -> Result<Response, ApiError> {
-    let listed = reach.engine().issues(company, filter, include, limit).await?;
+    if filter.search.is_some() {
+        let listed = reach.engine().issues(company, filter, include, limit).await?;
+        let names = reach.holders(listed.iter().map(|listed| &listed.issue)).await?;
+        let shaped: Vec<ListedIssue> =
+            listed.into_iter().map(|listed| ListedIssue::new(listed, &names)).collect();
+        return Ok(Json(shaped).into_response());
+    }
+    let listed = reach.engine().issues(company, filter, include, limit + 1).await?;
     let names = reach.holders(listed.iter().map(|listed| &listed.issue)).await?;
-    let shaped: Vec<ListedIssue> =
-        listed.into_iter().map(|listed| ListedIssue::new(listed, &names)).collect();
-    Ok(Json(shaped).into_response())
+    let place = |listed: &Listed| cursor_of(&Place::of(&listed.issue));
+    let shaped = |listed: Vec<Listed>| -> Vec<ListedIssue> {
+        listed.into_iter().map(|listed| ListedIssue::new(listed, &names)).collect()
+    };
+    Ok(paging::page(listed, limit, place, shaped))
+}
+
+/// The cursor of a place in the order of lists.
+fn cursor_of(place: &Place) -> String {
+    let Place { rank, last_activity_at, updated_at, id } = place;
+    format!("{rank}.{}.{}.{id}", last_activity_at.micros(), updated_at.micros())
+}
+
+/// The place that the cursor of a request names.
+fn place_of(asked: &Asked) -> Result<Option<Place>, ApiError> {
+    let Some(text) = asked.cursor() else { return Ok(None) };
+    let parts: Vec<&str> = text.split('.').collect();
+    let place = match parts[..] {
+        [rank, activity, updated, id] if looks_like_id(id) => {
+            let number = |text: &str| text.parse::<i64>().ok();
+            number(rank).zip(number(activity)).zip(number(updated)).map(|((rank, activity), updated)| Place {
+                rank,
+                last_activity_at: Moment::from_micros(activity),
+                updated_at: Moment::from_micros(updated),
+                id: IssueId(id.to_owned()),
+            })
+        }
+        _ => None,
+    };
+    match place {
+        Some(place) => Ok(Some(place)),
+        None => Err(paging::bad_cursor()),
+    }
 }
 
 /// What the agent that asks is to work on.
@@ -90,6 +131,7 @@ pub(crate) async fn inbox_mine(reach: Reach, asked: Asked) -> Result<Response, A
         statuses: words_of(&statuses),
         touched_by_user_id: Some(user.clone()),
         inbox_of_user_id: Some(user.clone()),
+        after: place_of(&asked)?,
         ..Filter::default()
     };
     let include = Include { blocked_by: false, touches_of_user: Some(user) };
@@ -101,6 +143,7 @@ fn filter_of(reach: &Reach, asked: &Asked) -> Result<Filter, ApiError> {
     let text = |name: &str| text_of(asked, name);
     let user = |name: &str| user_of(reach, asked, name);
     let (origin_kind, origin_id) = (text("originKind")?, text("originId")?);
+    let search = text("q")?;
     let has_origin = origin_kind.is_some() || origin_id.is_some();
     Ok(Filter {
         statuses: text("status")?.map(|list| words_of(&list)).unwrap_or_default(),
@@ -119,7 +162,8 @@ fn filter_of(reach: &Reach, asked: &Asked) -> Result<Filter, ApiError> {
         without_routine_executions: is_set(asked, "excludeRoutineExecutions") && !has_origin,
         origin_kind,
         origin_id,
-        search: text("q")?,
+        after: if search.is_some() { None } else { place_of(asked)? },
+        search,
     })
 }
 

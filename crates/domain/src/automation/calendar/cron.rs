@@ -43,10 +43,20 @@ impl Cron {
     pub fn new(expression: &str, zone: &str) -> Result<Cron, Mistake> {
         let zone = find_zone(zone).map_err(Mistake::Zone)?;
         let wrong = |why: &str| Mistake::Expression(format!("`{expression}` {why}"));
-        if !matches!(expression.split_whitespace().count(), 5 | 6) {
-            return Err(wrong("must have five fields, or six beginning with seconds"));
+        let fields: Vec<&str> = expression.split_whitespace().collect();
+        if !matches!(fields.len(), 5 | 6) {
+            let instead =
+                instead_of_nickname(expression).map_or(String::new(), |it| format!(": write `{it}`"));
+            return Err(wrong(&format!("must have five fields, or six beginning with seconds{instead}")));
         }
-        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
+        if let Some(why) = slip(&fields) {
+            return Err(wrong(&format!("is no cron expression: {why}")));
+        }
+        let parser = CronParser::builder()
+            .seconds(Seconds::Optional)
+            .year(Year::Disallowed)
+            .dom_and_dow(must_be_both(&fields))
+            .build();
         let pattern =
             parser.parse(expression).map_err(|error| wrong(&format!("is no cron expression: {error}")))?;
         let has_hour = |hour| pattern.pattern.hour_match(hour).unwrap_or(false);
@@ -118,6 +128,105 @@ pub fn shown_in(zone: &str, moment: Moment) -> Option<String> {
         _ => "%Y-%m-%d %H:%M:%S %:z",
     };
     Some(stamp.to_zoned(zone).strftime(form).to_string())
+}
+
+/// As cron has it: a day must be one of the month *and* one of the week where one of the two fields begins with a star,
+/// as `*/2` does; else either is enough.
+fn must_be_both(fields: &[&str]) -> bool {
+    let days = fields.len() - 3;
+    fields[days].starts_with('*') || fields[days + 2].starts_with('*')
+}
+
+/// What people write for a nickname of other crons.
+fn instead_of_nickname(expression: &str) -> Option<&'static str> {
+    Some(match expression.trim().to_ascii_lowercase().as_str() {
+        "@yearly" | "@annually" => "0 0 1 1 *",
+        "@monthly" => "0 0 1 * *",
+        "@weekly" => "0 0 * * SUN",
+        "@daily" | "@midnight" => "0 0 * * *",
+        "@hourly" => "0 * * * *",
+        _ => return None,
+    })
+}
+
+const MONTHS: [&str; 12] =
+    ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+
+/// A field of an expression: what it counts, its first and last value, their names, and the letter of an interval of it.
+struct Field {
+    unit: &'static str,
+    bounds: (u32, u32),
+    names: &'static [&'static str],
+    letter: Option<char>,
+}
+
+static FIELDS: [Field; 6] = [
+    Field { unit: "seconds", bounds: (0, 59), names: &[], letter: Some('s') },
+    Field { unit: "minutes", bounds: (0, 59), names: &[], letter: Some('m') },
+    Field { unit: "hours", bounds: (0, 23), names: &[], letter: Some('h') },
+    Field { unit: "days", bounds: (1, 31), names: &[], letter: Some('d') },
+    Field { unit: "months", bounds: (1, 12), names: &MONTHS, letter: None },
+    Field { unit: "weekdays", bounds: (0, 6), names: &WEEKDAYS, letter: None },
+];
+
+/// A mistake that people make, with what to write instead: a step that leaves its field at once, and a range that runs
+/// over the end of one. The parser takes the first and has no help for the second.
+fn slip(fields: &[&str]) -> Option<String> {
+    let kinds = &FIELDS[FIELDS.len() - fields.len()..];
+    let all = fields.iter().zip(kinds);
+    all.flat_map(|(text, field)| text.split(',').map(move |part| (part, field)))
+        .find_map(|(part, field)| field.slip(part))
+}
+
+impl Field {
+    fn slip(&self, part: &str) -> Option<String> {
+        let (range, step) = match part.split_once('/') {
+            Some((range, step)) => (range, step.parse::<u32>().ok()?),
+            None => (part, 1),
+        };
+        let (first, last) = self.bounds;
+        let count = last - first + 1;
+        if step > count {
+            let unit = self.unit;
+            let why = format!("`{part}` steps over all {count} {unit}, and is the same as `{range}/{count}`");
+            return Some(match self.letter {
+                Some(letter) => {
+                    format!("{why}; for an interval write `every = \"{step}{letter}\"` in place of `cron`")
+                }
+                None => format!("{why}; name the {unit} that are meant"),
+            });
+        }
+        let (from, to) = range.split_once('-')?;
+        let (from_value, to_value) = (self.value(from)?, self.value(to)?);
+        // Sunday ends a week as well as it begins one.
+        if from_value <= to_value || (self.unit == "weekdays" && to.eq_ignore_ascii_case("SUN")) {
+            return None;
+        }
+        let is_named = from.parse::<u32>().is_err();
+        let show = |value: u32| match self.names.get((value - first) as usize) {
+            Some(name) if is_named => (*name).to_owned(),
+            Some(_) | None => value.to_string(),
+        };
+        let values: Vec<u32> =
+            (from_value..=last).chain(first..=to_value).step_by(step.max(1) as usize).collect();
+        let instead = match values.len() > 7 && step == 1 {
+            // Shorter as two ranges.
+            true => format!("{}-{},{}-{}", show(from_value), show(last), show(first), show(to_value)),
+            false => values.into_iter().map(show).collect::<Vec<_>>().join(","),
+        };
+        Some(format!("`{part}` runs backwards; write `{instead}`"))
+    }
+
+    /// The value that a word of a range means.
+    fn value(&self, word: &str) -> Option<u32> {
+        let (first, last) = self.bounds;
+        let by_name = self.names.iter().position(|name| name.eq_ignore_ascii_case(word));
+        match by_name {
+            Some(place) => u32::try_from(place).ok().map(|place| first + place),
+            None => word.parse().ok().filter(|value| (first..=last).contains(value)),
+        }
+    }
 }
 
 fn find_zone(name: &str) -> Result<TimeZone, String> {
@@ -194,6 +303,18 @@ mod tests {
                 "0 0 13 * FRI",
                 &["2026-01-02 00:00 +00:00", "2026-01-09 00:00 +00:00", "2026-01-13 00:00 +00:00"],
             ),
+            // And both, when one of the two begins with a star, or it is said.
+            ("0 0 */2 * MON", &["2026-01-05 00:00 +00:00", "2026-01-19 00:00 +00:00"]),
+            ("0 0 13 * */7", &["2026-09-13 00:00 +00:00", "2026-12-13 00:00 +00:00"]),
+            ("0 0 13 * +FRI", &["2026-02-13 00:00 +00:00", "2026-03-13 00:00 +00:00"]),
+            ("0 0 ? * MON", &["2026-01-05 00:00 +00:00", "2026-01-12 00:00 +00:00"]),
+            ("0 0 * * FRIL", &["2026-01-30 00:00 +00:00", "2026-02-27 00:00 +00:00"]),
+            ("0 0 LW * *", &["2026-01-30 00:00 +00:00", "2026-02-27 00:00 +00:00"]),
+            (
+                "0 0 * * SAT-SUN",
+                &["2026-01-03 00:00 +00:00", "2026-01-04 00:00 +00:00", "2026-01-10 00:00 +00:00"],
+            ),
+            ("*/60 * * * *", &["2026-01-01 13:00 +00:00", "2026-01-01 14:00 +00:00"]),
             ("0 9,17 * * *", &["2026-01-01 17:00 +00:00", "2026-01-02 09:00 +00:00"]),
         ];
         for (expression, slots) in rows {
@@ -218,7 +339,9 @@ mod tests {
             ("", "must have five fields"),
             ("* * * *", "must have five fields"),
             ("0 0 0 1 1 * 2027", "must have five fields"),
-            ("@daily", "must have five fields"),
+            ("@daily", "must have five fields, or six beginning with seconds: write `0 0 * * *`"),
+            ("@Weekly", "must have five fields, or six beginning with seconds: write `0 0 * * SUN`"),
+            ("@reboot", "must have five fields, or six beginning with seconds"),
             ("61 * * * *", "is no cron expression"),
             ("* 24 * * *", "is no cron expression"),
             ("* * 0 * *", "is no cron expression"),
@@ -226,7 +349,27 @@ mod tests {
             ("* * * * MOO", "is no cron expression"),
             ("*/0 * * * *", "is no cron expression"),
             ("a b c d e", "is no cron expression"),
-            ("10-5 * * * *", "is no cron expression"),
+            ("10-5 * * * *", "is no cron expression: `10-5` runs backwards; write `10-59,0-5`"),
+            ("0 22-2 * * *", "is no cron expression: `22-2` runs backwards; write `22,23,0,1,2`"),
+            ("0 20-4/2 * * *", "is no cron expression: `20-4/2` runs backwards; write `20,22,0,2,4`"),
+            ("0 0 * * 1,FRI-MON", "is no cron expression: `FRI-MON` runs backwards; write `FRI,SAT,SUN,MON`"),
+            ("0 0 * * 5-1", "is no cron expression: `5-1` runs backwards; write `5,6,0,1`"),
+            ("0 0 1 nov-feb *", "is no cron expression: `nov-feb` runs backwards; write `NOV,DEC,JAN,FEB`"),
+            (
+                "*/90 * * * *",
+                "is no cron expression: `*/90` steps over all 60 minutes, and is the same as `*/60`; for an interval \
+                 write `every = \"90m\"` in place of `cron`",
+            ),
+            ("*/61 * * * *", "is no cron expression: `*/61` steps over all 60 minutes"),
+            ("*/90 * * * * *", "is no cron expression: `*/90` steps over all 60 seconds"),
+            ("0 */36 * * *", "is no cron expression: `*/36` steps over all 24 hours"),
+            ("0 0 */45 * *", "is no cron expression: `*/45` steps over all 31 days"),
+            (
+                "0 0 1 */18 *",
+                "is no cron expression: `*/18` steps over all 12 months, and is the same as `*/12`; name the months \
+                 that are meant",
+            ),
+            ("0 0 31 2 */2", "never fires"),
             ("0 0 31 2 *", "never fires"),
             ("0 0 30 FEB *", "never fires"),
             ("0 0 31 4,6,9,11 *", "never fires"),

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::{Misfire, Overlap, SkipReason, Timing};
 use crate::moment::Moment;
 
-/// A slot that is found later than this was missed; before that it merely comes a little late.
+/// A slot that is found later than this was missed; before that it merely comes a little late, unless the next one has
+/// come as well. So one slot at most comes late: no short interval fires many at once.
 pub const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// What is known of a schedule that may be due.
@@ -58,19 +59,28 @@ pub fn decide(view: &View<'_>, most: usize) -> Page {
         Misfire::All => view.catch_up,
     };
     // Whether a slot is among the newest can only be seen from those behind it.
-    let looked_at = most.saturating_add(catch_up).saturating_add(view.room.unwrap_or(0));
+    let behind = catch_up.saturating_add(1).saturating_add(view.room.unwrap_or(0));
+    let looked_at = most.saturating_add(behind);
     let mut come = Vec::new();
     let mut next = first;
     while let Some(slot) = next.filter(|slot| *slot <= view.now && come.len() < looked_at) {
         come.push(slot);
         next = view.timing.next_after(slot);
     }
-    let late = come.iter().filter(|slot| is_late(view, **slot)).count();
+    // The newest comes in time, or a little late, when the one after it has not come.
+    let is_all = next.is_none_or(|next| next > view.now);
+    let is_in_time = come.last().is_some_and(|newest| is_all && view.now.since(*newest) <= TOLERANCE);
+    let newest = match (view.misfire, is_in_time) {
+        (Misfire::Skip | Misfire::All, true) => catch_up + 1,
+        // It is the newest, late or not.
+        (Misfire::One, true | false) | (Misfire::Skip | Misfire::All, false) => catch_up,
+    };
+    let made_up_from = come.len().saturating_sub(newest);
     let fates = come.iter().enumerate().map(|(place, slot)| {
         let fate = match view.rests {
             Some(reason) => Fate::Skip(reason),
             None if was_at_rest(view, *slot) => Fate::Skip(SkipReason::Paused),
-            None if is_late(view, *slot) && place + catch_up < late => Fate::Skip(SkipReason::Misfire),
+            None if place < made_up_from => Fate::Skip(SkipReason::Misfire),
             None => Fate::Fire,
         };
         (*slot, fate)
@@ -86,10 +96,6 @@ pub fn decide(view: &View<'_>, most: usize) -> Page {
     slots.truncate(most);
     let next = come.get(most).copied().or(next);
     Page { slots, next }
-}
-
-fn is_late(view: &View<'_>, slot: Moment) -> bool {
-    view.now.since(slot) > TOLERANCE
 }
 
 fn was_at_rest(view: &View<'_>, slot: Moment) -> bool {
@@ -212,10 +218,28 @@ mod tests {
     fn a_slot_in_time_fires_beside_those_that_are_made_up_for() {
         let timing = quarter();
         let now = HOUR + 30;
-        for (misfire, fired) in [(Misfire::Skip, 1), (Misfire::One, 2), (Misfire::All, 4)] {
+        // With `one` it is the newest, and the only one.
+        for (misfire, fired) in [(Misfire::Skip, 1), (Misfire::One, 1), (Misfire::All, 4)] {
             let page = decide(&view(&timing, 15 * MINUTE, now, misfire, 5), 10);
             assert_eq!(counted(&page), (fired, 4 - fired, Some(HOUR + 15 * MINUTE)), "{misfire}");
+            assert_eq!(page.slots.last(), Some(&(at(HOUR), Fate::Fire)), "{misfire}");
         }
+    }
+
+    #[test]
+    fn of_slots_that_are_close_together_one_at_most_comes_a_little_late() {
+        for (every, down_at, now, newest) in [("10s", 60, 112, 110), ("1m", 55 * 60, 56 * 60 + 20, 56 * 60)] {
+            let timing = Timing::Every { anchor: at(0), every: Every::parse(every).unwrap() };
+            for misfire in [Misfire::Skip, Misfire::One] {
+                let page = decide(&view(&timing, down_at, now, misfire, 5), 100);
+                assert_eq!(counted(&page).0, 1, "{misfire}, {every}");
+                assert_eq!(page.slots.last(), Some(&(at(newest), Fate::Fire)), "{misfire}, {every}");
+            }
+        }
+        // The next one comes at this very moment: it fires, and the one before it was missed.
+        let timing = Timing::Every { anchor: at(0), every: Every::parse("10s").unwrap() };
+        let page = decide(&view(&timing, 10, 20, Misfire::Skip, 5), 100);
+        assert_eq!(page.slots, [(at(10), Fate::Skip(SkipReason::Misfire)), (at(20), Fate::Fire)]);
     }
 
     #[test]
@@ -269,7 +293,8 @@ mod tests {
     #[test]
     fn a_long_outage_is_dealt_with_in_pages_that_come_to_the_same() {
         let timing = Timing::Every { anchor: at(0), every: Every::parse("1m").unwrap() };
-        for (misfire, catch_up, fired) in [(Misfire::Skip, 5, 0), (Misfire::One, 5, 1), (Misfire::All, 7, 7)]
+        // One slot is in time: it fires whatever the policy is, and with `one` it is the newest.
+        for (misfire, catch_up, fired) in [(Misfire::Skip, 5, 1), (Misfire::One, 5, 1), (Misfire::All, 7, 8)]
         {
             let now = 1000 * MINUTE - 1 - 60;
             let whole = decide(&view(&timing, MINUTE, now + 60, misfire, catch_up), 10_000);
@@ -287,8 +312,7 @@ mod tests {
                 }
                 assert_eq!((&slots, next), (&whole.slots, whole.next), "{misfire}, pages of {most}");
             }
-            // One slot is in time: it fires whatever the policy is.
-            assert_eq!(counted(&whole).0, fired + 1);
+            assert_eq!(counted(&whole).0, fired);
         }
     }
 
@@ -298,15 +322,16 @@ mod tests {
         let full = Fate::Skip(SkipReason::QueueFull);
         let missed = Fate::Skip(SkipReason::Misfire);
         use Fate::Fire;
-        // Down from 10 s to 105 s: 15 and 30 were missed, 45 to 105 are in time.
+        // Down from 10 s to 105 s: the last is in time, the six before it were missed.
         for (misfire, catch_up, room, expected) in [
-            (Misfire::All, 3, None, [Fire, Fire, Fire, Fire, Fire, Fire, Fire]),
-            (Misfire::All, 3, Some(4), [full, full, full, Fire, Fire, Fire, Fire]),
-            (Misfire::All, 3, Some(3), [full, full, full, full, Fire, Fire, Fire]),
-            (Misfire::All, 1, Some(2), [missed, full, full, full, full, Fire, Fire]),
-            (Misfire::All, 9, Some(10), [Fire, Fire, Fire, Fire, Fire, Fire, Fire]),
-            (Misfire::One, 5, Some(6), [missed, Fire, Fire, Fire, Fire, Fire, Fire]),
-            (Misfire::Skip, 3, Some(0), [missed, missed, full, full, full, full, full]),
+            (Misfire::All, 3, None, [missed, missed, missed, Fire, Fire, Fire, Fire]),
+            (Misfire::All, 3, Some(4), [missed, missed, missed, Fire, Fire, Fire, Fire]),
+            (Misfire::All, 3, Some(3), [missed, missed, missed, full, Fire, Fire, Fire]),
+            (Misfire::All, 1, Some(2), [missed, missed, missed, missed, missed, Fire, Fire]),
+            (Misfire::All, 9, None, [Fire, Fire, Fire, Fire, Fire, Fire, Fire]),
+            (Misfire::All, 9, Some(3), [full, full, full, full, Fire, Fire, Fire]),
+            (Misfire::One, 5, Some(6), [missed, missed, missed, missed, missed, missed, Fire]),
+            (Misfire::Skip, 3, Some(0), [missed, missed, missed, missed, missed, missed, full]),
         ] {
             let view = View { room, ..view(&timing, 15, 105, misfire, catch_up) };
             let fates: Vec<Fate> = decide(&view, 100).slots.iter().map(|(_, fate)| *fate).collect();
@@ -317,8 +342,8 @@ mod tests {
     #[test]
     fn the_newest_get_the_places_however_small_the_pages_are() {
         let timing = Timing::Every { anchor: at(0), every: Every::parse("1s").unwrap() };
-        for (misfire, catch_up) in
-            [(Misfire::Skip, 3), (Misfire::One, 3), (Misfire::All, 3), (Misfire::All, 100)]
+        for (misfire, catch_up, count) in
+            [(Misfire::Skip, 3, 1), (Misfire::One, 3, 1), (Misfire::All, 3, 3), (Misfire::All, 100, 100)]
         {
             let of = |next| View { room: Some(catch_up), ..view(&timing, next, 500, misfire, catch_up) };
             let whole = decide(&of(1), 10_000);
@@ -326,7 +351,7 @@ mod tests {
                 whole.slots.iter().filter(|it| it.1 == Fate::Fire).map(|it| it.0.micros()).collect();
             let newest: Vec<i64> =
                 (501 - fired.len() as i64..=500).map(|second| at(second).micros()).collect();
-            assert_eq!((fired.len(), &fired), (catch_up, &newest), "{misfire}");
+            assert_eq!((fired.len(), &fired), (count, &newest), "{misfire}");
             for most in [1, 3, 61, 100, 499] {
                 let (mut slots, mut next) = (Vec::new(), 1);
                 while next <= 500 {
@@ -400,7 +425,7 @@ mod tests {
             let mut now = start;
             for absence in absences {
                 now += absence;
-                let mut fired_late = 0;
+                let (mut fired, mut fired_late) = (0, 0);
                 loop {
                     let mut view = view(&timing, 0, now, misfire, catch_up);
                     view.next = next;
@@ -411,8 +436,9 @@ mod tests {
                     }
                     for (slot, fate) in &page.slots {
                         prop_assert!(*slot <= at(now));
-                        if at(now).since(*slot) > TOLERANCE && *fate == Fate::Fire {
-                            fired_late += 1;
+                        if *fate == Fate::Fire {
+                            fired += 1;
+                            fired_late += usize::from(at(now).since(*slot) > TOLERANCE);
                         }
                     }
                     decided.extend(page.slots);
@@ -420,6 +446,8 @@ mod tests {
                 prop_assert!(next > at(now), "the next slot is in the future");
                 let most_late = match misfire { Misfire::Skip => 0, Misfire::One => 1, Misfire::All => catch_up };
                 prop_assert!(fired_late <= most_late);
+                let most_fired = match misfire { Misfire::Skip | Misfire::One => 1, Misfire::All => catch_up + 1 };
+                prop_assert!(fired <= most_fired);
             }
             let slots: Vec<Moment> = decided.iter().map(|(slot, _)| *slot).collect();
             let expected: Vec<Moment> = std::iter::successors(Some(first), |last| timing.next_after(*last))

@@ -29,6 +29,7 @@ const TURNS: &[[&str; 4]] = &[
     ["a 2@10 of x; c 2@30 of y", "r of x; s of y", "3", "a begins; c capacity"],
     ["a 1@10 of x; c 2@30 of y", "r of x", "2", "a begins; c capacity"],
     ["a 2@10 of x paused; b 2@20 of x; c 2@30 of y", "-", "1", "a paused; b begins; c capacity"],
+    ["a 2@10 of x agent Ada; b 2@20 of x; c 2@30 of y", "-", "1", "a paused agent Ada; b begins; c capacity"],
     [
         "a 2@10 /w of x; b 2@20 /w of x; c 2@30 /w of y",
         "-",
@@ -71,6 +72,11 @@ const WORKSPACES: &[[&str; 4]] = &[
 const OWN_REASONS: &[[&str; 4]] = &[
     ["a 2@10 paused", "-", "8", "a paused"],
     ["a 1@10 /w paused; b 2@20 /w", "-", "1", "a paused; b begins"],
+    ["a 2@10 agent Ada", "-", "8", "a paused agent Ada"],
+    ["a 1@10 /w agent Ada; b 2@20 /w", "-", "1", "a paused agent Ada; b begins"],
+    ["a 2@10 paused agent Ada", "-", "8", "a paused"],
+    ["a 2@10 agent Ada retry 1001 account acme", "-", "8", "a paused agent Ada"],
+    ["a 2@10 /w agent Ada", "r /w", "1", "a paused agent Ada"],
     ["a 2@10 retry 1001", "-", "8", "a retry_backoff until 1001"],
     ["a 2@10 retry 1000", "-", "8", "a begins"],
     ["a 2@10 retry 999", "-", "8", "a begins"],
@@ -97,7 +103,7 @@ const FOLDERS: &[[&str; 3]] = &[
     ["/w", "/", "yes"],
 ];
 
-/// `a 2@10 /w of x paused retry 1001 account acme free 1100`: the run a of priority 2 has waited since 10.
+/// `a 2@10 /w of x paused agent Ada retry 1001 account acme free 1100`: the run a of priority 2 has waited since 10.
 fn waiting(text: &str) -> Waiting {
     let mut words = text.split(' ');
     let id = words.next().unwrap();
@@ -110,11 +116,16 @@ fn waiting(text: &str) -> Waiting {
         root: None,
         not_before: None,
         is_paused: false,
+        paused_agent: None,
         throttled: None,
     };
     while let Some(word) = words.next() {
         if word == "of" {
             run.automation = AutomationId::from(words.next().unwrap());
+            continue;
+        }
+        if word == "agent" {
+            run.paused_agent = Some(format!("agent {}", words.next().unwrap()));
             continue;
         }
         let mut number = || at(words.next().unwrap().parse().unwrap());
@@ -172,6 +183,7 @@ fn shuts_out(one: &str, other: &str) -> bool {
         root: Some(other.to_owned()),
         not_before: None,
         is_paused: false,
+        paused_agent: None,
         throttled: None,
     };
     let roots = vec![(AutomationRunId::from("a"), one.to_owned())];
@@ -186,9 +198,10 @@ pub(super) fn tables() -> Vec<Table> {
                  is at work and has had its turn. Who cannot begin for a reason of its own takes no turn.";
     let workspaces = "A run holds its folder while it is at work. One that waits for its folder holds up those \
                       behind it that want the same one, and nobody else.";
-    let own = "A run that cannot begin for a reason of its own keeps nobody out. The first reason of these is \
-               the one that is shown as `queueReason`: `paused`, `retry_backoff`, `rate_limit`, \
-               `workspace_lock`, `capacity`.";
+    let own = "A run that cannot begin for a reason of its own keeps nobody out. `paused` is a run of a paused \
+               automation, `agent Ada` one whose first steps are all of agents that are paused, Ada among them. The \
+               first reason of these is the one that is shown as `queueReason`: `paused`, `retry_backoff`, \
+               `rate_limit`, `workspace_lock`, `capacity`.";
     vec![
         Table::judged(("Who begins first", order), COLUMNS, 3, ORDER, judge),
         Table::judged(("Whose turn it is", turns), COLUMNS, 3, TURNS, judge),

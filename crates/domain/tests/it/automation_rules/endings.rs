@@ -91,7 +91,21 @@ const WORDS: &[[&str; 5]] = &[
     ],
     ["{\"kind\":\"review\"}", "{\"approved\":false}", "completed, sends back", "-", "-"],
     ["{\"kind\":\"review\"}", "{\"approved\":true}", "completed", "-", "-"],
-    ["{\"kind\":\"review\"}", "{\"approved\":\"no\"}", "completed", "-", "-"],
+    [
+        "{\"kind\":\"review\"}",
+        "{\"approved\":\"no\"}",
+        "pending",
+        "contract_miss",
+        "the output is not what was asked: `approved` is \"no\", and must be true or false",
+    ],
+    [
+        "{\"kind\":\"review\"}",
+        "{\"approved\":null}",
+        "pending",
+        "contract_miss",
+        "the output is not what was asked: `approved` is null, and must be true or false",
+    ],
+    ["{\"kind\":\"review\"}", "{\"version\":1}", "completed", "-", "-"],
     ["{\"kind\":\"review\"}", "fine", "completed", "-", "-"],
     [
         "{\"kind\":\"review\"}",
@@ -127,7 +141,8 @@ const CONTRACTS: &[[&str; 4]] = &[
         "{\"files\":[\"notes.md\"]}",
         "done",
         "notes.md 9 old",
-        "the file notes.md was there before the run and was not written by it; write it anew",
+        "the file notes.md was there before the run or before this step was made again, and was not written since; \
+         write it anew",
     ],
     ["{\"files\":[\"notes.md\"]}", "done", "-", "the file notes.md is not there"],
     ["{\"files\":[\"notes.md\"]}", "done", "other.md 9", "the file notes.md is not there"],
@@ -218,7 +233,8 @@ const POLICIES: &[[&str; 4]] = &[
     ["{\"on\":[\"timeout\"]}", "timed_out timeout", "0 0 0", "pending"],
     ["{\"on\":[\"timeout\"]}", "cancelled, took too long", "0 0 0", "pending"],
     ["{\"on\":[\"timeout\"]}", "failed quota_exhausted", "0 0 0", "failed"],
-    ["{\"on\":[\"timeout\"]}", "misses its contract", "0 0 0", "failed"],
+    ["{\"on\":[\"timeout\"]}", "misses its contract", "0 0 0", "pending"],
+    ["{\"on\":[\"timeout\"]}", "misses its contract", "0 2 0", "blocked"],
     ["{\"on\":[\"timeout\"]}", "cancelled, interrupted", "0 0 0", "pending"],
     ["{\"on\":[]}", "failed adapter_failed", "0 0 0", "failed"],
     ["{\"on\":[]}", "cancelled, interrupted", "0 0 0", "pending"],
@@ -234,6 +250,7 @@ const POLICIES: &[[&str; 4]] = &[
     ["{\"maxElapsedSec\":60}", "failed adapter_failed", "0 0 0 since 60", "failed"],
     ["{\"maxElapsedSec\":60}", "failed quota_exhausted", "0 0 0 since 61", "failed"],
     ["{\"maxElapsedSec\":60}", "misses its contract", "0 0 0 since 61", "failed"],
+    ["{\"maxElapsedSec\":60}", "cancelled, interrupted", "0 0 0 since 61", "pending"],
     ["{\"maxElapsedSec\":60}", "failed adapter_failed", "0 0 0", "pending"],
     ["{\"maxElapsedSec\":60}", "succeeded", "0 0 0 since 99", "completed"],
 ];
@@ -348,6 +365,7 @@ fn ended(cell: &str, words: &str) -> Ended {
         },
         error_family: parts.next().filter(|_| has_code).map(str::to_owned),
         text: if words == "-" { String::new() } else { words },
+        text_is_cut: false,
         files: Vec::new(),
         left: Vec::new(),
         outside: Vec::new(),
@@ -458,7 +476,8 @@ pub(super) fn tables() -> Vec<Table> {
     let counts =
         "Attempts, repairs and losses before the end and after it. What ended well counts as an attempt.";
     let policies = "`retry.on` names classes that are tried again; when left out, all that could help. What \
-                    Bugle interrupted is not the node's failure; what a person stopped is not tried again.";
+                    Bugle interrupted is not the node's failure; what a person stopped is not tried again; how often \
+                    a contract is repaired, `output.repairs` says alone.";
     let retries = "`retry` of the node, and the counts before the end.";
     let backoffs = "`retry.backoff`, and which attempt or loss it was. The half of `jitterSec` is added here; a \
                     draw decides. Nothing waits longer than a day.";

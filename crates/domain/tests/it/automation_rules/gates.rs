@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use domain::automation::NodeState;
 use domain::automation::definition::{Decision, Expiry, Gate, read};
 use domain::automation::gate::{
     Act, Ask, Decider, GateStatus, Open, Standing, decide, decisions, due, rework_targets, terms,
 };
 use domain::automation::graph::Graph;
 use domain::automation::operation::from_nodes;
-use serde_json::json;
+use domain::automation::rework::{Kept, cut_off, kept};
+use serde_json::{Value as Json, json};
 
 use super::{at, seconds};
 use crate::table::{Table, joined, parts};
@@ -141,6 +143,11 @@ const DECISIONS: &[[&str; 5]] = &[
     ["-", "cancel; from a", "ann", "0", "gate_invalid_target"],
     ["-", "rework; from z", "ann", "0", "gate_invalid_target"],
     ["-", "rework; from a; from z", "ann", "0", "gate_invalid_target"],
+    ["asked by an agent", "approve", "ann", "0", "gate_answer_missing"],
+    ["asked by an agent", "approve; with words", "ann", "0", "counts"],
+    ["asked by an agent", "cancel", "ann", "0", "counts"],
+    ["asked by an agent", "approve; another hash", "ann", "0", "stale"],
+    ["asked by an agent; decided", "approve", "ann", "0", "gate_already_decided"],
 ];
 
 const REWORKS: &[[&str; 4]] = &[
@@ -151,6 +158,23 @@ const REWORKS: &[[&str; 4]] = &[
     ["b", "a", "a", "a; b; c"],
     ["a", "c", "c", "c"],
     ["-", "b; c", "b; c", "b; c"],
+];
+
+const REJECTIONS: &[[&str; 3]] = &[
+    ["{}", "completed", "made again"],
+    ["{}", "blocked", "made again"],
+    ["{}", "cut off", "made again"],
+    ["{}", "done when it was to be cut off", "made again"],
+    ["{\"repeatable\":false}", "completed", "blocked"],
+    ["{\"repeatable\":false}", "blocked", "blocked as before"],
+    ["{\"repeatable\":false}", "blocked by another step", "made again"],
+    ["{\"repeatable\":false}", "failed", "made again"],
+    ["{\"repeatable\":false}", "skipped", "made again"],
+    ["{\"repeatable\":false}", "pending", "made again"],
+    ["{\"repeatable\":false}", "awaiting_approval", "made again"],
+    ["{\"repeatable\":false}", "cut off", "blocked"],
+    ["{\"repeatable\":false}", "done when it was to be cut off", "blocked"],
+    ["{\"repeatable\":false}", "cut off before it began", "made again"],
 ];
 
 fn expiry(cell: &str) -> Option<Expiry> {
@@ -229,6 +253,7 @@ fn decision(row: &[&str]) -> Vec<String> {
         started_by: Some("ann"),
         before: BTreeSet::from(["a", "b"]),
         open: open(&terms_of, "-"),
+        wants_answer: has("asked by an agent"),
     };
     let targets: Vec<String> =
         parts(row[1]).filter_map(|part| part.strip_prefix("from ")).map(str::to_owned).collect();
@@ -240,6 +265,7 @@ fn decision(row: &[&str]) -> Vec<String> {
             is_person: row[2] != "an agent",
             user: Some(row[2]).filter(|name| ["ann", "bob"].contains(name)),
         },
+        has_words: row[1].contains("with words"),
     };
     vec![match decide(&standing, &ask, at(row[3].parse().unwrap())) {
         Ok(()) => "counts".to_owned(),
@@ -265,6 +291,32 @@ fn rework(row: &[&str]) -> Vec<String> {
     vec![joined(targets), joined(again)]
 }
 
+/// A node of work that a reviewer sends back, by what it had come to.
+fn rejection(row: &[&str]) -> Vec<String> {
+    let mut fields: Json = serde_json::from_str(row[0]).unwrap();
+    fields["id"] = json!("a");
+    let node = read(&json!({ "name": "n", "nodes": [fields] })).unwrap().nodes.remove(0);
+    let after_cut = |why: Option<&str>| match why {
+        Some(_) => "blocked",
+        None => "made again",
+    };
+    let becomes = match row[1] {
+        "cut off" => after_cut(cut_off(&node, true, false)),
+        "cut off before it began" => after_cut(cut_off(&node, false, false)),
+        "done when it was to be cut off" => after_cut(cut_off(&node, true, true)),
+        cell => {
+            let (state, judged) =
+                cell.strip_suffix(" by another step").map_or((cell, true), |it| (it, false));
+            match kept(&node, NodeState::parse(state).unwrap(), judged) {
+                Kept::No => "made again",
+                Kept::AsItIs => "blocked as before",
+                Kept::Blocked => "blocked",
+            }
+        }
+    };
+    vec![becomes.to_owned()]
+}
+
 pub(super) fn tables() -> Vec<Table> {
     let times = "A gate that was opened at the second 0. However many reminders were missed, one is sent. A \
                  decision that comes after the end of a gate with `cancel` is refused, whether a sweep was there \
@@ -273,6 +325,8 @@ pub(super) fn tables() -> Vec<Table> {
                is what the sender can do least about.";
     let rework = "The nodes are a, b, c one after another, then the gate, then a node after it, and d for \
                   itself. The gate and what comes after it are made again in any case.";
+    let rejections = "What may not be repeated is not done twice by itself, nor begun again once it was cut off. \
+                      People who send work back, or have it made again, have looked.";
     vec![
         Table::judged(
             (
@@ -304,6 +358,13 @@ pub(super) fn tables() -> Vec<Table> {
             2,
             REWORKS,
             self::rework,
+        ),
+        Table::judged(
+            ("What a reviewer's rejection makes of a step that it takes along", rejections),
+            ["fields", "the step", "becomes"],
+            2,
+            REJECTIONS,
+            rejection,
         ),
     ]
 }

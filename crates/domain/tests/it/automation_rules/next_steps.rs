@@ -97,6 +97,7 @@ const FAILURES: &[[&str; 4]] = &[
         "{\"partialFailure\":\"pause_all\"}",
         "block b by a; block c by a; settle blocked",
     ],
+    ["a; b after a; c", "a blocked by others", "{\"partialFailure\":\"pause_all\"}", "block b by a; start c"],
     ["a; b after a; c after b", "a failed", "{}", "block b by a; block c by a; settle failed"],
     ["a; b; c after a, b", "a failed; b runs", "{}", "block c by a"],
     ["a; b; c after a, b", "a failed; b blocked", "{}", "block c by a; settle failed"],
@@ -196,6 +197,9 @@ const STOPS: &[[&str; 4]] = &[
     ["running", "drained", "a runs 10", "look in 590"],
     ["pausing", "drained", "a runs 10", "look in 590"],
     ["pausing", "drained", "a runs 600", "stop a: took too long"],
+    ["pausing", "drained", "a runs 10; worked 50", "look in 10"],
+    ["pausing", "drained", "a runs 10; worked 60", "stop a: interrupted"],
+    ["pausing", "drained", "a stopping; worked 60", "-"],
     ["pausing", "drained", "a stopping", "-"],
     ["pausing", "drained", "a leaves", "-"],
     ["pausing", "drained", "a done", "stopped"],
@@ -254,7 +258,7 @@ const CLOCK: &[[&str; 3]] = &[
     ["rests", "waits; 5", "counts from 5 ago"],
     ["rests", "5; 9; 2", "counts from 9 ago"],
     ["rests", "-3", "counts from 0 ago"],
-    ["counts", "-", "as before"],
+    ["counts", "-", "rests"],
     ["counts", "5", "as before"],
     ["counts", "waits; 5", "as before"],
     ["counts", "waits", "rests"],
@@ -282,7 +286,14 @@ fn view(text: &str) -> NodeView {
         words.get(at + 1)?.parse::<u64>().ok()
     };
     let number = |at: usize| words.get(at).and_then(|word| word.parse::<i64>().ok());
-    let of = |state| NodeView { id: words[0].to_owned(), state, retry_at: None, live: None, leaves: false };
+    let of = |state| NodeView {
+        id: words[0].to_owned(),
+        state,
+        retry_at: None,
+        live: None,
+        leaves: false,
+        began: !words.contains(&"others"),
+    };
     let live = |stops| Live {
         began_at: number(2).map(|ago| at(NOW - ago)),
         last_sign_at: number(4).map(|ago| at(NOW - ago)),
@@ -318,6 +329,7 @@ fn nodes(definition: &Definition, text: &str) -> Vec<NodeView> {
             retry_at: None,
             live: None,
             leaves: false,
+            began: false,
         })
     };
     definition.nodes.iter().map(|node| of(&node.id)).collect()
@@ -432,14 +444,14 @@ pub(super) fn tables() -> Vec<Table> {
     let times = "The node a alone, with its `timeout`. `runs 700 heard 100`: its agent began 700 seconds ago, \
                  and was last heard of 100 seconds ago. Without a number it has not begun.";
     let limits = "What the run used so far; time that it waited is none of it.";
-    let stops =
-        "A stop waits for what is under way. Two nodes, a and b. A run that is not at work is left alone.";
+    let stops = "A stop waits for what is under way. Two nodes, a and b. A run that is not at work is left alone. `worked`: so \
+         long, of a `maxRuntimeSec` of 60; what drains has the limits of its run.";
     let without = "A run that waits for people has no place. What needs none is done at once all the same, however \
                    full the house is; `-`: it waits for a place.";
     let silent = "Whether a run with the nodes a and b is paused as `stale_reaped`. Signs are those of all that is \
                   under way, the limit is the longest; who waits for a person is not silent.";
-    let clocks = "By what is under way: how many seconds ago its agent began, or that it waits for its agent. A run \
-                  on the clock between two steps stays on it.";
+    let clocks =
+        "By what is under way: how many seconds ago its agent began, or that it waits for its agent.";
     let names = ["graph", "how it stands"];
     vec![
         Table::judged(("What begins", beginning), [names[0], names[1], "then"], 2, BEGINNING, |row| {
@@ -482,10 +494,13 @@ pub(super) fn tables() -> Vec<Table> {
             said
         }),
         Table::judged(("Stopping", stops), ["status", "stop", names[1], "then"], 3, STOPS, |row| {
-            let definition = defined(graph("a; b"), "{}");
+            let (stands, used) = row[2].split_once("; worked ").unwrap_or((row[2], ""));
+            let limits = if used.is_empty() { "{}" } else { "{\"maxRuntimeSec\":60}" };
+            let definition = defined(graph("a; b"), limits);
             let stop = (row[1] != "-").then(|| Stop { drains: row[1] == "drained" });
             let status = AutomationRunStatus::parse(row[0]).unwrap();
-            Scene { status, stop, ..Scene::of(&definition, row[2]) }.said_with_look()
+            let spent = spent(&format!("worked {}", used.parse::<u64>().unwrap_or(0)));
+            Scene { status, stop, spent, ..Scene::of(&definition, stands) }.said_with_look()
         }),
         Table::judged(
             ("What needs no place", without),

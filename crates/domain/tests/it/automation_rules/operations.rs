@@ -40,15 +40,25 @@ const RESETS: &[[&str; 3]] = &[
     ["recover", "-", "nothing; it goes on where it was"],
     ["retry a", "-", "from a: a, b, c, d"],
     ["retry b", "-", "from b: b, d"],
-    ["retry d", "b failed; d blocked", "from d: d"],
+    ["retry d", "b failed; d blocked by others", "it waits for b"],
+    ["retry d", "d blocked", "from d: d"],
+    ["retry b", "b failed; d blocked by others", "from b: b, d"],
+    ["retry b", "e failed", "it waits for e"],
     ["retry e", "-", "from e: e"],
+    ["retry e", "e failed; b blocked by others; d blocked by others", "from e: b, d, e"],
+    ["retry e", "e failed; b blocked; d blocked by others", "from e: d, e"],
     ["retry z", "-", "no such node"],
     ["repair c", "c failed", "from c: c, d"],
+    ["repair d", "c failed; d blocked by others", "from d: d"],
     ["repair z", "c failed", "no such node"],
     ["continue b", "b blocked; d blocked", "from b: b, d"],
     ["continue b", "b blocked", "from b: b"],
-    ["continue b", "b blocked; e blocked", "from b: b"],
-    ["continue d", "b blocked; d blocked", "from d: d"],
+    ["continue b", "b blocked; d blocked by others", "from b: b, d"],
+    ["continue b", "b blocked; e blocked", "it waits for e"],
+    ["continue b", "b blocked; e blocked by others", "from b: b"],
+    ["continue d", "b blocked; d blocked by others", "it waits for b"],
+    ["continue d", "d blocked", "from d: d"],
+    ["continue e", "e blocked; a blocked by others; b blocked by others", "from e: a, b, e"],
     ["continue b", "b failed; d blocked", "not blocked"],
     ["continue a", "b blocked", "not blocked"],
     ["continue z", "b blocked", "no such node"],
@@ -64,19 +74,21 @@ fn allow(row: &[&str]) -> Vec<String> {
 fn make_again(row: &[&str]) -> Vec<String> {
     let step = |id: &str, before: &[&str]| json!({ "id": id, "dependsOn": before });
     let data = json!({ "name": "n", "nodes": [
-        step("a", &[]), step("b", &["a"]), step("c", &["a"]), step("d", &["b", "c"]), step("e", &[]),
+        step("a", &[]), step("b", &["a"]), step("c", &["a"]), step("d", &["b", "c"]),
+        { "id": "e", "partialFailure": "pause_all" },
     ] });
     let definition = read(&data).unwrap();
-    let state = |id: &str| {
+    let view = |id: &str| {
         let named = parts(row[1]).find_map(|part| part.strip_prefix(id)?.strip_prefix(' '));
-        named.and_then(NodeState::parse).unwrap_or(NodeState::Completed)
-    };
-    let view = |id: &str| NodeView {
-        id: id.to_owned(),
-        state: state(id),
-        retry_at: None,
-        live: None,
-        leaves: false,
+        let own = named.map(|named| named.strip_suffix(" by others").unwrap_or(named));
+        NodeView {
+            id: id.to_owned(),
+            state: own.and_then(NodeState::parse).unwrap_or(NodeState::Completed),
+            retry_at: None,
+            live: None,
+            leaves: false,
+            began: own == named,
+        }
     };
     let nodes: Vec<NodeView> = definition.nodes.iter().map(|node| view(&node.id)).collect();
     let (operation, node) =
@@ -88,13 +100,16 @@ fn make_again(row: &[&str]) -> Vec<String> {
         Err(Nothing::NoSuchNode) => "no such node".to_owned(),
         Err(Nothing::NotBroken) => "nothing is broken".to_owned(),
         Err(Nothing::NotBlocked) => "not blocked".to_owned(),
+        Err(Nothing::Behind(other)) => format!("it waits for {other}"),
     }]
 }
 
 pub(super) fn tables() -> Vec<Table> {
     let may = "`allowedActions` of a run. `broken`: a node failed or is blocked.";
-    let resets = "The nodes are a, then b and c, then d, and e for itself; those that are not named are \
-                  `completed`. What is made again forgets its output and what was tried.";
+    let resets = "The nodes are a, then b and c, then d, and e for itself, which stops all others when it fails \
+                  (`pause_all`). Those that are not named are `completed`, and those that are blocked are so by \
+                  what they did themselves where nothing else is said. What is made again forgets its output and \
+                  what was tried.";
     vec![
         Table::judged(
             ("What may be asked of a run", may),

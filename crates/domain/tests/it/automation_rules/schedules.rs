@@ -29,7 +29,20 @@ const MISSED: &[[&str; 5]] = &[
     ["{}", "15:00", "16:01", "15 misfire", "30:00"],
     ["{}", "15:00", "45:30", "15 misfire; 30 misfire; 45 fires", "60:00"],
     ["{\"misfire\":\"one\"}", "15:00", "44:00", "15 misfire; 30 fires", "45:00"],
-    ["{\"misfire\":\"one\"}", "15:00", "45:30", "15 misfire; 30 fires; 45 fires", "60:00"],
+    ["{\"misfire\":\"one\"}", "15:00", "45:30", "15 misfire; 30 misfire; 45 fires", "60:00"],
+    ["{\"misfire\":\"all\"}", "15:00", "45:30", "15 fires; 30 fires; 45 fires", "60:00"],
+    ["{\"every\":\"1m\"}", "55:00", "56:20", "55 misfire; 56 fires", "57:00"],
+    ["{\"every\":\"1m\",\"misfire\":\"one\"}", "55:00", "56:20", "55 misfire; 56 fires", "57:00"],
+    ["{\"every\":\"1m\",\"misfire\":\"all\"}", "55:00", "56:20", "55 fires; 56 fires", "57:00"],
+    ["{\"every\":\"20s\"}", "1:00", "1:45", "1 misfire; 1:20 misfire; 1:40 fires", "2:00"],
+    ["{\"every\":\"20s\"}", "1:20", "1:40", "1:20 misfire; 1:40 fires", "2:00"],
+    [
+        "{\"every\":\"20s\",\"misfire\":\"one\"}",
+        "1:00",
+        "1:45",
+        "1 misfire; 1:20 misfire; 1:40 fires",
+        "2:00",
+    ],
     ["{\"misfire\":\"all\"}", "15:00", "44:00", "15 fires; 30 fires", "45:00"],
     ["{\"misfire\":\"all\",\"maxCatchUp\":1}", "15:00", "44:00", "15 misfire; 30 fires", "45:00"],
     ["{\"misfire\":\"all\",\"maxCatchUp\":2}", "15:00", "59:00", "15 misfire; 30 fires; 45 fires", "60:00"],
@@ -62,7 +75,7 @@ const MISSED: &[[&str; 5]] = &[
         "{\"misfire\":\"one\"}",
         "15:00",
         "60:30; room for 1",
-        "15 misfire; 30 misfire; 45 queue_full; 60 fires",
+        "15 misfire; 30 misfire; 45 misfire; 60 fires",
         "75:00",
     ],
     ["{\"misfire\":\"all\"}", "15:00", "44:00; room for 0", "15 queue_full; 30 queue_full", "45:00"],
@@ -86,7 +99,9 @@ const PLACES: &[[&str; 4]] = &[
 fn spec(cell: &str) -> ScheduleSpec {
     let mut data: serde_json::Value = serde_json::from_str(cell).unwrap();
     data["name"] = "often".into();
-    data["every"] = "15m".into();
+    if data["every"].is_null() {
+        data["every"] = "15m".into();
+    }
     serde_json::from_value(data).unwrap()
 }
 
@@ -128,10 +143,13 @@ fn missed(row: &[&str]) -> Vec<String> {
     }
     let page = decide(&view, 100);
     let say = |(slot, fate): (Moment, Fate)| {
-        let minute = seconds(slot) / MINUTE;
+        let shown = match (seconds(slot) / MINUTE, seconds(slot) % MINUTE) {
+            (minute, 0) => minute.to_string(),
+            (minute, second) => format!("{minute}:{second:02}"),
+        };
         match fate {
-            Fate::Fire => format!("{minute} fires"),
-            Fate::Skip(reason) => format!("{minute} {reason}"),
+            Fate::Fire => format!("{shown} fires"),
+            Fate::Skip(reason) => format!("{shown} {reason}"),
         }
     };
     let next = page.next.map(seconds).unwrap();
@@ -148,10 +166,10 @@ fn placed(row: &[&str]) -> Vec<String> {
 }
 
 pub(super) fn tables() -> Vec<Table> {
-    let missed_words = "A schedule of `every = \"15m\"`: its slots are the minutes 15, 30, 45 and so on. \
-                        `first`: the first slot that nobody has dealt with. A slot is late a minute after its \
-                        time. Each slot has a row, fired or not. `room`: how many may start or wait where slots take turns \
-                        (`queue`).";
+    let missed_words = "A schedule of `every = \"15m\"`: its slots are the minutes 15, 30, 45 and so on; where the fields \
+                        say another interval, the minutes and seconds of that. `first`: the first slot that nobody has \
+                        dealt with. A slot is late a minute after its time, or when the next one has come. Each slot has a \
+                        row, fired or not. `room`: how many may start or wait where slots take turns (`queue`).";
     let beside = "A slot that fires, while a run of its automation is not over or other slots wait, with \
                   `maxCatchUp` 5.";
     vec![

@@ -411,6 +411,7 @@ impl Driver for Ssh {
                 grace: command.grace,
                 wall: command.wall,
                 notes,
+                in_files: Vec::new(),
             })
         })
     }

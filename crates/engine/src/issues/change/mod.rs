@@ -37,6 +37,8 @@ pub struct IssuePatch {
     pub project_workspace_id: Option<Option<String>>,
     pub goal_id: Option<Option<String>>,
     pub parent_id: Option<Option<IssueId>>,
+    /// It goes on where this issue is worked on.
+    pub inherit_execution_workspace_from: Option<IssueId>,
     /// An id or a short name.
     pub assignee_agent: Option<Option<String>>,
     pub assignee_user_id: Option<Option<String>>,
@@ -149,6 +151,8 @@ fn check(patch: &IssuePatch, route: Route) -> Result<(), EngineError> {
     sheet.id("projectWorkspaceId", flat(&patch.project_workspace_id).as_deref());
     sheet.id("goalId", flat(&patch.goal_id).as_deref());
     sheet.id("parentId", patch.parent_id.as_ref().and_then(Option::as_ref).map(IssueId::as_str));
+    let inherits = patch.inherit_execution_workspace_from.as_ref();
+    sheet.id("inheritExecutionWorkspaceFromIssueId", inherits.map(IssueId::as_str));
     if let Some(Some(agent)) = &patch.assignee_agent {
         sheet.required("assigneeAgentId", agent, NAME);
     }

@@ -19,7 +19,9 @@ use crate::EngineError;
 use crate::activity::{Author, Scribe};
 use crate::environments::check_choice;
 use crate::issues::care::{Custodian, agent_in, check_open, guard, may_assign};
-use crate::issues::create::{checked_blockers, goal_of, own_workspace, project_of};
+use crate::issues::create::{
+    checked_blockers, goal_of, inherited_from, open_place_of, own_workspace, project_of,
+};
 use crate::issues::facts::{self, Locks, user_exists};
 use crate::issues::{labels, of_company, tidings};
 
@@ -257,6 +259,19 @@ async fn placed(tx: &mut Tx<'_>, issue: &Issue, patch: &IssuePatch) -> Result<Is
             None => None,
             Some(goal) => goal_of(tx, company, Some(goal), None).await?,
         };
+    }
+    if let Some(from) = &patch.inherit_execution_workspace_from {
+        let from = inherited_from(tx, company, from).await?;
+        if patch.project_workspace_id.is_none() && from.project_id == after.project_id {
+            after.project_workspace_id = from.project_workspace_id.clone().or(after.project_workspace_id);
+        }
+        // As for a new issue: what is said beside it counts more.
+        let says_place =
+            patch.execution_workspace_id.is_some() || patch.execution_workspace_settings.is_some();
+        if !says_place && let Some(place) = open_place_of(tx, &from).await? {
+            after.execution_workspace_id = Some(place);
+            after.execution_workspace_preference = Some("reuse_existing".to_owned());
+        }
     }
     Ok(after)
 }

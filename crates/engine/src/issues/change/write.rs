@@ -6,6 +6,7 @@ use domain::issue::IssueStatus;
 use domain::issue::change::StopCause;
 use domain::issue::notices::{self, Said, Standing};
 use domain::issue::refusal::Refusal;
+use domain::issue::stages::StageType;
 use domain::recovery::InboxKind;
 use serde_json::{Map, Value as Json, json};
 use store::comments::{self, Comment};
@@ -165,6 +166,23 @@ async fn tell(
         });
         scribe.tell_issue(tx, company, "issue.blockers_updated", id, details).await?;
     }
+    for (kind, action) in
+        [(StageType::Review, "issue.reviewers_updated"), (StageType::Approval, "issue.approvers_updated")]
+    {
+        let (before, after) = (participants(&plan.before, kind), participants(&plan.after, kind));
+        let only = |here: &[Json], there: &[Json]| -> Vec<Json> {
+            here.iter().filter(|one| !there.contains(one)).cloned().collect()
+        };
+        let (added, removed) = (only(&after, &before), only(&before, &after));
+        if added.is_empty() && removed.is_empty() {
+            continue;
+        }
+        let details = json!({
+            "identifier": plan.before.identifier, "participants": after,
+            "addedParticipants": added, "removedParticipants": removed,
+        });
+        scribe.tell_issue(tx, company, action, id, details).await?;
+    }
     if let Some(decision) = &plan.changed.decision {
         let details = json!({
             "identifier": plan.before.identifier, "decisionId": decision.id, "stageId": decision.stage,
@@ -177,6 +195,20 @@ async fn tell(
         audit::append(tx, stops::record(company, &actor, action, id.as_str(), &words, scribe.now)).await?;
     }
     Ok(())
+}
+
+/// Whom the policy of an issue asks in its stages of a kind, each once.
+fn participants(issue: &Issue, kind: StageType) -> Vec<Json> {
+    let stages = issue.execution_policy.as_ref().and_then(|policy| policy["stages"].as_array());
+    let stages = stages.into_iter().flatten().filter(|stage| stage["type"] == kind.as_str());
+    let mut found: Vec<Json> = Vec::new();
+    for one in stages.filter_map(|stage| stage["participants"].as_array()).flatten() {
+        let who = json!({ "type": one["type"], "agentId": one["agentId"], "userId": one["userId"] });
+        if !found.contains(&who) {
+            found.push(who);
+        }
+    }
+    found
 }
 
 async fn tell_comment(
