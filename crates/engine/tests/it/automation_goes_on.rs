@@ -10,7 +10,7 @@ use domain::automation::{AutomationRunStatus, NodeState, StopKind};
 use domain::gate::{Answer, GateKind};
 use domain::ids::{AgentId, AutomationRunId};
 use domain::wake::Actor;
-use engine::{AnyGate, Asked, Author, Clock as _, EngineError, GateAnswer, Settings};
+use engine::{AnyGate, Asked, Author, EngineError, GateAnswer, Settings};
 use serde_json::{Value as Json, json};
 use testkit::{Obedience, both_stores};
 
@@ -31,16 +31,6 @@ fn allowed(gate: &AnyGate) -> GateAnswer {
         answers: None,
         selected: None,
     }
-}
-
-/// Until a look has named another time to come.
-async fn looked_at(line: &Line, run: &AutomationRunId) {
-    line.world
-        .eventually("the next look", || async {
-            let now = line.world.clock.now();
-            line.row(run).await.look_at.filter(|at| *at > now)
-        })
-        .await;
 }
 
 /// How many records of the protected chain tell of this.
@@ -83,12 +73,12 @@ both_stores! {
         for _ in 0..9 {
             line.world.clock.advance(HOUR);
             line.engine.nudge();
-            looked_at(&line, &run).await;
+            line.looked_at(&run).await;
         }
         line.engine.answer_gate(asked.id(), allowed(&asked), &Line::board()).await.unwrap();
         line.world.clock.advance(Duration::from_secs(60));
         line.engine.nudge();
-        looked_at(&line, &run).await;
+        line.looked_at(&run).await;
         line.world.model.say(&process, &result("done"));
         line.world.model.exit(&process, 0);
         let view = line.until_status(&run, AutomationRunStatus::Completed).await;
@@ -431,7 +421,7 @@ both_stores! {
         for _ in 0..3 {
             line.world.clock.advance(HOUR);
             line.engine.nudge();
-            looked_at(&line, &run).await;
+            line.looked_at(&run).await;
         }
         line.engine.resume_agent(&ada, &Actor::local_board()).await.unwrap();
         line.world.clock.advance(Duration::from_secs(60));

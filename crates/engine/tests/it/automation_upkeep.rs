@@ -210,9 +210,8 @@ both_stores! {
         assert_eq!(view.run.stop_kind, Some(StopKind::GuardrailStopped));
         // While nothing is raised it stays where it is, however often it is looked at.
         line.world.clock.advance(Duration::from_secs(61));
-        let now = line.world.clock.now();
         line.engine.nudge();
-        line.until(&run, "a look", |view| view.run.look_at.is_some_and(|at| at > now)).await;
+        line.looked_at(&run).await;
         let events = line.events(&run).await;
         assert!(!events.contains(&"run_auto_resumed".to_owned()), "{events:?}");
         // No time goes by, and nobody nudges.

@@ -9,8 +9,8 @@ use domain::run::RunStatus;
 use domain::telling::{AgentEvent, Permission};
 use domain::wake::Actor;
 use engine::{
-    AgentDraft, Asked, Author, AutomationRunView, Engine, EngineError, GateDecision, LaunchDraft, ProcessId,
-    Settings,
+    AgentDraft, Asked, Author, AutomationRunView, Clock as _, Engine, EngineError, GateDecision, LaunchDraft,
+    ProcessId, Settings,
 };
 use serde_json::{Map, Value as Json, json};
 use store::automations::gates::GateRow;
@@ -130,6 +130,16 @@ impl Line {
         status: AutomationRunStatus,
     ) -> AutomationRunView {
         self.until(run, status.as_str(), |view| view.run.status == status).await
+    }
+
+    /// Until nothing of a run is due: the next look comes when time goes by, or when somebody changes something.
+    pub(crate) async fn looked_at(&self, run: &AutomationRunId) {
+        self.world
+            .eventually("the next look", || async {
+                let now = self.world.clock.now();
+                self.row(run).await.look_at.filter(|at| *at > now)
+            })
+            .await;
     }
 
     /// The process that works on a node now.

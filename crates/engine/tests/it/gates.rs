@@ -312,6 +312,8 @@ both_stores! {
         let line = Line::new(world).await;
         let run = line.started(json!([step("a", &[])])).await;
         line.process(&run, "a", 1).await;
+        // A look that finds it unreadable before anybody cancels it blocks it by itself.
+        line.looked_at(&run).await;
         line.meddle(&run, |row| row.own_definition = Some(json!({ "nodes": 7 }))).await;
         for _ in 0..2 {
             line.operate(&run, Operation::Cancel).await.unwrap();
