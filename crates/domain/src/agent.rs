@@ -25,6 +25,16 @@ impl AgentStatus {
         !matches!(self, AgentStatus::Paused | AgentStatus::Terminated | AgentStatus::PendingApproval)
     }
 
+    /// The agent takes no work until somebody lets it: it is paused, or was not let in yet.
+    pub const fn is_kept_back(self) -> bool {
+        matches!(self, AgentStatus::Paused | AgentStatus::PendingApproval)
+    }
+
+    /// [`Self::is_kept_back`], by people and not by a budget, whose pauses end with it (spec/automations.md 2.1).
+    pub fn is_kept_back_by_people(self, reason: Option<PauseReason>) -> bool {
+        self.is_kept_back() && reason != Some(PauseReason::Budget)
+    }
+
     /// The rejection of its hire ends the agent: one that waits for it, and one that never was let in, whatever became
     /// of it meanwhile.
     pub const fn ends_when_rejected(self, was_let_in: bool) -> bool {
@@ -311,6 +321,26 @@ mod tests {
         let refusing: Vec<_> =
             AgentStatus::ALL.iter().filter(|s| !s.is_invokable()).map(|s| s.as_str()).collect();
         assert_eq!(refusing, ["paused", "pending_approval", "terminated"]);
+        // Of those, one takes no work ever again.
+        let kept: Vec<_> = AgentStatus::ALL.iter().filter(|s| s.is_kept_back()).map(|s| s.as_str()).collect();
+        assert_eq!(kept, ["paused", "pending_approval"]);
+    }
+
+    #[test]
+    fn a_budget_that_keeps_an_agent_back_is_no_person() {
+        use PauseReason::{Budget, Manual, System};
+        for (status, reason, by_people) in [
+            (AgentStatus::Paused, None, true),
+            (AgentStatus::Paused, Some(Manual), true),
+            (AgentStatus::Paused, Some(System), true),
+            (AgentStatus::Paused, Some(Budget), false),
+            (AgentStatus::PendingApproval, None, true),
+            (AgentStatus::Idle, None, false),
+            (AgentStatus::Error, Some(Manual), false),
+            (AgentStatus::Terminated, Some(Manual), false),
+        ] {
+            assert_eq!(status.is_kept_back_by_people(reason), by_people, "{status} {reason:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::account::Waits;
-use domain::agent::{AgentStatus, PauseReason};
 use domain::automation::admission::{Fate, Taken, Throttle, Waiting, admit};
 use domain::automation::advance::next_agents;
 use domain::automation::transition::{RunEvent, StopAt, next};
@@ -145,7 +144,7 @@ async fn paused_agents(
     queued: &[QueuedRun],
 ) -> Result<Option<BTreeSet<AgentId>>, StoreError> {
     let states = store::agents::count_by_status(tx).await?;
-    if !states.iter().any(|(status, count)| is_kept_back(*status) && *count > 0) {
+    if !states.iter().any(|(status, count)| status.is_kept_back() && *count > 0) {
         return Ok(None);
     }
     let ids: BTreeSet<&str> = queued.iter().flat_map(meant_by).flatten().collect();
@@ -162,13 +161,8 @@ fn meant_by(run: &QueuedRun) -> Vec<Option<&str>> {
     }
 }
 
-/// It takes no work until a person lets it.
 fn is_paused(agent: &Agent) -> bool {
-    is_kept_back(agent.status) && agent.pause_reason != Some(PauseReason::Budget)
-}
-
-fn is_kept_back(status: AgentStatus) -> bool {
-    !status.is_invokable() && status != AgentStatus::Terminated
+    agent.status.is_kept_back_by_people(agent.pause_reason)
 }
 
 /// What keeps every agent from work that a run would wake first.
