@@ -20,4 +20,4 @@ pub use chance::{SimClock, SimDice};
 pub use model::{Journal, Model, Obedience, Refusal};
 pub use server::Server;
 pub use sshd::Sshd;
-pub use world::{NOON, World, on_postgres, on_sqlite, patience};
+pub use world::{NOON, World, on_postgres, on_sqlite, patience, within};

@@ -25,6 +25,12 @@ pub const fn patience() -> Duration {
     Duration::from_secs(30)
 }
 
+/// How long what a scenario limits to this may take: that in the long form (`BUGLE_SOAK`), which has the machine to itself,
+/// and five times that (D27) where hundreds of tests share it.
+pub fn within(limit: Duration) -> Duration {
+    if std::env::var_os("BUGLE_SOAK").is_some() { limit } else { limit * 5 }
+}
+
 /// Runs a test twice, each time in a world of its own: on SQLite in memory, and on PostgreSQL where it is installed.
 #[macro_export]
 macro_rules! both_stores {

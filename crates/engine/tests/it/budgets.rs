@@ -17,7 +17,7 @@ use engine::{AgentDraft, Author, BudgetOverview, Engine, EngineError, ProcessId,
 use serde_json::json;
 use store::costs::CostEvent;
 use store::runs::Run;
-use testkit::{World, both_stores};
+use testkit::{World, both_stores, within};
 
 use crate::automation_audit::records;
 use crate::costs::report;
@@ -119,7 +119,7 @@ async fn round(
         for (run, _) in runs {
             world.over(&run.id).await;
         }
-        assert!(reached.elapsed() < Duration::from_secs(5), "stopping took {:?}", reached.elapsed());
+        assert!(reached.elapsed() < within(Duration::from_secs(5)), "stopping took {:?}", reached.elapsed());
     }
     before.len()
 }

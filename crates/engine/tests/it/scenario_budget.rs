@@ -16,7 +16,7 @@ use domain::wake::Actor;
 use engine::{AgentDraft, Author, BudgetOverview, Engine, EngineError, ProcessId};
 use serde_json::json;
 use store::costs::CostEvent;
-use testkit::{Journal, Model, Obedience, World, on_postgres, on_sqlite};
+use testkit::{Journal, Model, Obedience, World, on_postgres, on_sqlite, within};
 use tokio::task::JoinHandle;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -227,11 +227,11 @@ async fn once(world: &World, engine: &Engine, case: Case) {
         true => Duration::ZERO,
         false => warned_at.saturating_duration_since(crossing(case.cap * 8 / 10)),
     };
-    assert!(warning <= WARNED_WITHIN, "the warning took {warning:?}");
+    assert!(warning <= within(WARNED_WITHIN), "the warning took {warning:?}");
     // With reservations the cap is reached when no message fits any more, and not when it is spent.
     let reached = if case.reserves { stopped_at } else { crossing(case.cap) };
     let stopping = over.saturating_duration_since(reached);
-    assert!(stopping <= STOPPED_WITHIN, "stopping took {stopping:?}");
+    assert!(stopping <= within(STOPPED_WITHIN), "stopping took {stopping:?}");
     eprintln!(
         "{:?}{}: spent {total} of {}; warned after {warning:?}, all stopped after {stopping:?}",
         case.metric,
@@ -284,7 +284,7 @@ async fn once(world: &World, engine: &Engine, case: Case) {
         assert!(stopped.session_after.is_some() && next.session_before == stopped.session_after, "{next:#?}");
     }
     let resuming = since.elapsed();
-    assert!(resuming <= RESUMED_WITHIN, "going on took {resuming:?}");
+    assert!(resuming <= within(RESUMED_WITHIN), "going on took {resuming:?}");
     eprintln!("    twenty sessions go on after {resuming:?}");
     // The end of this company: nobody waits for its programs.
     for agent in agents {

@@ -15,7 +15,7 @@ use domain::wake::{Actor, WakeStatus};
 use engine::{AgentDraft, Engine, Settings};
 use serde_json::json;
 use store::runs::Run;
-use testkit::{Server, World, both_stores, on_postgres, on_sqlite};
+use testkit::{Server, World, both_stores, on_postgres, on_sqlite, within};
 
 use crate::board::Board;
 use crate::issue_wakes::{about, block};
@@ -23,8 +23,8 @@ use crate::issue_wakes::{about, block};
 const MINUTE: Duration = Duration::from_secs(60);
 const ON_ISSUES: usize = 8;
 const QUEUED: usize = 20;
-/// What has to happen within a second, on a machine that does other things as well (D27: five times the aim).
-const SECOND: Duration = Duration::from_secs(5);
+/// Each cause shows within a second of it, and so long after a place is free the next run starts.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Passes of the reaper: 100, or what the soak asks for.
 fn passes() -> u32 {
@@ -90,18 +90,18 @@ async fn play(world: World) {
     block(&board, &blocker, &issue).await;
     all_held(&world, &board.engine, &queue[..1], HeldReason::Dependency).await;
     all_held(&world, &board.engine, &queue[1..], HeldReason::Slot).await;
-    assert!(since.elapsed() < SECOND, "{:?}", since.elapsed());
+    assert!(since.elapsed() < within(SECOND), "{:?}", since.elapsed());
     let since = Instant::now();
     board.engine.set_budget(&board.company, cents(&ada.id.0, 1), &Board::person(), true).await.unwrap();
     all_held(&world, &board.engine, &queue, HeldReason::Budget).await;
-    assert!(since.elapsed() < SECOND, "{:?}", since.elapsed());
+    assert!(since.elapsed() < within(SECOND), "{:?}", since.elapsed());
     board.engine.set_budget(&board.company, cents(&ada.id.0, 100_000), &Board::person(), true).await.unwrap();
     board.move_to(&blocker.id, IssueStatus::Done).await;
     all_held(&world, &board.engine, &queue, HeldReason::Slot).await;
     let since = Instant::now();
     board.engine.pause_agent(&ada.id, PauseReason::Manual, &Actor::local_board()).await.unwrap();
     all_held(&world, &board.engine, &queue, HeldReason::Paused).await;
-    assert!(since.elapsed() < SECOND, "{:?}", since.elapsed());
+    assert!(since.elapsed() < within(SECOND), "{:?}", since.elapsed());
     // A pause ends what runs and holds what waits (D1).
     assert_eq!(world.over(&long.id).await.status, RunStatus::Cancelled);
     for _ in 0..12 {
@@ -130,7 +130,7 @@ async fn play(world: World) {
     }
     let slowest = waits.iter().max().expect("twenty");
     eprintln!("{passes} passes; a free slot to the next start: at the most {slowest:?}");
-    assert!(*slowest < SECOND, "{waits:?}");
+    assert!(*slowest < within(SECOND), "{waits:?}");
     for (process, starts) in world.model.all_starts() {
         assert_eq!(starts, 1, "{process:?}");
     }
