@@ -10,7 +10,7 @@ use store::automations::definitions::Version;
 use store::automations::gates::GateRow;
 use store::automations::history::Entry;
 use store::automations::nodes::{Attempt, NodeRow};
-use store::automations::runs::AutomationRun as RunRow;
+use store::automations::runs::{AutomationRun as RunRow, Holder};
 use utoipa::ToSchema;
 
 use super::gate::Gate;
@@ -241,6 +241,25 @@ pub(crate) struct AutomationRunDetail {
     gates: Vec<Gate>,
     /// Steps at work whose agents wait for people.
     waiting: Vec<WaitingStep>,
+    /// Which run is at work in the folder that `resourceKey` names, where the run waits for one; null for one of another
+    /// company.
+    held_by: Option<HoldingRun>,
+}
+
+/// A run in whose folder another one waits to work.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HoldingRun {
+    id: String,
+    /// The name of its automation.
+    automation: String,
+    number: i64,
+}
+
+impl From<Holder> for HoldingRun {
+    fn from(holder: Holder) -> HoldingRun {
+        HoldingRun { id: holder.id.0, automation: holder.automation, number: holder.number }
+    }
 }
 
 /// A step whose agent waits, in the midst of its work, for a permission of a person.
@@ -380,6 +399,7 @@ impl From<AutomationRunView> for AutomationRunDetail {
             attempts: view.attempts.into_iter().map(NodeAttempt::from).collect(),
             gates: view.gates.into_iter().map(gate).collect(),
             waiting: view.waits.into_iter().map(WaitingStep::from).collect(),
+            held_by: view.held_by.map(HoldingRun::from),
             run: view.run.into(),
         }
     }

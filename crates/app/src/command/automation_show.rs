@@ -182,6 +182,17 @@ fn show_automation(screen: &mut Screen, automation: &Json) {
     graph::draw(screen, definition, None);
 }
 
+/// Why a run has not begun, with whoever is in its way.
+fn waits_for(run: &Json) -> String {
+    let reason = format!("{} {}", text(run, "queueReason"), text(run, "resourceKey"));
+    let holder = &run["heldBy"];
+    let of = match holder.is_null() {
+        true => String::new(),
+        false => format!(", of {} #{}", text(holder, "automation"), number(holder, "number")),
+    };
+    printable(&format!("{}{of}", reason.trim()))
+}
+
 fn show_run(screen: &mut Screen, run: &Json) {
     let cost = number(run, "costCents");
     facts(
@@ -190,10 +201,7 @@ fn show_run(screen: &mut Screen, run: &Json) {
             ("run", format!("{} #{}", printable(text(run, "automation")), number(run, "number"))),
             ("id", text(run, "id").to_owned()),
             ("status", text(run, "status").to_owned()),
-            (
-                "waits for",
-                printable(format!("{} {}", text(run, "queueReason"), text(run, "resourceKey")).trim()),
-            ),
+            ("waits for", waits_for(run)),
             ("why", printable(text(run, "detail"))),
             ("stopped as", text(run, "stopKind").to_owned()),
             ("trigger", text(run, "triggerType").to_owned()),
@@ -389,6 +397,15 @@ mod tests {
         let by_nobody =
             json!({ "event": "gate_decided", "metadata": { "decision": "cancel", "decidedBy": {} } });
         assert_eq!(line(by_nobody), "gate_decided  cancel");
+    }
+
+    #[test]
+    fn a_run_that_has_not_begun_says_for_what_it_waits_and_who_is_there() {
+        assert_eq!(waits_for(&json!({})), "");
+        assert_eq!(waits_for(&json!({ "queueReason": "capacity", "heldBy": null })), "capacity");
+        let folder = json!({ "queueReason": "workspace_lock", "resourceKey": "/srv/site",
+            "heldBy": { "id": "R", "automation": "publish", "number": 3 } });
+        assert_eq!(waits_for(&folder), "workspace_lock /srv/site, of publish #3");
     }
 
     #[test]

@@ -169,8 +169,9 @@ mod tests {
     fn what_may_be_asked_follows_from_the_status() {
         use AutomationRunStatus::*;
         use Operation::{Cancel, Continue, Pause, Recover, Repair, Resume, Retry};
-        let rows: [(AutomationRunStatus, bool, &[Operation]); 14] = [
-            (Queued, false, &[Pause, Cancel]),
+        let rows: [(AutomationRunStatus, bool, &[Operation]); 15] = [
+            (Queued, false, &[Pause, Cancel, Repair, Retry]),
+            (Queued, true, &[Pause, Cancel, Recover, Repair, Retry, Continue]),
             (Running, false, &[Pause, Cancel]),
             (Running, true, &[Pause, Cancel]),
             (Pausing, false, &[Cancel]),

@@ -106,7 +106,10 @@ pub const fn next(status: AutomationRunStatus, event: RunEvent) -> Result<Automa
         (Paused, RunEvent::Decided) => Paused,
         (AwaitingApproval, RunEvent::Decided) => Queued,
         (Paused, RunEvent::Resume) => Queued,
-        (AwaitingApproval | Paused | Completed | Blocked | Failed | Cancelled, RunEvent::Reset) => Queued,
+        // One that backs off need not be paused first.
+        (Queued | AwaitingApproval | Paused | Completed | Blocked | Failed | Cancelled, RunEvent::Reset) => {
+            Queued
+        }
         _ => return Err(IllegalMove { status, event }),
     };
     Ok(next)
@@ -189,6 +192,7 @@ mod tests {
         (Queued, RunEvent::Pause, Paused),
         (Queued, RunEvent::Cancel, Cancelled),
         (Queued, RunEvent::Fail(StopKind::ServerRestart), Failed),
+        (Queued, RunEvent::Reset, Queued),
         (Running, RunEvent::Settle(Settled::Completed), Completed),
         (Running, RunEvent::Settle(Settled::Blocked), Blocked),
         (Running, RunEvent::Settle(Settled::Failed), Failed),

@@ -289,8 +289,12 @@ async fn again(tx: &mut Tx<'_>, it: &mut Loaded, asked: &Asked, now: Moment) -> 
         node.reworks = 0;
         nodes::update(tx, node).await?;
     }
-    let was = it.run.status;
+    let (was, queued_at) = (it.run.status, it.run.queued_at);
     requeue(&mut it.run, now);
+    if was == AutomationRunStatus::Queued {
+        // It keeps its place in the queue.
+        it.run.queued_at = queued_at;
+    }
     it.run.resumes = 0;
     it.run.last_failure = None;
     let event = match (asked.operation, was) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::automation::AutomationRunStatus;
 use domain::automation::definition::Definition;
 use domain::automation::operation::{Operation, allowed};
+use domain::hold::HeldReason;
 use domain::ids::{AutomationId, AutomationRunId, CompanyId};
 use domain::moment::Moment;
 use serde_json::{Value as Json, json};
@@ -13,7 +14,7 @@ use store::automations::definitions;
 use store::automations::gates::{self, GateRow};
 use store::automations::history::{self, Entry};
 use store::automations::nodes::{self, Attempt, NodeRow};
-use store::automations::runs::{self, AutomationRun};
+use store::automations::runs::{self, AutomationRun, Holder};
 use store::{StoreError, Tx};
 
 use super::loaded::{Loaded, MOST_GATES_OF_RUN, Unloadable};
@@ -38,6 +39,8 @@ pub struct RunView {
     pub gates: Vec<GateRow>,
     /// Steps at work whose agents wait for people.
     pub waits: Vec<StepWait>,
+    /// The run at work in the folder that it waits for.
+    pub held_by: Option<Holder>,
     pub allowed: Vec<Operation>,
     /// Where scripts find how it stands.
     pub status_file: PathBuf,
@@ -125,6 +128,7 @@ impl Engine {
                     attempts: nodes::attempts(tx, &id, MOST_ATTEMPTS).await?,
                     gates: gates::of_run(tx, &id, MOST_GATES_OF_RUN).await?,
                     waits: waits(tx, &it).await?,
+                    held_by: held_by(tx, &it.run).await?,
                     allowed: allowed(it.run.status, it.is_broken(), cancels),
                     automation: it.automation.name,
                     definition: Some(it.definition),
@@ -178,6 +182,16 @@ async fn waits(tx: &mut Tx<'_>, it: &Loaded) -> Result<Vec<StepWait>, StoreError
     Ok(waits)
 }
 
+/// In whose folder a run waits to work.
+async fn held_by(tx: &mut Tx<'_>, run: &AutomationRun) -> Result<Option<Holder>, StoreError> {
+    let is_held =
+        run.status == AutomationRunStatus::Queued && run.held_reason == Some(HeldReason::WorkspaceLock);
+    match run.held_resource.as_deref().filter(|_| is_held) {
+        Some(root) => runs::at_work_in(tx, &run.company_id, root).await,
+        None => Ok(None),
+    }
+}
+
 /// What can be told of a run whose definition cannot be read: what is stored, and that it may be ended.
 async fn unread(
     tx: &mut Tx<'_>,
@@ -199,6 +213,7 @@ async fn unread(
         attempts: nodes::attempts(tx, &run.id, MOST_ATTEMPTS).await?,
         gates: gates::of_run(tx, &run.id, MOST_GATES_OF_RUN).await?,
         waits: Vec::new(),
+        held_by: held_by(tx, &run).await?,
         allowed: if is_over || cancels { Vec::new() } else { vec![Operation::Cancel] },
         status_file,
         worked: Duration::from_micros(count(run.worked_micros)),

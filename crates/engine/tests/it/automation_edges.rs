@@ -70,6 +70,25 @@ both_stores! {
         line.engine.leave().await;
     }
 
+    async fn a_step_that_backs_off_is_made_again_at_once_where_a_person_says_so(world) {
+        let line = Line::new(world).await;
+        let mut slow = step("a", &[]);
+        slow["retry"] = json!({ "backoff": { "kind": "fixed", "initialSec": 600 } });
+        let run = line.started(json!([slow])).await;
+        let process = line.process(&run, "a", 1).await;
+        line.world.model.exit(&process, 1);
+        let backs_off = line.until(&run, "backing off", |it| it.run.not_before.is_some()).await;
+        assert_eq!(backs_off.run.status, AutomationRunStatus::Queued);
+        assert!(backs_off.allowed.contains(&Operation::Retry), "{:?}", backs_off.allowed);
+        let retry = engine::Asked { node: Some("a".to_owned()), ..engine::Asked::new(Operation::Retry) };
+        let queued = line.engine.operate(&run, retry, &Line::board()).await.unwrap();
+        assert_eq!((queued.not_before, queued.queued_at), (None, backs_off.run.queued_at), "it keeps its turn");
+        // No time goes by.
+        line.says(&run, "a", 2, "done").await;
+        line.until_status(&run, AutomationRunStatus::Completed).await;
+        line.engine.leave().await;
+    }
+
     async fn a_run_that_waits_and_cannot_be_read_is_blocked_and_keeps_no_place(world) {
         let settings = Settings { max_automation_runs: 1, ..world.settings() };
         let line = Line::with(world, settings).await;

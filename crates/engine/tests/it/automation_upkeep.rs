@@ -74,7 +74,9 @@ both_stores! {
         let keyed = LaunchDraft { idempotency_key: Some("k".to_owned()), ..LaunchDraft::default() };
         let by = Line::board();
         let run = line.engine.run_automation(&line.company, &second, keyed.clone(), &by).await.unwrap();
-        line.until(&run.id, "the folder", |it| it.run.held_reason == Some(HeldReason::WorkspaceLock)).await;
+        let waits = line.until(&run.id, "the folder", |it| it.run.held_reason == Some(HeldReason::WorkspaceLock));
+        let holder = waits.await.held_by.unwrap();
+        assert_eq!((holder.id, holder.automation.as_str(), holder.number), (first.clone(), "site", 1));
         std::fs::remove_dir(&docs).unwrap();
         line.says(&first, "a", 1, "done").await;
         let view = line.until_status(&run.id, AutomationRunStatus::Failed).await;

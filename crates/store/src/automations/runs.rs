@@ -359,6 +359,17 @@ pub struct AtWork {
 
 from_row!(AtWork { id, automation_id, root, server_node });
 
+/// A run in whose folder others wait to work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub id: AutomationRunId,
+    /// The name of its automation.
+    pub automation: String,
+    pub number: i64,
+}
+
+from_row!(Holder { id, automation, number });
+
 /// Returns the runs that are at work.
 pub async fn at_work(tx: &mut Tx<'_>) -> Result<Vec<AtWork>, StoreError> {
     tx.rows_as(
@@ -367,6 +378,24 @@ pub async fn at_work(tx: &mut Tx<'_>) -> Result<Vec<AtWork>, StoreError> {
              WHERE status IN ('running', 'pausing') ORDER BY id"
         ),
         p![],
+    )
+    .await
+}
+
+/// The run of a company that is at work in exactly this folder, with the name of its automation; those of other companies
+/// are not told.
+pub async fn at_work_in(
+    tx: &mut Tx<'_>,
+    company: &CompanyId,
+    root: &str,
+) -> Result<Option<Holder>, StoreError> {
+    tx.one_as(
+        sql!(
+            "SELECT r.id, a.name AS automation, r.number FROM automation_runs AS r \
+             JOIN automations AS a ON a.id = r.automation_id \
+             WHERE r.status IN ('running', 'pausing') AND r.company_id = $1 AND r.root = $2 ORDER BY r.id LIMIT 1"
+        ),
+        p![company, root],
     )
     .await
 }

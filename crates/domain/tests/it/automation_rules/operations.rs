@@ -11,8 +11,8 @@ use serde_json::json;
 use crate::table::{Table, joined, parts};
 
 const ALLOWED: &[[&str; 3]] = &[
-    ["queued", "-", "pause; cancel"],
-    ["queued", "broken", "pause; cancel"],
+    ["queued", "-", "pause; cancel; repair; retry"],
+    ["queued", "broken", "pause; cancel; recover; repair; retry; continue"],
     ["running", "-", "pause; cancel"],
     ["running", "broken", "pause; cancel"],
     ["running", "is being cancelled", "-"],
