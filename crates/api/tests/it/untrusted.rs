@@ -11,7 +11,7 @@ impl Stage {
     /// Waits until an agent has a run in this status, and gives its id.
     async fn run_of(&self, company: &str, agent: &str, status: &str) -> String {
         let path = format!("/api/companies/{company}/heartbeat-runs?agentId={agent}&status={status}");
-        for _ in 0..400 {
+        for _ in 0..3_000 {
             if let Some(run) = self.get(&path).await.good().as_array().and_then(|runs| runs.first()) {
                 return id_of(run);
             }

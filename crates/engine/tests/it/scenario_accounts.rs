@@ -584,22 +584,22 @@ both_stores! {
     async fn a_server_that_dies_anywhere_leaves_the_account_as_it_was(world) {
         let server = Server::start(&world, world.settings()).await;
         let company = { let world = world.clone(); server.call(move |engine| async move { world.company(&engine).await }).await };
-        let engine = server.engine().clone();
-        let board = Board { world: world.clone(), engine, company };
-        let agents = { let (world, company) = (world.clone(), board.company.clone()); server.call(move |engine| async move {
-            team(&Board { world, engine, company }, 4).await
-        }).await };
+        let on = |engine: Engine| Board { world: world.clone(), engine, company: company.clone() };
+        let board = on(server.engine().clone());
+        let agents = server.call(|_| async move { team(&board, 4).await }).await;
         let starts = plays(&world, ErrorClass::Quota, at(60), Some(at(60)));
         for agent in &agents {
             server.wake(&agent.id, "work").await;
-            world.eventually("at rest", || async {
-                with_status(&world, std::slice::from_ref(agent), RunStatus::Running).await.is_empty().then_some(())
-            }).await;
+            let (board, agents) = (on(server.engine().clone()), agents.clone());
+            server.call(|_| async move { settled(&board, &agents).await }).await;
         }
         // Parked.
         let server = again(&world, server).await;
         assert_eq!(starts.lock().unwrap().len(), 1);
-        all_wait(server.engine(), &world, &agents, Some(at(60))).await;
+        {
+            let (world, agents) = (world.clone(), agents.clone());
+            server.call(move |engine| async move { all_wait(&engine, &world, &agents, Some(at(60))).await }).await;
+        }
         // Due: one run tries it, and its server dies.
         world.model.idle_on_start();
         world.clock.set(at(60));
@@ -616,13 +616,9 @@ both_stores! {
         world.model.exit(&World::first(&probe), 0);
         world.over(&probe).await;
         let server = again(&world, server).await;
-        for _ in 0..100 {
-            world.clock.advance(Duration::from_millis(100));
-            server.engine().nudge();
-            if with_status(&world, &agents, RunStatus::Queued).await.is_empty() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        {
+            let (board, agents) = (on(server.engine().clone()), agents.clone());
+            server.call(|_| async move { no_queue_left(&board, &agents).await }).await;
         }
         assert_eq!(until_running(&world, &agents, 3).await.len(), 3);
         server.leave(&world).await;
